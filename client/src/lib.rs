@@ -1,0 +1,1 @@
+//! The client half of RFC 7081.

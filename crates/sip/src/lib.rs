@@ -1,0 +1,1 @@
+//! SIP user agent building blocks without IO: messages, transactions, dialogs, SDP.

@@ -1,0 +1,1 @@
+//! A conference bridge joining XMPP chat rooms and SIP calls.

@@ -1,0 +1,1 @@
+//! Hermetic tests: no network, no clock, no order of their own.
