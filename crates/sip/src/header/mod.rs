@@ -10,6 +10,8 @@ mod auth;
 mod name;
 mod name_addr;
 mod params;
+#[cfg(test)]
+mod tests;
 mod values;
 mod via;
 
