@@ -202,9 +202,13 @@ impl SipUri {
         const DECISIVE: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
         let folded = |value: Option<&str>| normal(value.unwrap_or_default()).to_ascii_lowercase();
         let params_match = |a: &Self, b: &Self| {
-            a.params.iter().all(|(name, value)| match param(&b.params, &normal(name)) {
-                Some(theirs) => folded(value.as_deref()) == folded(theirs),
-                None => !DECISIVE.contains(&&*normal(name).to_ascii_lowercase()),
+            a.params.iter().all(|(name, _)| {
+                let name = normal(name);
+                // The first counts where a name stands twice, which it may not.
+                match (param(&a.params, &name), param(&b.params, &name)) {
+                    (Some(ours), Some(theirs)) => folded(ours) == folded(theirs),
+                    _ => !DECISIVE.contains(&&*name.to_ascii_lowercase()),
+                }
             })
         };
         let headers = |uri: &Self| {
@@ -473,6 +477,9 @@ impl Display for Transport {
     }
 }
 
+/// The most parameters, and the most headers, of one URI.
+pub const MAX_PARAMS: usize = 64;
+
 /// The longest host name (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 255;
 
@@ -524,6 +531,9 @@ fn parse_tel(text: &str) -> Result<TelUri, UriError> {
 }
 
 fn parse_params(text: &str) -> Result<Vec<(String, Option<String>)>, UriError> {
+    if text.split(';').count() > MAX_PARAMS {
+        return Err(UriError("too many parameters"));
+    }
     text.split(';')
         .map(|param| match param.split_once('=') {
             Some(("", _)) => Err(UriError("parameter without name")),
@@ -535,6 +545,9 @@ fn parse_params(text: &str) -> Result<Vec<(String, Option<String>)>, UriError> {
 }
 
 fn parse_headers(text: &str) -> Result<Vec<(String, String)>, UriError> {
+    if text.split('&').count() > MAX_PARAMS {
+        return Err(UriError("too many headers"));
+    }
     text.split('&')
         .map(|header| match header.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((escaped(name)?, escaped(value)?)),

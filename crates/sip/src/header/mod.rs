@@ -18,7 +18,7 @@ mod via;
 pub use auth::{Challenge, Credentials};
 pub use name::Name;
 pub use name_addr::NameAddr;
-pub use params::Params;
+pub use params::{MAX_PARAMS, Params};
 pub use values::{
     CSeq, CallInfo, Contacts, Event, MediaType, Reason, Refresher, Replaces, RetryAfter,
     SessionExpires, SubscriptionState, Substate, Warning,

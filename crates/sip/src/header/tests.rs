@@ -41,6 +41,8 @@ fn addresses() {
     check::<NameAddr>("J. Röder (x) <sip:a@h>", Some("\"J. Röder (x)\" <sip:a@h>"));
     check::<NameAddr>("\"\" <sip:a@h>", Some("<sip:a@h>"));
     check::<NameAddr>("\"x\"<tel:+1>", Some("\"x\" <tel:+1>"));
+    same::<NameAddr>("<sip:a@h>;ob;ob");
+    check::<NameAddr>(&format!("<sip:a@h>{}", ";x".repeat(MAX_PARAMS + 1)), None);
     let instance = "<sip:a@h>;+sip.instance=\"<urn:uuid:00-1>\";reg-id=1;methods=\"INVITE,BYE\"";
     same::<NameAddr>(instance);
     let contact: NameAddr = instance.parse().unwrap();
@@ -54,6 +56,8 @@ fn addresses() {
         "sip:a@h>",
         "<sip:a@h> x",
         "<sip:a@h>;;x",
+        "<sip:a@h>;tag=1;tag=2",
+        "<sip:a@h>;tag=1;tag",
         "<sip:a@h>;=x",
         "<sip:a@h>;x=\"",
         "<sip:a@h>;x=a b",
