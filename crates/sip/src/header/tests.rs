@@ -97,6 +97,9 @@ fn vias() {
     check("SIP/2.0/UDP 192.0.2.9;branch=b", "SIP/2.0/UDP 192.0.2.9;branch=b");
     let asked = "SIP/2.0/UDP 192.0.2.9;rport=1234;branch=b;received=192.0.2.9";
     check("SIP/2.0/UDP 192.0.2.9;rport;branch=b", asked);
+    let mut via: Via = "SIP/2.0/UDP 192.0.2.9".parse().unwrap();
+    via.set_source("[::ffff:192.0.2.9]:5060".parse().unwrap());
+    assert_eq!(via.received(), None);
     let branch = |text: &str| {
         let via: Via = text.parse().unwrap();
         via.rfc3261_branch().map(str::to_owned)

@@ -187,6 +187,9 @@ fn addresses() {
     // The other family than ours cannot be reached from our socket.
     let offer = format!("{HEAD}m=audio 5000 RTP/AVP 0\r\nc=IN IP6 2001:db8::9\r\n");
     assert_eq!(answer(&offer).unwrap_err(), Refusal::Address);
+    // And ours is not theirs.
+    let offer = format!("{HEAD}m=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n");
+    assert_eq!(answer(&offer).unwrap_err(), Refusal::Address);
 }
 
 #[test]
