@@ -111,6 +111,8 @@ const CDATA: &[u8] = b"[CDATA[";
 pub(super) struct Framer {
     limits: Limits,
     state: State,
+    /// Whether the XML declaration has been, which may be once.
+    declared: bool,
     /// Open elements, the stream itself included.
     depth: usize,
     /// Bytes of the current frame that are kept, and all that were seen.
@@ -121,7 +123,15 @@ pub(super) struct Framer {
 
 impl Framer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Text, depth: 0, kept: Vec::new(), seen: 0, excess: None }
+        Self {
+            limits,
+            state: State::Text,
+            declared: false,
+            depth: 0,
+            kept: Vec::new(),
+            seen: 0,
+            excess: None,
+        }
     }
 
     /// Takes bytes from `input` up to the end of the next frame, or all of them.
@@ -215,12 +225,12 @@ impl Framer {
     }
 
     /// The state after `<` and this byte.
-    fn markup(&self, byte: u8) -> Result<State, Broken> {
+    fn markup(&mut self, byte: u8) -> Result<State, Broken> {
         Ok(match byte {
             b'/' if self.depth > 0 => State::EndTag,
             b'!' if self.depth > 1 => State::Bang(0),
             b'!' => return Err(Broken::Restricted("a DTD or a comment")),
-            b'?' if self.depth == 0 && self.kept.is_empty() => {
+            b'?' if self.depth == 0 && !std::mem::replace(&mut self.declared, true) => {
                 State::Declaration { question: false }
             }
             b'?' => return Err(Broken::Restricted("a processing instruction")),

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::frame::{Broken, Frame, Framer, Limits};
-use super::parse::{self, Fault, Scopes};
+use super::frame::{Broken, Limits};
+use super::parse::{Decoder, Item};
 use super::refusal::attribute;
 use super::{
-    CLIENT_NS, COMPONENT_NS, Config, Direction, Dropped, Head, Kind, LinkEvent, Outgoing, Refused,
+    CLIENT_NS, COMPONENT_NS, Config, Direction, Dropped, Head, Kind, LinkEvent, Outgoing,
     STREAM_ERROR_NS, STREAM_NS, Shared,
 };
 
@@ -330,7 +330,7 @@ impl Link {
                 let closing = async {
                     writer.write_all(b"</stream:stream>").await.ok();
                     writer.shutdown().await.ok();
-                    while let Ok(Some(_)) = reader.next().await {}
+                    while !matches!(reader.next().await, Ok(Some(Item::Close) | None) | Err(_)) {}
                 };
                 timeout(CLOSING, closing).await.ok();
             }
@@ -400,7 +400,7 @@ where
             }
             // Stanzas cannot come before the hand-shake; whatever else does is none of ours.
             Some(Item::Element(_) | Item::Refused(_)) => {}
-            None => return Err(End::Closed),
+            Some(Item::Close) | None => return Err(End::Closed),
         }
     }
 }
@@ -446,19 +446,10 @@ async fn write<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// What comes out of a stream.
-enum Item {
-    Open(parse::Header),
-    Element(Element),
-    Refused(Refused),
-}
-
 /// The reading half of a stream. Waiting for the next item can be given up and taken up again.
 struct Reader<S> {
     half: ReadHalf<S>,
-    framer: Framer,
-    limits: Limits,
-    scopes: Scopes,
+    decoder: Decoder,
     buffer: Box<[u8]>,
     unread: std::ops::Range<usize>,
     /// Whether anything came since this was last cleared: even white space is a sign of life.
@@ -471,26 +462,22 @@ impl<S: AsyncRead> Reader<S> {
     fn new(half: ReadHalf<S>, limits: Limits) -> Self {
         Self {
             half,
-            framer: Framer::new(limits),
-            limits,
-            scopes: Scopes::default(),
+            decoder: Decoder::new(limits),
             buffer: vec![0; Self::BUFFER].into_boxed_slice(),
             unread: 0..0,
             heard: false,
         }
     }
 
-    /// The next item, or none when the server has closed its side.
+    /// The next item, or none when the server has closed the connection.
     async fn next(&mut self) -> Result<Option<Item>, End> {
         loop {
             while !self.unread.is_empty() {
                 let mut input = &self.buffer[self.unread.clone()];
-                let frame = self.framer.next(&mut input)?;
+                let item = self.decoder.next(&mut input)?;
                 self.unread.start = self.unread.end - input.len();
-                match frame {
-                    Some(Frame::Close) => return Ok(None),
-                    Some(frame) => return Ok(Some(self.item(frame)?)),
-                    None => {}
+                if item.is_some() {
+                    return Ok(item);
                 }
             }
             match self.half.read(&mut self.buffer).await.map_err(lost)? {
@@ -499,24 +486,6 @@ impl<S: AsyncRead> Reader<S> {
             }
             self.heard = true;
         }
-    }
-
-    fn item(&mut self, frame: Frame) -> Result<Item, Broken> {
-        let (frame, why) = match frame {
-            Frame::Header(frame) => {
-                let header = parse::header(&frame)?;
-                self.scopes = header.scopes.clone();
-                return Ok(Item::Open(header));
-            }
-            Frame::Whole(frame) => match parse::element(&frame, &mut self.scopes, self.limits) {
-                Ok(element) => return Ok(Item::Element(element)),
-                Err(Fault::Stanza(why)) => (frame, why),
-                Err(Fault::Stream(broken)) => return Err(broken),
-            },
-            Frame::Excess(frame, excess) => (frame, excess.into()),
-            Frame::Close => return Err(Broken::BadFormat("the stream is closed")),
-        };
-        Ok(Item::Refused(Refused { head: parse::head(&frame), why }))
     }
 }
 
@@ -571,7 +540,8 @@ impl Inbox<'_> {
                 self.shared.counters.drop_one(Dropped::Refused);
                 return self.hand_up(LinkEvent::Refused(refused));
             }
-            // A second header would be inside the first: the framer gives only one.
+            Item::Close => return Some(End::Closed),
+            // The framer gives only one, and the hand-shake took it.
             Item::Open(_) => return None,
         };
         if element.is("error", STREAM_NS) {
