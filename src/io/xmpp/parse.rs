@@ -131,7 +131,7 @@ fn header(frame: &[u8]) -> Result<Header, Broken> {
             Ok(Some(RawEvent::Attribute(_, name, value))) => match declares(&name) {
                 Some(prefix) => {
                     header.is_component |= prefix.is_none() && value == COMPONENT_NS;
-                    declared.insert(prefix, namespace(value));
+                    declared.insert(prefix, value.into());
                 }
                 None if name.0.is_none() && name.1 == "id" => header.id = Some(value),
                 None => {}
@@ -229,7 +229,7 @@ impl Tree<'_> {
             match declares(&name) {
                 Some(prefix) => {
                     let scope = self.scopes.0.last_mut().expect("pushed by the start tag");
-                    if scope.insert(prefix, namespace(value)).is_some() {
+                    if scope.insert(prefix, value.into()).is_some() {
                         return Err(Error::DuplicateAttribute.into());
                     }
                 }
@@ -240,6 +240,8 @@ impl Tree<'_> {
         let ns = match self.scopes.resolve(prefix) {
             // `xml:` is for attributes; as the namespace of an element it cannot be written again.
             Some(ns) if ns == Namespace::xml() => return Err(undeclared()),
+            // The stream's own namespace stays on the wire.
+            Some(ns) if ns == COMPONENT_NS => Namespace::from_str(CLIENT_NS),
             Some(ns) => ns.clone(),
             None if prefix.is_none() => Namespace::NONE,
             None => return Err(undeclared()),
@@ -295,11 +297,6 @@ fn declares((prefix, local): &RawQName) -> Option<Option<NcName>> {
         None if local == "xmlns" => Some(None),
         Some(_) | None => None,
     }
-}
-
-/// A namespace of the wire as the rest of the program knows it: stanzas are in `jabber:client` everywhere.
-fn namespace(uri: String) -> Namespace<'static> {
-    Namespace::from(if uri == COMPONENT_NS { CLIENT_NS.to_owned() } else { uri })
 }
 
 impl From<Excess> for Refusal {
