@@ -323,7 +323,14 @@ impl Link {
         };
         let end = tokio::select! {
             end = inbox.read(&mut reader) => end,
-            end = write(&mut writer, &mut self.outgoing, &self.shared) => end,
+            end = write(&mut writer, &mut self.outgoing, &self.shared) => {
+                if matches!(end, End::Lost(_)) {
+                    // Why the server hung up may be there to read.
+                    timeout(CLOSING, inbox.read(&mut reader)).await.unwrap_or(end)
+                } else {
+                    end
+                }
+            }
         };
         match &end {
             End::Shutdown => {
@@ -380,7 +387,8 @@ where
         "<?xml version='1.0'?><stream:stream xmlns='{COMPONENT_NS}' xmlns:stream='{STREAM_NS}' to='{}'>",
         super::write::escaped(&config.domain)
     );
-    write.write_all(open.as_bytes()).await.map_err(lost)?;
+    // A server that refuses closes at once: what it says tells more than that writing failed.
+    write.write_all(open.as_bytes()).await.ok();
     loop {
         match reader.next().await? {
             Some(Item::Open(header)) => {
@@ -390,7 +398,7 @@ where
                 let id = header.id.unwrap_or_default();
                 let digest = Sha1::digest(format!("{id}{}", config.secret));
                 let handshake = format!("<handshake>{digest:x}</handshake>");
-                write.write_all(handshake.as_bytes()).await.map_err(lost)?;
+                write.write_all(handshake.as_bytes()).await.ok();
             }
             Some(Item::Element(element)) if element.is("handshake", CLIENT_NS) => {
                 return Ok((reader, write));
@@ -615,5 +623,423 @@ impl Inbox<'_> {
         element.is("iq", CLIENT_NS)
             && element.attr("id") == Some(&self.ping_id)
             && element.attr("from") == Some(self.domain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::super::{LinkHandle, OUT_STANZAS, Refusal, spawn_over};
+    use super::*;
+
+    const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
+        xmlns:stream='http://etherx.jabber.org/streams' from='c.test' id='3&amp;&lt;'>";
+    /// SHA-1 of `3&<` and `secret`.
+    const HANDSHAKE: &str = "<handshake>c3c72031d55d1b1334b88b579547ee9970eba2ef</handshake>";
+
+    /// The other end of one connection.
+    struct Server {
+        stream: DuplexStream,
+        /// What was read and not yet asked for.
+        seen: String,
+    }
+
+    impl Server {
+        async fn write(&mut self, bytes: &str) {
+            self.stream.write_all(bytes.as_bytes()).await.unwrap();
+        }
+
+        /// Reads up to and with `end`.
+        async fn read_to(&mut self, end: &str) -> String {
+            let mut buffer = [0; 4096];
+            loop {
+                if let Some(at) = self.seen.find(end) {
+                    let rest = self.seen.split_off(at + end.len());
+                    return std::mem::replace(&mut self.seen, rest);
+                }
+                let length = self.stream.read(&mut buffer).await.unwrap();
+                assert_ne!(length, 0, "closed before {end}, after {}", self.seen);
+                self.seen += std::str::from_utf8(&buffer[..length]).unwrap();
+            }
+        }
+
+        /// Reads what is left until the component closes.
+        async fn read_rest(mut self) -> String {
+            let mut rest = Vec::new();
+            self.stream.read_to_end(&mut rest).await.unwrap();
+            self.seen + std::str::from_utf8(&rest).unwrap()
+        }
+    }
+
+    /// A link with a server in the same task.
+    struct Bench {
+        link: LinkHandle,
+        events: mpsc::Receiver<LinkEvent>,
+        connections: mpsc::Receiver<DuplexStream>,
+    }
+
+    impl Bench {
+        fn new(queue: usize) -> Self {
+            let config = Config {
+                domain: "c.test".into(),
+                server: String::new(),
+                secret: "secret".into(),
+                limits: Limits::default(),
+                seed: 7,
+            };
+            let (event, events) = mpsc::channel(queue);
+            let (connect, connections) = mpsc::channel(1);
+            let link = spawn_over(config, event, move || {
+                let connect = connect.clone();
+                async move {
+                    let (ours, theirs) = tokio::io::duplex(64 << 10);
+                    connect
+                        .send(theirs)
+                        .await
+                        .map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
+                    Ok(ours)
+                }
+            });
+            Self { link, events, connections }
+        }
+
+        /// Takes the next connection, up to the stream header.
+        async fn accept(&mut self) -> Server {
+            let stream = self.connections.recv().await.unwrap();
+            let mut server = Server { stream, seen: String::new() };
+            let header = server.read_to(" to='c.test'>").await;
+            assert!(header.contains("xmlns='jabber:component:accept'"), "{header}");
+            server
+        }
+
+        /// Takes the next connection and its hand-shake.
+        async fn up(&mut self) -> Server {
+            let mut server = self.accept().await;
+            server.write(HEADER).await;
+            assert_eq!(server.read_to("</handshake>").await, HANDSHAKE);
+            server.write("<handshake/>").await;
+            assert!(matches!(self.event().await, LinkEvent::Up));
+            server
+        }
+
+        async fn event(&mut self) -> LinkEvent {
+            self.events.recv().await.unwrap()
+        }
+
+        async fn stanza(&mut self) -> Element {
+            let LinkEvent::Stanza(stanza) = self.event().await else { panic!("no stanza") };
+            stanza
+        }
+
+        async fn down(&mut self) -> End {
+            let LinkEvent::Down { why } = self.event().await else { panic!("not down") };
+            why
+        }
+    }
+
+    fn message(from: &str, body: &str) -> Element {
+        let mut message = Element::bare("message", CLIENT_NS);
+        attribute(&mut message, "from", from);
+        attribute(&mut message, "to", "a@b");
+        let mut content = Element::bare("body", CLIENT_NS);
+        content.append_text_node(body);
+        message.append_child(content);
+        message
+    }
+
+    fn stream_error(condition: &str) -> String {
+        format!(
+            "<stream:error><{condition} xmlns='{STREAM_ERROR_NS}'/><text xmlns='{STREAM_ERROR_NS}'>so</text></stream:error></stream:stream>"
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stanzas_pass_both_ways() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        assert!(bench.link.counters().is_up());
+        server.write("<message from='a@b' to='c.test'><body>hi</body></message> <weird/>").await;
+        let stanza = bench.stanza().await;
+        assert!(stanza.is("message", CLIENT_NS));
+        assert_eq!(stanza.get_child("body", CLIENT_NS).unwrap().text(), "hi");
+        let foreign = message("evil.test", "x");
+        bench.link.send(vec![message("r@c.test", "1"), foreign, message("r@c.test", "2\u{1}<")]);
+        let sent = server.read_to("2&lt;</body></message>").await;
+        assert_eq!(
+            sent,
+            "<message from='r@c.test' to='a@b'><body>1</body></message>\
+             <message from='r@c.test' to='a@b'><body>2&lt;</body></message>"
+        );
+        server.write("<iq id='9' type='get' from='a@b' to='c.test'><p:q/></iq>").await;
+        let LinkEvent::Refused(refused) = bench.event().await else { panic!("not refused") };
+        assert_eq!(refused.why, Refusal::Namespaces);
+        assert_eq!(refused.head.id.as_deref(), Some("9"));
+        let counters = bench.link.counters();
+        assert_eq!(counters.stanzas(Direction::In, Kind::Message), 1);
+        assert_eq!(counters.stanzas(Direction::Out, Kind::Message), 2);
+        assert_eq!(counters.dropped(Dropped::Unsendable), 1);
+        assert_eq!(counters.dropped(Dropped::Unknown), 1);
+        assert_eq!(counters.dropped(Dropped::Refused), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn close_writes_what_is_queued_and_waits_for_the_server() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        bench.link.send(vec![message("c.test", "bye")]);
+        let (link, began) = (bench.link, Instant::now());
+        let closing = tokio::spawn(link.close());
+        let last = server.read_to("</stream:stream>").await;
+        assert!(last.contains("bye"), "{last}");
+        server.write("</stream:stream>").await;
+        closing.await.unwrap();
+        assert!(began.elapsed() < CLOSING);
+        assert!(bench.events.recv().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn close_does_not_wait_for_ever() {
+        // A server that does not answer, a loop that does not read, and no server at all.
+        let mut bench = Bench::new(1);
+        let _server = bench.up().await;
+        bench.link.close().await;
+
+        let mut bench = Bench::new(1);
+        let mut server = bench.accept().await;
+        server.write(&format!("{HEADER}{}", stream_error("conflict"))).await;
+        let mut server = bench.accept().await;
+        server.write(&format!("{HEADER}{}", stream_error("not-authorized"))).await;
+        bench.link.close().await;
+
+        let bench = Bench::new(1);
+        bench.link.close().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refuses_says_why() {
+        for (answer, expected) in [
+            (stream_error("not-authorized"), End::NotAuthorized),
+            (stream_error("host-unknown"), End::HostUnknown),
+            (stream_error("conflict"), End::Conflict),
+            (stream_error("invalid-namespace"), End::NotComponents),
+            (
+                stream_error("internal-server-error"),
+                End::StreamError { condition: "internal-server-error".into(), text: "so".into() },
+            ),
+            (
+                "<stream:error/>".into(),
+                End::StreamError { condition: "undefined-condition".into(), text: String::new() },
+            ),
+            ("</stream:stream>".into(), End::Closed),
+            ("<iq".into(), End::Closed),
+            ("text".into(), End::Broken(Broken::BadFormat("text between stanzas"))),
+        ] {
+            let mut bench = Bench::new(10);
+            let mut server = bench.accept().await;
+            server.write(&format!("{HEADER}{answer}")).await;
+            drop(server);
+            assert_eq!(bench.down().await, expected);
+            let ends: Vec<_> = bench.link.counters().ends().filter(|(_, n)| *n > 0).collect();
+            assert_eq!(ends, [(expected.name(), 1)]);
+            // And it comes back.
+            let _server = bench.up().await;
+        }
+        let mut bench = Bench::new(10);
+        let mut server = bench.accept().await;
+        server.write(&HEADER.replace("component:accept", "client")).await;
+        assert_eq!(bench.down().await, End::NotComponents);
+        let _silent = bench.accept().await;
+        assert_eq!(bench.down().await, End::Slow);
+    }
+
+    #[test]
+    fn every_end_has_its_name() {
+        let ends = [
+            End::Unreachable(String::new()),
+            End::Slow,
+            End::NotAuthorized,
+            End::HostUnknown,
+            End::Conflict,
+            End::NotComponents,
+            End::StreamError { condition: String::new(), text: String::new() },
+            End::Broken(Broken::Endless),
+            End::Closed,
+            End::Lost(String::new()),
+            End::Silent,
+            End::Stalled,
+            End::Shutdown,
+        ];
+        assert_eq!(ends.map(|end| end.name()), End::NAMES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_failure_is_told_once() {
+        let mut bench = Bench::new(10);
+        for _ in 0..5 {
+            drop(bench.accept().await);
+        }
+        assert_eq!(bench.down().await, End::Closed);
+        assert!(bench.events.try_recv().is_err());
+        let server = bench.up().await;
+        drop(server);
+        assert_eq!(bench.down().await, End::Closed);
+    }
+
+    #[test]
+    fn pauses_grow_and_vary() {
+        let pause = |pauses: &mut Pauses, end: End, lasted| {
+            pauses.after(&end, Duration::from_secs(lasted)).as_secs_f64()
+        };
+        for seed in 0..100 {
+            let mut pauses = Pauses { rng: SmallRng::seed_from_u64(seed), next: None };
+            let mut all: Vec<_> = (0..12).map(|_| pause(&mut pauses, End::Closed, 0)).collect();
+            assert!((0.15..0.625).contains(&all[0]), "{all:?}");
+            assert!(all[..3].iter().sum::<f64>() < 5.0, "{all:?}");
+            assert!(all.iter().all(|pause| *pause <= LONGEST_PAUSE), "{all:?}");
+            assert!(all.split_off(10).iter().all(|pause| *pause >= 7.5), "{all:?}");
+            // A good link starts them over, a short one does not.
+            assert!(pause(&mut pauses, End::Closed, 9) >= 7.5);
+            assert!(pause(&mut pauses, End::Closed, 10) < 0.625);
+            assert!(pause(&mut pauses, End::Conflict, 60) >= CONFLICT_PAUSE);
+            assert!(pause(&mut pauses, End::NotAuthorized, 0) >= 7.5);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_pinged_and_given_up() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        let began = Instant::now();
+        let ping = server.read_to("</iq>").await;
+        assert_eq!(began.elapsed(), PING_EVERY);
+        assert!(ping.contains("from='c.test'") && ping.contains("to='c.test'"), "{ping}");
+        // The server routes it back: not a stanza for the loop.
+        server.write(&ping).await;
+        assert_eq!(server.read_to("</iq>").await, ping);
+        // White space is a sign of life as well.
+        for _ in 0..10 {
+            server.write(" ").await;
+            sleep(PING_EVERY).await;
+        }
+        assert!(bench.events.try_recv().is_err());
+        assert!(bench.link.counters().is_up());
+        let began = Instant::now();
+        assert_eq!(bench.down().await, End::Silent);
+        assert!(began.elapsed() <= PING_EVERY * 3);
+        assert!(!bench.link.counters().is_up());
+        bench.up().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_else_answers_our_ping() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        let ping = server.read_to("</iq>").await;
+        server.write(&ping.replace("from='c.test'", "from='a@b'")).await;
+        server.write("<iq type='get' id='ping-0' from='c.test' to='c.test'/>").await;
+        bench.stanza().await;
+        bench.stanza().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_never_stops_the_reading() {
+        let mut bench = Bench::new(2);
+        let mut server = bench.up().await;
+        for id in 0..1000 {
+            let kind = ["get", "result", "error"][id % 3];
+            server.write(&format!("<iq id='{id}' type='{kind}' from='a@b' to='c.test'/>")).await;
+        }
+        // Numbers 0 and 1 wait in the queue, the others with `get` are answered.
+        let answers = server.read_to("id='999'").await + &server.read_to("</iq>").await;
+        assert_eq!(answers.matches("resource-constraint").count(), 333);
+        assert!(
+            answers
+                .starts_with("<iq from='c.test' id='3' to='a@b' type='error'><error type='wait'>")
+        );
+        assert_eq!(bench.link.counters().dropped(Dropped::Congested), 998);
+        for id in ["0", "1"] {
+            assert_eq!(bench.stanza().await.attr("id"), Some(id));
+        }
+        server.write("<iq id='x' type='get' from='a@b' to='c.test'/>").await;
+        bench.stanza().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_read_costs_bounded_memory_and_then_the_link() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        let large = message("c.test", &"x".repeat(200 << 10));
+        bench.link.send(vec![large; 200]);
+        let counters = bench.link.counters();
+        let (sent, lost) =
+            (counters.stanzas(Direction::Out, Kind::Message), counters.dropped(Dropped::Overflow));
+        assert_eq!(sent + lost, 200);
+        assert!((70..=82).contains(&sent), "{sent} of 200 KiB in 16 MiB");
+        // We go on reading all the same.
+        server.write("<iq type='get' from='a@b' to='c.test'/>").await;
+        bench.stanza().await;
+        assert_eq!(bench.down().await, End::Stalled);
+        assert_eq!(bench.link.shared.queued_bytes.load(Relaxed), 0);
+
+        let _server = bench.up().await;
+        bench.link.send(vec![message("c.test", ""); OUT_STANZAS + 10]);
+        assert_eq!(bench.link.counters().dropped(Dropped::Overflow) - lost, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_that_was_meant_for_an_earlier_stream() {
+        let mut bench = Bench::new(10);
+        bench.link.send(vec![message("c.test", "too early")]);
+        let server = bench.up().await;
+        drop(server);
+        bench.link.send(vec![message("c.test", "into the void")]);
+        bench.down().await;
+        bench.link.send(vec![message("c.test", "too late")]);
+        let mut server = bench.up().await;
+        bench.link.send(vec![message("c.test", "now")]);
+        assert!(server.read_to("</message>").await.contains("now"));
+        assert!(bench.link.counters().dropped(Dropped::Down) >= 2);
+        assert_eq!(bench.link.shared.queued_bytes.load(Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_stream_is_told_and_made_anew() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        server.write("<message>&nbsp;</message>").await;
+        assert_eq!(
+            server.read_rest().await,
+            format!(
+                "<stream:error><not-well-formed xmlns='{STREAM_ERROR_NS}'/></stream:error></stream:stream>"
+            )
+        );
+        assert!(matches!(bench.down().await, End::Broken(Broken::NotWellFormed(_))));
+        let mut server = bench.up().await;
+        server.write(&stream_error("conflict")).await;
+        assert_eq!(bench.down().await, End::Conflict);
+        let began = Instant::now();
+        bench.up().await;
+        assert!(began.elapsed().as_secs_f64() >= CONFLICT_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_link_ends_with_the_loop() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        drop(bench.events);
+        server.write("<iq type='get' from='a@b' to='c.test'/>").await;
+        assert!(server.read_rest().await.ends_with("</stream:stream>"));
+        bench.link.close().await;
+    }
+
+    #[tokio::test]
+    async fn dials_a_real_socket() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial(listener.local_addr().unwrap().to_string()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        let socket = socket2::SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        assert!(dial("no port".into()).await.is_err());
     }
 }
