@@ -152,8 +152,7 @@ impl LinkHandle {
         &self.shared.counters
     }
 
-    /// Writes what is queued, closes the stream and waits for the server to do the same, for [`link::CLOSING`] at
-    /// most.
+    /// Writes what is queued, closes the stream and waits for the server to do the same, two seconds at most.
     pub async fn close(self) {
         drop(self.queue);
         if let Err(error) = self.task.await {
