@@ -19,6 +19,7 @@ pub mod directory;
 pub mod focus;
 pub mod id;
 pub mod journal;
+pub mod metrics;
 pub mod mixer;
 pub mod muc;
 pub mod room;
