@@ -1,8 +1,8 @@
 //! Every metric's name, help and labels, once. No room and no user is ever a label.
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// What the server tells Prometheus.
@@ -68,7 +68,11 @@ impl Metrics {
         let define = Define { registry: &registry };
         let metrics = Self {
             rooms: define.gauge("rooms", "Rooms that exist."),
-            people: define.gauges("people", "People in rooms, by how they are present.", &["level"]),
+            people: define.gauges(
+                "people",
+                "People in rooms, by how they are present.",
+                &["level"],
+            ),
             call_legs: define.gauges("call_legs", "Call legs, by state.", &["state"]),
             component_up: define
                 .gauge("xmpp_component_up", "Whether the XMPP server takes our stanzas."),
@@ -83,8 +87,11 @@ impl Metrics {
                 "Times the component link was lost or refused.",
                 &["reason"],
             ),
-            sip_requests: define
-                .counters("sip_requests_total", "SIP requests.", &["method", "direction"]),
+            sip_requests: define.counters(
+                "sip_requests_total",
+                "SIP requests.",
+                &["method", "direction"],
+            ),
             sip_responses: define.counters("sip_responses_total", "SIP responses sent.", &["code"]),
             subscriptions: define.gauge("subscriptions", "Conference subscriptions."),
             mirror: define.histogram(
@@ -120,8 +127,10 @@ impl Metrics {
                 "How long audio waits in jitter buffers.",
                 &[0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4],
             ),
-            stress: define
-                .register(Gauge::new("cusax_stress", "How near the mixer is to being late, 0 to 1.")),
+            stress: define.register(Gauge::new(
+                "cusax_stress",
+                "How near the mixer is to being late, 0 to 1.",
+            )),
             store_errors: define.counter("store_errors_total", "Failures of the store."),
             panics: define.counters("panics_total", "Faults that were contained.", &["part"]),
             registry: registry.clone(),
@@ -198,9 +207,7 @@ impl Define<'_> {
         made: prometheus::Result<C>,
     ) -> C {
         let collector = made.expect("names, labels and buckets above are valid");
-        self.registry
-            .register(Box::new(collector.clone()))
-            .expect("each name above is there once");
+        self.registry.register(Box::new(collector.clone())).expect("each name above is there once");
         collector
     }
 }
