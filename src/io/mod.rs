@@ -1,3 +1,5 @@
 //! Everything that touches the outside world.
 
+pub mod http;
+pub mod sip;
 pub mod store;
