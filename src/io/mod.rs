@@ -3,3 +3,4 @@
 pub mod http;
 pub mod sip;
 pub mod store;
+pub mod xmpp;
