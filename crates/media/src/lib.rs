@@ -10,6 +10,10 @@
 pub mod codec;
 pub mod jitter;
 pub mod leg;
+pub mod level;
+pub mod rtcp;
+pub mod rtp;
+pub mod source;
 
 use std::time::Duration;
 
