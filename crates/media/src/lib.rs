@@ -8,9 +8,12 @@
 //! nothing allocates. Read [`leg`] first; then [`jitter`], where the hard decisions are.
 
 pub mod codec;
+pub mod dtmf;
 pub mod jitter;
 pub mod leg;
 pub mod level;
+pub mod limiter;
+pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod source;

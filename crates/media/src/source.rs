@@ -16,6 +16,8 @@ pub const LEARN_WINDOW: Duration = Duration::from_secs(3);
 pub const MOVE_SILENCE: Duration = Duration::from_millis(500);
 /// A stream that moved goes on within this many sequence numbers.
 pub const MOVE_SEQUENCES: i64 = 3_000;
+/// A better candidate keeps others out for this long after its last packet.
+pub const CANDIDATE_LIFE: Duration = Duration::from_secs(1);
 /// For this long we send to an address that has not shown that anybody is there.
 pub const UNVERIFIED_SEND: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,8 @@ struct Locked {
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     source: SocketAddr,
+    trust: Trust,
+    heard: Instant,
     ssrc: u32,
     sequence: u16,
     packets: u32,
@@ -87,20 +91,20 @@ impl SourceLock {
         Self { expected, since: now, locked: None, candidate: None }
     }
 
-    /// Takes over what a re-INVITE says. Another media address opens the lock; the old source is heard until a
-    /// better one shows itself, since media may come before or after the signalling that announces it.
+    /// Takes over what a re-INVITE says. When the peer's SDP has told the truth so far, we turn to the new address
+    /// at once; a source that had to be learnt (NAT) stays until a better one shows itself.
     pub fn expect(&mut self, now: Instant, expected: Expected) {
         if expected == self.expected {
             return;
         }
+        let told = self.locked.map(|locked| locked.trust);
         self.expected = expected;
         self.since = now;
         self.candidate = None;
-        let trust = self.locked.map(|locked| self.trust(locked.source));
-        if let (Some(locked), Some(trust)) = (&mut self.locked, trust) {
-            locked.trust = trust;
-            locked.since = now;
-        }
+        self.locked = self
+            .locked
+            .map(|locked| Locked { trust: self.trust(locked.source), since: now, ..locked })
+            .filter(|new| new.trust == Trust::Exact || told != Some(Trust::Exact));
     }
 
     /// Judges one well-formed packet. `sequence` is its RTP sequence number; RTCP has none and gives `None`.
@@ -113,22 +117,24 @@ impl SourceLock {
     ) -> Verdict {
         if let Some(locked) = self.locked.as_mut().filter(|locked| locked.source == source) {
             locked.heard = now;
-            locked.ssrc = ssrc;
-            locked.sequence = sequence.unwrap_or(locked.sequence);
+            if let Some(sequence) = sequence {
+                (locked.ssrc, locked.sequence) = (ssrc, sequence);
+            }
             return Verdict::Known;
         }
         let trust = self.trust(source);
         let allowed = match &self.locked {
             None => trust > Trust::None,
             Some(locked) => {
-                let open = now.saturating_duration_since(locked.since) < LEARN_WINDOW;
+                let open = trust == Trust::Exact
+                    || now.saturating_duration_since(locked.since) < LEARN_WINDOW;
                 open && trust > locked.trust || self.moved(now, locked, source, ssrc, sequence)
             }
         };
         if !allowed {
             return Verdict::Stranger;
         }
-        let packets = self.in_a_row(source, ssrc, sequence);
+        let packets = self.in_a_row(now, source, trust, ssrc, sequence);
         if trust < Trust::Exact && packets < LEARN_PACKETS {
             return Verdict::Stranger;
         }
@@ -200,22 +206,38 @@ impl SourceLock {
                 || same_network(locked.source.ip(), source.ip()))
     }
 
-    /// How many packets in a row the candidate has now sent. Somebody else's packet in between starts anew: two
-    /// who claim the leg at once are both kept out until one of them is alone for a moment.
-    fn in_a_row(&mut self, source: SocketAddr, ssrc: u32, sequence: Option<u16>) -> u32 {
-        let packets = match self.candidate {
-            Some(last)
-                if last.source == source
-                    && last.ssrc == ssrc
-                    && sequence.is_none_or(|s| s == last.sequence.wrapping_add(1)) =>
-            {
-                last.packets + 1
-            }
-            _ => 1,
+    /// How many packets in a row the candidate has now sent. Somebody else's packet in between starts anew, unless
+    /// that somebody is less trusted.
+    fn in_a_row(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        trust: Trust,
+        ssrc: u32,
+        sequence: Option<u16>,
+    ) -> u32 {
+        let mut next = Candidate {
+            source,
+            trust,
+            heard: now,
+            ssrc,
+            sequence: sequence.unwrap_or(0),
+            packets: 1,
         };
-        let sequence = sequence.unwrap_or(0);
-        self.candidate = Some(Candidate { source, ssrc, sequence, packets });
-        packets
+        if let Some(last) = self.candidate {
+            if last.source == source && last.ssrc == ssrc {
+                if sequence.is_none_or(|sequence| sequence == last.sequence.wrapping_add(1)) {
+                    next.packets = last.packets + 1;
+                }
+                next.sequence = sequence.unwrap_or(last.sequence);
+            } else if last.trust > trust
+                && now.saturating_duration_since(last.heard) < CANDIDATE_LIFE
+            {
+                return 0;
+            }
+        }
+        self.candidate = Some(next);
+        next.packets
     }
 }
 
