@@ -1,3 +1,4 @@
 //! One conference's audio, without sockets or threads.
 
+pub mod floor;
 pub mod plan;
