@@ -194,9 +194,8 @@ mod tests {
         scene.call(1, "ann@example.org");
         scene.call(2, "ann@example.org");
         let nick = scene.rooms.get(&scene.room).unwrap().by_leg(LegId(1)).unwrap().nick.clone();
-        let role = |role| {
-            Command::Moderate(vec![Change::Role { nick: nick.clone(), role, reason: None }])
-        };
+        let role =
+            |role| Command::Moderate(vec![Change::Role { nick: nick.clone(), role, reason: None }]);
         let owner = scene.owner();
         assert_eq!(scene.orders(&owner, role(Some(Role::Visitor))), [(1, false), (2, false)]);
         assert_eq!(scene.orders(&owner, role(Some(Role::Participant))), [(1, true), (2, true)]);
