@@ -17,6 +17,7 @@ pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod source;
+pub mod stretch;
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ impl<'a> Compound<'a> {
         let mut rest = bytes;
         let mut first = true;
         while !rest.is_empty() {
-            let (head, body, tail) = split(rest)?;
+            let (head, body, tail) = split(rest).ok_or(ParseError::Truncated)?;
             if head[0] >> 6 != 2 {
                 return Err(ParseError::Version);
             }
@@ -54,7 +54,7 @@ impl<'a> Compound<'a> {
     pub fn packets(&self) -> impl Iterator<Item = Packet<'a>> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || {
-            let (head, body, tail) = split(rest).ok()?;
+            let (head, body, tail) = split(rest)?;
             rest = tail;
             Some((head, strip(head[0] & 0x20 != 0, body).ok()?))
         })
@@ -177,8 +177,7 @@ impl<'a> Iterator for Chunks<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while self.left > 0 {
             self.left -= 1;
-            let (ssrc, cname, rest) = chunk(self.rest).ok()?;
-            self.rest = rest;
+            let (ssrc, cname) = chunk(&mut self.rest)?;
             if let Some(cname) = cname {
                 return Some((ssrc, cname));
             }
@@ -202,11 +201,11 @@ impl Iterator for Sources<'_> {
 }
 
 /// The first packet's header, its body and what follows it.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), ParseError> {
-    let (head, rest) = bytes.split_at_checked(4).ok_or(ParseError::Truncated)?;
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(4)?;
     let len = usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
-    let (body, tail) = rest.split_at_checked(len).ok_or(ParseError::Truncated)?;
-    Ok((head, body, tail))
+    let (body, tail) = rest.split_at_checked(len)?;
+    Some((head, body, tail))
 }
 
 /// The body without padding, which counts itself and comes in words (RFC 3550 §6.4.1).
@@ -231,7 +230,7 @@ fn check_body(head: &[u8], body: &[u8]) -> Result<(), ParseError> {
         SDES => {
             let mut rest = body;
             for _ in 0..count {
-                (_, _, rest) = chunk(rest)?;
+                chunk(&mut rest).ok_or(ParseError::Truncated)?;
             }
             0
         }
@@ -246,27 +245,26 @@ fn check_body(head: &[u8], body: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// One SDES chunk: SSRC, CNAME if any, what follows.
-fn chunk(bytes: &[u8]) -> Result<(u32, Option<&[u8]>, &[u8]), ParseError> {
+/// Takes one SDES chunk off `bytes`: SSRC, and CNAME if any.
+fn chunk<'a>(bytes: &mut &'a [u8]) -> Option<(u32, Option<&'a [u8]>)> {
+    let ssrc = be32(bytes.get(..4)?, 0);
     let mut at = 4;
-    let ssrc = be32(bytes.get(..4).ok_or(ParseError::Truncated)?, 0);
     let mut cname = None;
     loop {
-        match *bytes.get(at..).unwrap_or_default() {
+        match *bytes.get(at..)? {
             // The null item ends the list; the next chunk starts at the next word.
             [0, ..] => {
-                let end = (at / 4 + 1) * 4;
-                let rest = bytes.get(end..).ok_or(ParseError::Truncated)?;
-                return Ok((ssrc, cname, rest));
+                *bytes = bytes.get((at / 4 + 1) * 4..)?;
+                return Some((ssrc, cname));
             }
             [kind, len, ref rest @ ..] => {
-                let text = rest.get(..usize::from(len)).ok_or(ParseError::Truncated)?;
+                let text = rest.get(..usize::from(len))?;
                 if kind == CNAME {
                     cname = Some(text);
                 }
                 at += 2 + text.len();
             }
-            _ => return Err(ParseError::Truncated),
+            _ => return None,
         }
     }
 }
@@ -490,7 +488,7 @@ impl Reception {
 /// A span as NTP writes it, in units of 2⁻³² s.
 #[must_use]
 pub fn ntp(span: Duration) -> u64 {
-    span.as_secs() << 32 | (u64::from(span.subsec_nanos()) << 32) / 1_000_000_000
+    (span.as_secs() << 32) + (u64::from(span.subsec_nanos()) << 32) / 1_000_000_000
 }
 
 /// The round-trip time that a report block about our stream tells, `now` being our NTP clock; `None` before they
