@@ -5,6 +5,7 @@
 //! few who speak has their own ([`stream`](super::stream)).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use cusax_media::limiter::Limiter;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
 use super::plan::{CodecKind, LegPlan, Report};
-use super::speakers::{Speaker, ticks};
+use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
 use super::stream::{COMFORT_PACE, Class, FIRST_TOC, Stream, settings, silence};
 use crate::id::LegId;
 
@@ -112,10 +113,23 @@ pub enum Port {
     Rtcp,
 }
 
+/// A packet to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// From which leg's port.
+    pub leg: LegId,
+    /// From which of them.
+    pub port: Port,
+    /// Whereto.
+    pub to: SocketAddr,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
 /// Where what a room does goes to.
 pub struct Out<'a> {
-    /// Sends a packet from a leg's port.
-    pub send: &'a mut dyn FnMut(LegId, Port, SocketAddr, &[u8]),
+    /// Sends a packet.
+    pub send: &'a mut dyn FnMut(Packet<'_>),
     /// What the control plane is told.
     pub reports: &'a mut Vec<Report>,
 }
@@ -160,6 +174,12 @@ pub struct LegHealth {
     pub stats: LegStats,
 }
 
+impl std::fmt::Debug for Out<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Out").field("reports", &self.reports).finish_non_exhaustive()
+    }
+}
+
 impl Default for Mix {
     fn default() -> Self {
         let silence = || Box::new([0.0; FRAME_SAMPLES]);
@@ -190,7 +210,8 @@ impl Mix {
         self.close_quietly(plan.leg);
         let settings = settings(&plan.codec, 0.0);
         self.join(settings)?;
-        let leg = Leg::new(now, config(&plan), &plan.cname, seed);
+        let mut leg = Leg::new(now, config(&plan), &plan.cname, seed);
+        leg.set_ssrc(plan.ssrc);
         let member = Member {
             leg,
             settings,
@@ -246,7 +267,8 @@ impl Mix {
             let mut packet = [0; MAX_PACKET];
             let len = member.leg.bye(now, &mut packet);
             if len > 0 {
-                (out.send)(leg, member.rtcp_port(), to, &packet[..len]);
+                let bytes = &packet[..len];
+                (out.send)(Packet { leg, port: member.rtcp_port(), to, bytes });
             }
         }
         if member.speaker.hush().is_some() {
@@ -285,7 +307,8 @@ impl Mix {
                 | DropReason::Malformed
                 | DropReason::PayloadType
                 | DropReason::Ssrc
-                | DropReason::Stale,
+                | DropReason::Duplicate
+                | DropReason::Late,
             ) => self.tally.rejected_other += 1,
         }
     }
@@ -313,6 +336,11 @@ impl Mix {
             self.tally.count(&member.counted, &stats);
             member.counted = stats;
             member.loss = stats.remote_loss.max(member.loss * LOSS_MEMORY);
+            let ssrc = member.leg.peer_ssrc();
+            if let Some(ssrc) = ssrc.filter(|_| ssrc != member.ssrc) {
+                member.ssrc = Some(ssrc);
+                reports.push(Report::Source { leg: *leg, ssrc });
+            }
             let limit = if member.plan.hears { patience.active } else { patience.held };
             let heard = member.leg.last_heard().unwrap_or(member.opened);
             let dead = now.saturating_duration_since(heard) >= limit;
@@ -353,7 +381,7 @@ impl Mix {
     /// Takes 20 ms of every leg, and keeps those that are to be mixed.
     fn hear(&mut self, now: Instant, reports: &mut Vec<Report>) {
         self.mixed = 0;
-        let probing = self.tick % ticks(PROBE) == 0;
+        let probing = self.tick.is_multiple_of(ticks(PROBE));
         for (id, member) in &mut self.legs {
             member.voice = None;
             if let Some(asked) = member.asked.take() {
@@ -499,7 +527,7 @@ impl Mix {
     /// Encodes for those who speak, and sends to all.
     fn send(&mut self, now: Instant, out: &mut Out<'_>) {
         let mut packet = [0; MAX_PACKET];
-        let comfort = self.tick % ticks(COMFORT_PACE) == 0;
+        let comfort = self.tick.is_multiple_of(ticks(COMFORT_PACE));
         for (id, member) in &mut self.legs {
             if let Feed::Own(stream) = &mut member.feed {
                 let own = member.voice.map(|slot| &self.voices[slot].frame);
@@ -534,16 +562,18 @@ impl Mix {
                     let samples = FRAME_SAMPLES as u32;
                     let len = member.leg.packetize(now, payload, samples, &mut packet);
                     if len > 0 {
-                        (out.send)(*id, Port::Rtp, to, &packet[..len]);
+                        let bytes = &packet[..len];
+                        (out.send)(Packet { leg: *id, port: Port::Rtp, to, bytes });
                         self.tally.packets_out += 1;
                     }
                 }
                 Some(_) | None => member.leg.pause(FRAME_SAMPLES as u32),
             }
-            if member.leg.poll_timeout().is_some_and(|due| due <= now) {
+            if member.leg.poll_timeout() <= now {
                 let len = member.leg.handle_timeout(now, &mut packet);
                 if let Some(to) = member.leg.remote_rtcp(now).filter(|_| len > 0) {
-                    (out.send)(*id, member.rtcp_port(), to, &packet[..len]);
+                    let bytes = &packet[..len];
+                    (out.send)(Packet { leg: *id, port: member.rtcp_port(), to, bytes });
                 }
             }
         }
@@ -559,12 +589,11 @@ impl Mix {
 
     /// Enters a class, which comes to be with its first member.
     fn join(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
-        if !self.classes.contains_key(&settings) {
-            self.classes.insert(settings, Class::new(settings)?);
-        }
-        if let Some(class) = self.classes.get_mut(&settings) {
-            class.members += 1;
-        }
+        let class = match self.classes.entry(settings) {
+            Entry::Occupied(class) => class.into_mut(),
+            Entry::Vacant(place) => place.insert(Class::new(settings)?),
+        };
+        class.members += 1;
         Ok(())
     }
 
@@ -598,14 +627,15 @@ impl Mix {
 
     /// Moves legs whose loss has changed to where FEC is prepared for it.
     fn follow_loss(&mut self) {
-        let moved = |(leg, member): (&LegId, &Box<Member>)| {
-            let wanted = settings(&member.plan.codec, member.loss);
-            (wanted != member.settings).then_some((*leg, wanted))
-        };
-        while let Some((leg, wanted)) = self.legs.iter().find_map(moved) {
-            if self.reclass(leg, wanted).is_err() {
-                break;
-            }
+        let moved: Vec<_> = self
+            .legs
+            .iter()
+            .map(|(leg, member)| (*leg, member.settings, settings(&member.plan.codec, member.loss)))
+            .filter(|(_, is, wanted)| is != wanted)
+            .collect();
+        for (leg, _, wanted) in moved {
+            // The codec is the one they have: nothing to refuse.
+            let _ = self.reclass(leg, wanted);
         }
     }
 
@@ -627,9 +657,7 @@ impl Member {
         frame: &mut [f32; FRAME_SAMPLES],
         tally: &mut Tally,
     ) -> (Option<f32>, Option<bool>) {
-        let quiet = self.gain == 0.0;
-        let says_silent = || self.leg.upcoming(now) == Activity::Silent;
-        if quiet && (!self.heard || !self.speaker.is_audible() && !probing && says_silent()) {
+        if self.gain == 0.0 && (!self.heard || self.says_silent(probing)) {
             tally.skipped += 1;
             self.leg.tick_skip(now);
             return (
@@ -652,6 +680,16 @@ impl Member {
             }
         }
         (Some(heard.level_dbov), turned)
+    }
+
+    /// Whether the leg's own word lets us not listen to it.
+    fn says_silent(&self, probing: bool) -> bool {
+        match self.leg.upcoming() {
+            Activity::Silent => true,
+            Activity::Told { level_dbov: Some(level), .. } => f32::from(level) < AUDIBLE_DBOV,
+            Activity::Told { voice, level_dbov: None } => !voice && !probing,
+            Activity::Unknown => false,
+        }
     }
 
     fn rtcp_port(&self) -> Port {

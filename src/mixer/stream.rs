@@ -165,6 +165,7 @@ pub(super) struct Class {
     pub(super) listeners: usize,
     /// Who is in the class.
     pub(super) members: usize,
+    #[expect(clippy::vec_box, reason = "they go from hand to hand without being copied")]
     spare: Vec<Box<Stream>>,
 }
 
