@@ -261,7 +261,11 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             .next
             .is_some_and(|n| arrival.sequence < n.sequence || n.made_up > 0 && end <= n.timestamp);
         let apart = self.delays.relative(delay).abs();
-        if !late && apart > RESET.as_micros() as i64 {
+        if apart > RESET.as_micros() as i64 {
+            if late {
+                self.stats.late += 1;
+                return Inserted::Late;
+            }
             self.restart(self.rate as u32);
             return self.insert(now, arrival);
         }
@@ -352,6 +356,17 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 ),
                 None => (0, 0, 0),
             };
+            // What was waited for is lost; the waiting has filled its place already.
+            if self.starved > 0 && gap > 0 && missing > 0 {
+                let filled = self.starved.min(gap).min(missing * self.frame);
+                if let Some(next) = &mut self.next {
+                    next.timestamp += filled;
+                    next.made_up += filled;
+                }
+                self.concealed += filled;
+                self.starved = 0;
+                continue;
+            }
             // Beyond what the missing numbers can have held, the sender had nothing to say.
             let pause = gap > 0 && made_up >= (missing * self.frame).min(self.conceal_limit());
             if pause {

@@ -131,7 +131,8 @@ fn a_skipped_leg_keeps_time_and_comes_back_clean() {
             continue;
         }
         let heard = leg.tick(now, &mut frame);
-        assert!(frame.iter().all(|s| s.abs() < 0.75), "{n}: no burst");
+        let peak = frame.iter().fold(0.0f32, |peak, s| peak.max(s.abs()));
+        assert!(peak < 0.85, "{n}: a burst of {peak}");
         if n > 110 {
             assert!((heard.level_dbov + 9.0).abs() < 0.7, "{n}: {}", heard.level_dbov);
             assert!(matches!(leg.upcoming(), Activity::Told { .. } | Activity::Unknown));

@@ -30,7 +30,7 @@ fn loss_and_jitter_table() {
             );
             let lost_percent = lost as f64 / 30.0;
             assert!(
-                outcome.concealed_percent() <= 0.05 + lost_percent * (0.1 + 1.2 * loss),
+                outcome.concealed_percent() <= 0.05 + lost_percent * (0.2 + 1.1 * loss),
                 "loss {loss} jitter {jitter_ms}"
             );
             assert!(jitter.late as f64 <= 0.005 * 3_000.0, "late at jitter {jitter_ms}");
@@ -74,7 +74,8 @@ fn copies_repair_what_is_lost() {
         let repaired = with.stats.jitter.fec as f64 / with.lost_packets as f64;
         println!("loss {loss}: {} lost, {repaired:.2} repaired", with.lost_packets);
         assert!(repaired > 0.75 - loss);
-        assert_eq!(with.stats.lost as usize, with.lost_packets);
+        // Of the very last nobody can know.
+        assert!((with.stats.lost as usize).abs_diff(with.lost_packets) <= 1);
         let settings =
             EncoderSettings::Opus(OpusSettings { fec: false, ..OpusSettings::default() });
         let without = run(settings, babble, 60, &Network { loss, ..Network::default() }, 4);
