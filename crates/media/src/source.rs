@@ -458,7 +458,6 @@ mod tests {
                 (520, NEIGHBOUR, 27, false),
                 (540, NEIGHBOUR, 28, false),
                 (560, NEIGHBOUR, 29, true),
-                (580, SDP, 30, false),
             ],
             Some(NEIGHBOUR),
         );
