@@ -36,6 +36,8 @@ pub const SHRINK_PACE: Duration = Duration::from_secs(1);
 
 /// Added to the measured quantile.
 const MARGIN_US: i64 = 10_000;
+/// What is due within this is due.
+const DUE_US: i64 = 2_500;
 /// So much may be wanting before it grows.
 const GROW_US: i64 = 5_000;
 /// Excess over the target from which a quiet moment is used to shrink.
@@ -337,8 +339,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         }
     }
 
-    /// What to play at `at`, the moment at which its first sample will be heard. Made-up sound and silence are no
-    /// longer than `wanted` (in the stream's clock), packets as long as they are.
+    /// What to play at `at`, the moment at which its first sample will be heard. Silence, and what is made up while
+    /// waiting, is as long as `wanted` (in the stream's clock); packets and what stands for them are as long as they are.
     pub fn pop(&mut self, at: Instant, wanted: u32) -> Played<'_, Tag> {
         let at_us = self.micros(at);
         let wanted = i64::from(wanted.max(1));
@@ -393,7 +395,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 if offset < target && self.entries.len() < MAX_PACKETS {
                     return Played::Silence { samples: wanted as u32 };
                 }
-            } else if gap > 0 && offset + TICK_US / 2 < self.offset_us {
+            } else if gap > 0 && offset + DUE_US < self.offset_us {
                 // The front is not due: what lies before it is lost.
                 self.lost_at_us = Some(at_us);
                 if gap == self.frame && front.fec {
@@ -407,7 +409,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                         samples: gap as u32,
                     };
                 }
-                let step = gap.min(wanted).min(self.frame);
+                // Up to where the last missing frame begins, which a copy may hold.
+                let step = if gap > self.frame { gap - self.frame } else { gap }.min(self.frame);
                 if let Some(next) = &mut self.next {
                     next.timestamp += step;
                     next.made_up += step;
