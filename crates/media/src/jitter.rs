@@ -43,7 +43,7 @@ const GROW_US: i64 = 5_000;
 /// Excess over the target from which a quiet moment is used to shrink.
 const SHRINK_QUIET_US: i64 = 20_000;
 /// Excess from which it shrinks whatever is being said.
-const SHRINK_ANYWAY_US: i64 = 80_000;
+const SHRINK_ANYWAY_US: i64 = 60_000;
 /// After a loss, a frame more is held for this long, so that the copy in the next packet comes in time.
 const LOSS_MEMORY_US: i64 = 10_000_000;
 const TICK_US: i64 = TICK.as_micros() as i64;

@@ -193,6 +193,62 @@ fn disorder_and_duplicates_cost_nothing() {
     assert!(jitter.concealed + jitter.fec <= 2, "{jitter:?}");
 }
 
+#[test]
+fn delay_comes_back_when_the_network_does() {
+    let sent = talk(opus(), babble, 60 * 50);
+    let (mut arrivals, _) =
+        carry(&sent[..1_500], &Network { jitter_ms: 60.0, ..Network::default() }, 7);
+    arrivals.extend(carry(&sent[1_500..], &Network::default(), 7).0);
+    let outcome = listen(Codec::Opus, &arrivals, 60 * 50);
+    assert!(outcome.delays_ms[1_400] > 60.0);
+    assert!(outcome.delays_ms[2_200] < 50.0, "{} ms after 14 s", outcome.delays_ms[2_200]);
+    // And when it gets worse, only the first moments suffer.
+    let (mut arrivals, _) = carry(&sent[..1_500], &Network::default(), 7);
+    arrivals.extend(carry(&sent[1_500..], &Network { jitter_ms: 60.0, ..Network::default() }, 7).0);
+    let outcome = listen(Codec::Opus, &arrivals, 60 * 50);
+    let jitter = outcome.stats.jitter;
+    assert!(jitter.concealed + jitter.late + jitter.grown <= 15, "{jitter:?}");
+}
+
+#[test]
+fn after_a_pause_sound_is_back_at_once() {
+    for pause_ms in [300, 900, 10_000, 300_000] {
+        for clock_stops in [false, true] {
+            for marked in [false, true] {
+                let mut sent = talk(EncoderSettings::Pcmu, tone, 250);
+                for (at, packet) in &mut sent[100..] {
+                    *at += pause_ms * 1_000;
+                    if !clock_stops {
+                        let timestamp =
+                            u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+                        packet[4..8].copy_from_slice(
+                            &timestamp.wrapping_add(pause_ms as u32 * 8).to_be_bytes(),
+                        );
+                    }
+                }
+                if marked {
+                    sent[100].1[1] |= 0x80;
+                }
+                let name = format!("{pause_ms} ms, clock stops {clock_stops}, marked {marked}");
+                let resumed = (2_000 + pause_ms as usize) / 20;
+                let outcome = listen(Codec::Pcmu, &sent, resumed + 140);
+                let back =
+                    outcome.heard[resumed..].iter().position(|heard| heard.level_dbov > -12.0);
+                assert!(back.is_some_and(|ticks| ticks <= 5), "{name}: after {back:?} ticks");
+                // Where the clock stopped unannounced, it may look like a late network for a moment.
+                let steady = if clock_stops { 120 } else { 8 };
+                assert!(
+                    outcome.heard[resumed + steady..].iter().all(|heard| heard.level_dbov > -12.0),
+                    "{name}"
+                );
+                if !clock_stops {
+                    assert_eq!(outcome.stats.jitter.concealed, 0, "{name}");
+                }
+            }
+        }
+    }
+}
+
 /// Repacks G.711 into packets of other lengths.
 fn repack(sent: &[Sent], ms: usize) -> Vec<Sent> {
     let bytes: Vec<u8> = sent.iter().flat_map(|(_, packet)| packet[12..].to_vec()).collect();
