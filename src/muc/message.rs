@@ -165,7 +165,10 @@ impl Muc {
                     let affiliation = Affiliation::Member;
                     joining.push(Change::Affiliation { who, affiliation, reason });
                 }
-                _ => {
+                Affiliation::None
+                | Affiliation::Member
+                | Affiliation::Admin
+                | Affiliation::Owner => {
                     let from = person.nick.as_str();
                     let from = format!("{}/{from}", self.room_jid(&room.name));
                     let thread = invite.get_child("continue", ns::MUC_USER);

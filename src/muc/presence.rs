@@ -5,7 +5,7 @@
 
 use cusax::hat::{self, Hat};
 use hmac::{Hmac, Mac};
-use jid::{BareJid, FullJid, Jid};
+use jid::{FullJid, Jid};
 use minidom::Element;
 use sha2::Sha256;
 
