@@ -13,6 +13,7 @@
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
+//! | `show occupant-id` | transcripts leave these out otherwise |
 //!
 //! A `~` before a line leaves it and what it brings about out of the transcript.
 
@@ -59,6 +60,8 @@ fn scenes() {
 fn play(script: &str) -> String {
     let mut server = Server::new();
     let mut transcript = String::new();
+    let ids = script.lines().any(|line| line == "show occupant-id");
+    let script = script.replace("show occupant-id\n", "");
     for line in script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (shown, line) = match line.strip_prefix('~') {
             Some(rest) => (false, rest.trim()),
@@ -68,15 +71,19 @@ fn play(script: &str) -> String {
         if shown {
             writeln!(transcript, "> {line}").unwrap();
             for stanza in said {
-                writeln!(transcript, "  < {}", text(&stanza)).unwrap();
+                writeln!(transcript, "  < {}", text(&stanza, ids)).unwrap();
             }
         }
     }
     transcript
 }
 
-fn text(stanza: &Element) -> String {
-    String::from(stanza).replacen(" xmlns='jabber:client'", "", 1)
+fn text(stanza: &Element, occupant_ids: bool) -> String {
+    let mut stanza = stanza.clone();
+    if !occupant_ids {
+        stanza.remove_child("occupant-id", "urn:xmpp:occupant-id:0");
+    }
+    String::from(&stanza).replacen(" xmlns='jabber:client'", "", 1)
 }
 
 /// Rooms and the chat face, as the bridge would join them.
