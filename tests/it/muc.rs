@@ -188,7 +188,7 @@ impl Server {
             Ok(facts) => (facts, Ok(())),
             Err(refusal) => (vec![], Err(refusal)),
         };
-        self.muc.answer(self.now, &room, reply, result, out);
+        self.muc.answer(&room, reply, result, out);
         self.publish(&room, &facts, out);
     }
 
