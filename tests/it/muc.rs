@@ -86,16 +86,28 @@ fn text(stanza: &Element, occupant_ids: bool) -> String {
     String::from(&stanza).replacen(" xmlns='jabber:client'", "", 1)
 }
 
+/// A stanza as it comes from someone: `juliet`, `juliet/tablet`, or a whole address.
+pub fn parse(who: &str, xml: &str) -> Element {
+    let (user, resource) = who.split_once('/').unwrap_or((who, "pc"));
+    let from = match user.contains(['@', '.']) {
+        true => who.to_owned(),
+        false => format!("{user}@example.org/{resource}"),
+    };
+    let xml = xml.replacen(' ', &format!(" from='{from}' "), 1);
+    Element::from_reader_with_prefixes(xml.as_bytes(), "jabber:client".to_owned())
+        .unwrap_or_else(|error| panic!("{xml}: {error}"))
+}
+
 /// Rooms and the chat face, as the bridge would join them.
-pub(crate) struct Server {
-    pub(crate) muc: Muc,
-    pub(crate) rooms: Rooms,
+pub struct Server {
+    pub muc: Muc,
+    pub rooms: Rooms,
     legs: BTreeMap<LegId, RoomName>,
     now: Now,
 }
 
 impl Server {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let config = MucConfig {
             domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
             sip_domain: "conf.example.org".to_owned(),
@@ -120,7 +132,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn line(&mut self, line: &str) -> Vec<Element> {
+    pub fn line(&mut self, line: &str) -> Vec<Element> {
         let mut out = vec![];
         if let Some(seconds) = line.strip_prefix('+') {
             self.wait(Duration::from_secs_f64(seconds.parse().unwrap()), &mut out);
@@ -162,20 +174,11 @@ impl Server {
         out
     }
 
-    pub(crate) fn stanza(&mut self, who: &str, xml: &str, out: &mut Vec<Element>) {
-        let (user, resource) = who.split_once('/').unwrap_or((who, "pc"));
-        let from = match user.contains('@') || user.contains('.') {
-            true => who.to_owned(),
-            false => format!("{user}@example.org/{resource}"),
-        };
-        let stanza = Element::from_reader_with_prefixes(
-            xml.replacen(' ', &format!(" from='{from}' "), 1).as_bytes(),
-            "jabber:client".to_owned(),
-        );
-        self.element(stanza.unwrap_or_else(|error| panic!("{xml}: {error}")), out);
+    pub fn stanza(&mut self, who: &str, xml: &str, out: &mut Vec<Element>) {
+        self.element(parse(who, xml), out);
     }
 
-    pub(crate) fn element(&mut self, stanza: Element, out: &mut Vec<Element>) {
+    pub fn element(&mut self, stanza: Element, out: &mut Vec<Element>) {
         if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
             self.ask(ask, out);
         }
