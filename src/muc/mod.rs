@@ -158,6 +158,9 @@ impl Muc {
         rooms: &Rooms,
         out: &mut Vec<Element>,
     ) -> Option<Ask> {
+        if !stanza.has_ns(ns::CLIENT) {
+            return None;
+        }
         let from =
             xml::jid(&stanza, "from").filter(|from| from.domain() != &*self.config.domain)?;
         let to = xml::jid(&stanza, "to").filter(|to| to.domain() == &*self.config.domain);

@@ -93,9 +93,10 @@ pub fn parse(who: &str, xml: &str) -> Element {
         true => who.to_owned(),
         false => format!("{user}@example.org/{resource}"),
     };
-    let xml = xml.replacen(' ', &format!(" from='{from}' "), 1);
-    Element::from_reader_with_prefixes(xml.as_bytes(), "jabber:client".to_owned())
-        .unwrap_or_else(|error| panic!("{xml}: {error}"))
+    let tag = xml.split('>').next().unwrap();
+    let ns = if tag.contains(" xmlns=") { "" } else { " xmlns='jabber:client'" };
+    let xml = xml.replacen(' ', &format!("{ns} from='{from}' "), 1);
+    xml.parse().unwrap_or_else(|error| panic!("{xml}: {error}"))
 }
 
 /// Rooms and the chat face, as the bridge would join them.

@@ -585,18 +585,22 @@ fn belief<'a>(log: impl Iterator<Item = &'a Element>) -> std::collections::BTree
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// Whatever is sent, in whatever order: every iq that asks is answered exactly once and no
-    /// other is; errors are never answered; and what each client was told of who is in the room is
-    /// who is in the room.
+    /// Whatever is sent, in whatever order, with the link away now and then: every iq that asks is
+    /// answered exactly once and no other is; errors are never answered; and what each client was
+    /// told of who is in the room is who is in the room.
     #[test]
-    fn clients_believe_what_is_true(lines in proptest::collection::vec(any_line(), 1..40)) {
-        let mut server = garden();
-        let mut log: Vec<Element> = vec![];
+    fn clients_believe_what_is_true(lines in proptest::collection::vec(any_line(), 1..60)) {
+        let mut clients = Clients { server: garden(), log: vec![], down: false };
         // What was said before this test began to listen.
-        log.extend(server.line("juliet <presence to='garden@rooms.example.org/Juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
-        log.extend(server.line("romeo <presence to='garden@rooms.example.org/Romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
+        for who in ["juliet join garden Juliet", "romeo join garden Romeo"] {
+            clients.line(who);
+        }
         for line in &lines {
-            let out = server.line(line);
+            let from_client = line.contains('<') || line.contains(" join ");
+            if clients.down && from_client {
+                continue;
+            }
+            let out = clients.line(line);
             let answers = out.iter().filter(|s| s.name() == "iq" && s.attr("id") == Some("p")).count();
             let asked = line.contains("<iq ")
                 && !line.contains("<iq id='p' type='result'")
@@ -605,19 +609,66 @@ proptest! {
             if line.contains("type='error' to=") {
                 prop_assert!(out.iter().all(|s| s.attr("type") != Some("error")), "{}", line);
             }
-            log.extend(out);
         }
-        for room in server.rooms.iter() {
+        if clients.down {
+            clients.line("link up");
+        }
+        clients.line("+31");
+        for room in clients.server.rooms.iter() {
             let jid = format!("{}@rooms.example.org", room.name);
             let truth: std::collections::BTreeSet<_> =
                 room.people.values().map(|person| format!("{jid}/{}", person.nick)).collect();
             for chat in room.people.values().flat_map(|person| person.chats.keys()) {
-                let told = log.iter().filter(|stanza| {
+                let told = clients.log.iter().filter(|stanza| {
                     stanza.attr("to") == Some(chat.as_str())
                         && stanza.attr("from").is_some_and(|from| from.starts_with(&jid))
                 });
                 prop_assert_eq!(&belief(told), &truth, "{}", chat);
             }
         }
+    }
+}
+
+/// Every client at once: what they were told, and that they answer pings.
+struct Clients {
+    server: Server,
+    log: Vec<Element>,
+    down: bool,
+}
+
+impl Clients {
+    fn line(&mut self, line: &str) -> Vec<Element> {
+        match line {
+            "link down" => self.down = true,
+            "link up" => self.down = false,
+            _ => {}
+        }
+        // Step by step, so that pings are answered before they time out.
+        let mut out = match line.strip_prefix('+').map(|seconds| seconds.parse::<f64>().unwrap()) {
+            Some(seconds) => (0..(seconds * 10.0) as u32).flat_map(|_| self.step("+0.1")).collect(),
+            None => self.step(line),
+        };
+        if self.down {
+            out.clear();
+        }
+        out
+    }
+
+    fn step(&mut self, line: &str) -> Vec<Element> {
+        let mut out = self.server.line(line);
+        if self.down {
+            return out;
+        }
+        let pings: Vec<_> = out
+            .iter()
+            .filter(|stanza| stanza.name() == "iq" && stanza.attr("type") == Some("get"))
+            .map(|ping| ["to", "from", "id"].map(|name| ping.attr(name).unwrap().to_owned()))
+            .collect();
+        for [who, room, id] in pings {
+            let pong = format!("<iq id='{id}' type='result' to='{room}'/>");
+            self.server.stanza(&who, &pong, &mut out);
+        }
+        self.log.extend(out.iter().cloned());
+        out
     }
 }
