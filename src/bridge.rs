@@ -234,7 +234,7 @@ impl Bridge {
     fn for_chat(&mut self, now: Now, ask: muc::Ask, out: &mut Outbox) {
         let muc::Ask { room, by, command, reply } = ask;
         let (result, facts) = self.apply(now, &room, &by, command);
-        self.muc.answer(now, &room, reply, result, &mut out.stanzas);
+        self.muc.answer(&room, reply, result, &mut out.stanzas);
         self.publish(now, &room, &facts, out);
     }
 
