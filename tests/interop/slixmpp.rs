@@ -40,11 +40,6 @@ impl Chat {
         self.tell("go_online", json!({}));
     }
 
-    /// The bare JID.
-    pub(crate) fn jid(&self) -> String {
-        format!("{}@{CHAT}", self.user)
-    }
-
     /// Joins a room under the user's own name; the reply has `own`, `occupants`, `history`.
     pub(crate) fn join(&self, name: &str) -> Value {
         self.tell("join", json!({ "room": room(name), "nick": self.user }))
