@@ -65,6 +65,7 @@ loadmodule "auth.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
 modparam("usrloc", "db_mode", 0)
+modparam("registrar", "gruu_enabled", 0)
 modparam("htable", "htable", "users=>size=6;")
 modparam("rr", "enable_full_lr", 1)
 

@@ -93,6 +93,7 @@ class Chat(slixmpp.ClientXMPP):
         self.add_event_handler("failed_auth", lambda _: lines.emit("failed_auth"))
         self.add_event_handler("disconnected", lambda _: lines.emit("disconnected"))
         self.add_filter("in", self.arrived)
+        self.joining = {}
 
     def online(self, _):
         self.send_presence()
@@ -101,6 +102,9 @@ class Chat(slixmpp.ClientXMPP):
     def arrived(self, stanza):
         if isinstance(stanza, slixmpp.Presence):
             lines.emit("presence", **presence(stanza))
+            waiting = self.joining.get(stanza["from"].bare)
+            if stanza["type"] == "error" and waiting is not None and not waiting.done():
+                waiting.set_exception(Refused(condition(stanza.xml)))
         elif isinstance(stanza, slixmpp.Message):
             lines.emit("message", **message(stanza))
         return stanza
@@ -123,11 +127,19 @@ class Chat(slixmpp.ClientXMPP):
         await self.wait_until("session_start", SECONDS)
 
     async def join(self, room, nick, password=None, history=20):
-        own, subject, occupants, old = await self.refusable(
+        # The library misses refusals that do not echo the join's payload.
+        refused = self.joining[room] = asyncio.get_running_loop().create_future()
+        joined = asyncio.ensure_future(
             self.muc.join_muc_wait(
                 slixmpp.JID(room), nick, password=password, maxstanzas=history, timeout=SECONDS
             )
         )
+        await asyncio.wait([joined, refused], return_when=asyncio.FIRST_COMPLETED)
+        del self.joining[room]
+        if refused.done():
+            joined.cancel()
+            refused.result()
+        own, subject, occupants, old = await self.refusable(joined)
         return {
             "own": presence(own),
             "subject": subject["subject"],
