@@ -1,0 +1,340 @@
+//! One datagram, or one framed message, into a [`Message`] (RFC 3261 §7, §18.3).
+//!
+//! Whatever parses here has a readable topmost Via, From, To, Call-ID and CSeq, so that layers above
+//! never meet a message that they cannot match or answer. What does not parse is either a request
+//! whose sender can be told what is wrong with it, or it is dropped.
+
+use std::borrow::Cow;
+
+use crate::{
+    header::{HeaderError, Headers, Name},
+    message::{Message, Method, Request, Response, Status},
+    scan,
+    uri::Uri,
+};
+
+/// The longest message: what a UDP datagram can hold.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+/// The most header lines in a message.
+pub const MAX_HEADERS: usize = 128;
+/// The longest header line, unfolded, and the longest start line.
+pub const MAX_LINE: usize = 8 * 1024;
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Nobody can be told, or nobody should be: a response, an ACK, noise. Count it, forget it.
+    #[error("dropped: {0}")]
+    Dropped(&'static str),
+    /// A request that is wrong, from someone who can be told so.
+    #[error("rejected with {}: {}", .0.response.status, .0.response.reason)]
+    Rejected(Box<Rejected>),
+}
+
+/// A request that did not parse, and the answer to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The method, for counting.
+    pub method: Method,
+    /// The answer, complete but for a To tag and for `received` and `rport` in its topmost Via. It
+    /// holds those of Via, From, To, Call-ID and CSeq that could be found, as they were written.
+    pub response: Response,
+}
+
+/// Reads one message that `bytes` hold from start to end: a datagram (RFC 3261 §18.3).
+///
+/// Empty lines before the message are skipped (§7.5), lines may end in LF alone, header lines may be
+/// folded (§7.3.1). Without Content-Length the body is all the rest; with a shorter one, what
+/// follows is cut off; a longer one is answered with 400.
+pub fn parse(bytes: &[u8]) -> Result<Message, ParseError> {
+    let bytes = skip_empty_lines(bytes);
+    let end = head_end(bytes, 0);
+    let (head, body) = bytes.split_at(end.unwrap_or(bytes.len()));
+    let mut head = Head::read(head)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(head.reject(Fault::too_large()));
+    }
+    if end.is_none() {
+        head.fault.get_or_insert(bad("Header Section Cut Short"));
+    }
+    match head.body_length() {
+        Ok(None) => head.finish(body.to_vec()),
+        Ok(Some(length)) if length <= body.len() => head.finish(body[..length].to_vec()),
+        Ok(Some(_)) => Err(head.reject(bad("Body Shorter Than Content-Length"))),
+        Err(fault) => Err(head.reject(fault)),
+    }
+}
+
+/// A message up to its empty line.
+#[derive(Debug)]
+pub(crate) struct Head {
+    start: Start,
+    headers: Headers,
+    /// The first line that is not a header line, if one is not.
+    fault: Option<Fault>,
+}
+
+impl Head {
+    /// Reads the start line and the header lines. Fails if the first line is not SIP.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, ParseError> {
+        let mut lines = Lines(bytes);
+        let start = read_start(&lines.next().map(text).unwrap_or_default())?;
+        let (headers, fault) = read_headers(lines);
+        Ok(Self { start, headers, fault })
+    }
+
+    /// Whether each line was a header line: else one cannot be sure to have seen every header.
+    pub(crate) fn lines_ok(&mut self) -> Result<(), Fault> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// What Content-Length says, in bytes.
+    pub(crate) fn body_length(&self) -> Result<Option<usize>, Fault> {
+        let length = self.headers.content_length()?;
+        Ok(length.map(|length| usize::try_from(length).unwrap_or(usize::MAX)))
+    }
+
+    /// Adds the body, after checking what every message must have.
+    pub(crate) fn finish(mut self, body: Vec<u8>) -> Result<Message, ParseError> {
+        if let Err(fault) = self.lines_ok() {
+            return Err(self.reject(fault));
+        }
+        let headers = self.headers;
+        match self.start {
+            Start::Response { status, reason } => match check_common(&headers) {
+                Ok(_) => Ok(Message::Response(Response { status, reason, headers, body })),
+                Err(_) => Err(ParseError::Dropped("malformed response")),
+            },
+            Start::Request { method, uri } => {
+                let checked = uri.and_then(|uri| {
+                    check_request(&method, &headers)?;
+                    Ok(uri)
+                });
+                match checked {
+                    Ok(uri) => Ok(Message::Request(Request { method, uri, headers, body })),
+                    Err(fault) => Err(reject(method, &headers, fault)),
+                }
+            }
+        }
+    }
+
+    /// The error for a message with this fault, holding the answer if it can have one.
+    pub(crate) fn reject(self, fault: Fault) -> ParseError {
+        match self.start {
+            Start::Request { method, .. } => reject(method, &self.headers, fault),
+            Start::Response { .. } => ParseError::Dropped("malformed response"),
+        }
+    }
+}
+
+fn reject(method: Method, headers: &Headers, Fault(status, reason): Fault) -> ParseError {
+    if method == Method::Ack {
+        return ParseError::Dropped("malformed ACK");
+    }
+    // Without a Via there is no way back, and what has none was not sent by a SIP client.
+    if headers.via().is_err() {
+        return ParseError::Dropped("no usable Via");
+    }
+    let mut response = Response::new(status).with_reason(&reason);
+    for name in [Name::VIA, Name::FROM, Name::TO, Name::CALL_ID, Name::CSEQ] {
+        response.headers.copy(headers, &name);
+    }
+    ParseError::Rejected(Box::new(Rejected { method, response }))
+}
+
+/// What is wrong, as the sender will read it.
+#[derive(Debug)]
+pub(crate) struct Fault(Status, Cow<'static, str>);
+
+impl Fault {
+    /// More than [`MAX_MESSAGE`].
+    pub(crate) fn too_large() -> Self {
+        Self::new(Status::MESSAGE_TOO_LARGE, "Message Too Large")
+    }
+
+    /// On a stream, where nothing else tells the end of a message (RFC 3261 §18.3).
+    pub(crate) fn no_length() -> Self {
+        bad("Missing Content-Length header")
+    }
+
+    fn new(status: Status, reason: &'static str) -> Self {
+        Self(status, Cow::Borrowed(reason))
+    }
+}
+
+fn bad(reason: &'static str) -> Fault {
+    Fault::new(Status::BAD_REQUEST, reason)
+}
+
+impl From<HeaderError> for Fault {
+    fn from(error: HeaderError) -> Self {
+        Self(Status::BAD_REQUEST, Cow::Owned(error.to_string()))
+    }
+}
+
+#[derive(Debug)]
+enum Start {
+    Request { method: Method, uri: Result<Uri, Fault> },
+    Response { status: Status, reason: String },
+}
+
+/// Reads the first line: Request-Line or Status-Line (RFC 3261 §7.1, §7.2).
+fn read_start(line: &str) -> Result<Start, ParseError> {
+    if let Some(rest) = strip_version(line).and_then(|rest| rest.strip_prefix(' ')) {
+        let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let three = scan::number(code).filter(|_| code.len() == 3 && line.len() <= MAX_LINE);
+        let status = three.and_then(Status::new).ok_or(ParseError::Dropped("bad status line"))?;
+        return Ok(Start::Response { status, reason: reason.to_owned() });
+    }
+    const NOT_SIP: ParseError = ParseError::Dropped("not SIP");
+    let trimmed = line.trim_ascii_end();
+    let (method, rest) = trimmed.split_once(' ').ok_or(NOT_SIP)?;
+    let (uri, version) = rest.rsplit_once(' ').ok_or(NOT_SIP)?;
+    let is_sip = version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/"));
+    if !scan::is_token(method) || !is_sip {
+        return Err(NOT_SIP);
+    }
+    let uri = if line.len() > MAX_LINE {
+        Err(Fault::new(Status::REQUEST_URI_TOO_LONG, "Request-URI Too Long"))
+    } else if strip_version(version) != Some("") {
+        Err(Fault::new(Status::VERSION_NOT_SUPPORTED, "Version Not Supported"))
+    } else if trimmed != line {
+        Err(bad("Malformed Request-Line"))
+    } else {
+        // Blanks and brackets around or within the URI end here too.
+        uri.parse().map_err(|_| bad("Malformed Request-URI"))
+    };
+    Ok(Start::Request { method: Method::from_token(method), uri })
+}
+
+fn strip_version(text: &str) -> Option<&str> {
+    let (version, rest) = text.split_at_checked(7)?;
+    version.eq_ignore_ascii_case("SIP/2.0").then_some(rest)
+}
+
+/// Reads header lines as far as they go, so that a request with one bad line can be answered.
+fn read_headers(lines: Lines<'_>) -> (Headers, Option<Fault>) {
+    let mut headers = Headers::new();
+    let mut fault = None;
+    let mut note = |found: Fault| fault = fault.take().or(Some(found));
+    for line in unfold(lines) {
+        if line.len() > MAX_LINE {
+            note(Fault::new(Status::REQUEST_ENTITY_TOO_LARGE, "Header Line Too Long"));
+            continue;
+        }
+        if headers.len() == MAX_HEADERS {
+            note(Fault::new(Status::REQUEST_ENTITY_TOO_LARGE, "Too Many Header Lines"));
+            break;
+        }
+        if has_control(&line) {
+            note(bad("Control Character in Header"));
+            continue;
+        }
+        let line = text(&line);
+        let named = line.split_once(':');
+        // A blank before the colon is legal (§25.1, HCOLON), one before the name is not.
+        match named.and_then(|(name, value)| Some((Name::new(name.trim_ascii_end())?, value))) {
+            Some((name, value)) => headers.push(name, scan::trim(value)),
+            None => note(bad("Malformed Header Line")),
+        }
+    }
+    (headers, fault)
+}
+
+/// What both kinds of message must have. Names each header that is wrong.
+fn check_common(headers: &Headers) -> Result<Method, HeaderError> {
+    headers.via()?;
+    headers.from()?;
+    headers.to()?;
+    headers.call_id()?;
+    headers.content_length()?;
+    Ok(headers.cseq()?.method)
+}
+
+fn check_request(method: &Method, headers: &Headers) -> Result<(), Fault> {
+    if check_common(headers)? != *method {
+        return Err(bad("CSeq Method Mismatch"));
+    }
+    headers.max_forwards()?;
+    headers.contacts()?;
+    headers.routes()?;
+    headers.record_routes()?;
+    Ok(())
+}
+
+fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let [b'\r' | b'\n', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Where the header section ends that starts at 0: just after its empty line. Looks from `from` on,
+/// so that a stream need not be searched twice.
+pub(crate) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let start = from.saturating_sub(3);
+    let newlines = bytes[start..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    for (at, _) in newlines {
+        let at = start + at;
+        match bytes[at + 1..] {
+            [b'\n', ..] => return Some(at + 2),
+            [b'\r', b'\n', ..] => return Some(at + 3),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Lines without their ends: CR LF or LF alone.
+#[derive(Clone)]
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self.0.iter().position(|byte| *byte == b'\n').unwrap_or(self.0.len());
+        let line = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+/// Joins each line with those after it that start with a blank (RFC 3261 §7.3.1).
+fn unfold(lines: Lines<'_>) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let mut lines = lines.filter(|line| !line.is_empty()).peekable();
+    std::iter::from_fn(move || {
+        let mut whole = Cow::Borrowed(lines.next()?);
+        while let Some(more) =
+            lines.next_if(|line| line.starts_with(b" ") || line.starts_with(b"\t"))
+        {
+            let whole = whole.to_mut();
+            whole.push(b' ');
+            whole.extend_from_slice(more.trim_ascii());
+        }
+        Some(whole)
+    })
+}
+
+/// Whether a CR stands alone, or a NUL where no quoted string may hold it: readers down the path
+/// could end the line or the text there.
+fn has_control(line: &[u8]) -> bool {
+    let before = |at: usize| at.checked_sub(1).map(|at| line[at]);
+    line.iter().enumerate().any(|(at, byte)| match byte {
+        b'\r' => true,
+        0 => before(at) != Some(b'\\'),
+        _ => false,
+    })
+}
+
+/// Reads text: UTF-8, or else Latin-1 as old phones write it.
+fn text(bytes: &(impl AsRef<[u8]> + ?Sized)) -> String {
+    let bytes = bytes.as_ref();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}

@@ -1,0 +1,3 @@
+//! One conference's audio, without sockets or threads.
+
+pub mod plan;
