@@ -9,7 +9,7 @@ export RUSTDOCFLAGS := -D warnings
 run:
 	scripts/setup.sh --run
 	cargo build --release --locked
-	exec $(PYTHON) scripts/demo $(ARGS)
+	exec setpriv --pdeathsig TERM -- $(PYTHON) scripts/demo $(ARGS)
 
 # Fast things first; the closing line is that of the tests with real peers.
 test: setup lint hermetic interop
