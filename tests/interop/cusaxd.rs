@@ -112,7 +112,7 @@ impl Cusaxd {
 fn run(config: &Path, dir: &Path) -> Process {
     let mut cusaxd = command(env!("CARGO_BIN_EXE_cusaxd"));
     cusaxd.args(["run", "--config"]).arg(config);
-    cusaxd.env("RUST_LOG", "info,cusaxd=debug").env("RUST_BACKTRACE", "1");
+    cusaxd.env("RUST_BACKTRACE", "1");
     Process::start("cusaxd", &mut cusaxd, &dir.join("cusaxd.log"), false)
 }
 
@@ -142,6 +142,9 @@ url = "sqlite:{store}"
 [http]
 listen = "127.0.0.1:{http}"
 token = "{TOKEN}"
+
+[log]
+level = "debug"
 "#,
         store = dir.join("cusaxd.db").display(),
     )

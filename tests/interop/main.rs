@@ -24,11 +24,13 @@ mod slixmpp;
 mod wait;
 
 mod cases {
+    mod abuse;
     mod document;
     mod doors;
     mod ejabberd;
     mod hearing;
     mod moderation;
+    mod operators;
     mod outage;
     mod stanzas;
     mod wire;

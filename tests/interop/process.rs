@@ -18,7 +18,10 @@ use crate::wait::{Deadline, pause};
 const STOP: Duration = Duration::from_secs(5);
 
 /// How much of its output a failed test shows.
-const TAIL_LINES: usize = 80;
+const TAIL_LINES: usize = 60;
+
+/// How much of each line: a SIP message or a presence is one line of a peer's log.
+const TAIL_WIDTH: usize = 500;
 
 /// A command that ends with the test, even if the test is killed.
 pub(crate) fn command(program: impl AsRef<Path>) -> Command {
@@ -111,6 +114,7 @@ pub(crate) fn show(name: &str, log: &Path) {
     let from = lines.len().saturating_sub(TAIL_LINES);
     println!("---- {name}: the last lines of {}", log.display());
     for line in &lines[from..] {
-        println!("{line}");
+        let end = line.char_indices().nth(TAIL_WIDTH).map_or(line.len(), |(at, _)| at);
+        println!("{}", &line[..end]);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) const PHONES: &str = "sip.test";
 /// The component's secret.
 pub(crate) const SECRET: &str = "3a7bd3e2360a3d29eea436fcfb7e44c7";
 /// Who may administer the service.
-pub(crate) const ADMIN: &str = "alice";
+pub(crate) const ADMIN: &str = "admin";
 /// Everybody with an account on the XMPP server and on Kamailio.
 pub(crate) const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
