@@ -9,7 +9,7 @@ use crate::{
     cusaxd::PROMPT,
     recording::SILENT_DBFS,
     site::{CHAT, Plan, Site, password, room},
-    wait::pause,
+    wait::{PATIENCE, pause, until},
 };
 
 /// Digest authentication: who calls is known, so the call and the chat are one person.
@@ -162,6 +162,11 @@ fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
         event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("Muted")))
     });
     // Leaving chat does not end the call; hanging up does not end the chat.
+    carol.tell("leave", json!({ "room": room("lounge"), "nick": "carol" }));
+    until("carol to be there by phone alone", PATIENCE, || {
+        let people = site.cusaxd.room("lounge")["people"].as_array().cloned()?;
+        people.iter().any(|person| person["level"] == "audio").then_some(())
+    });
     carol.join("lounge");
     let mark = alice.mark();
     phone.hangup();
