@@ -150,11 +150,11 @@ fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
     alice.sees(mark, "carol", "on the call", |event| {
         event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("On the call")))
     });
-    let room = site.cusaxd.room("lounge");
-    let people = room["people"].as_array().expect("a list");
-    assert_eq!(people.len(), 2, "{room}");
-    assert!(people.iter().any(|person| person["level"] == "both"), "{room}");
-    assert!(people.iter().any(|person| person["level"] == "chat"), "{room}");
+    let shown = site.cusaxd.room("lounge");
+    let people = shown["people"].as_array().expect("a list");
+    assert_eq!(people.len(), 2, "{shown}");
+    assert!(people.iter().any(|person| person["level"] == "both"), "{shown}");
+    assert!(people.iter().any(|person| person["level"] == "chat"), "{shown}");
     // Muted in chat, and everybody sees it.
     let mark = alice.mark();
     alice.role("lounge", "carol", "visitor");
