@@ -391,14 +391,16 @@ impl Endpoint {
             match self.transactions.handle_timeout(now, out) {
                 None => {}
                 Some(Lapse::Client(answer)) => self.handle_answer(now, *answer, out),
-                Some(Lapse::Server(_, Owner::Call(dialog))) => {
-                    self.handle_unanswered(now, dialog, out);
+                Some(Lapse::Server(id, owner)) => {
+                    match owner {
+                        Owner::Call(dialog) => self.handle_unanswered(now, dialog, out),
+                        Owner::Subscription(id) => self.handle_unanswered_subscribe(id),
+                        Owner::User => {}
+                    }
+                    if self.transactions.is_waiting(id) {
+                        self.transactions.close(id);
+                    }
                 }
-                Some(Lapse::Server(id, Owner::Subscription(subscription))) => {
-                    self.transactions.close(id);
-                    self.handle_unanswered_subscribe(subscription);
-                }
-                Some(Lapse::Server(id, Owner::User)) => self.transactions.close(id),
             }
         }
         while let Some(usage) = self.agenda.pop(now) {

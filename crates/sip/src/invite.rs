@@ -60,8 +60,6 @@ struct Outbound {
     id: SentId,
     /// What goes with a CANCEL that waits for a provisional answer (§9.1).
     cancel: Option<Headers>,
-    /// When a cancelled INVITE is forgotten though it was never answered (§9.1).
-    stop_at: Option<Instant>,
 }
 
 /// A 2xx that is sent again until the ACK comes, on any transport (§13.3.1.4).
@@ -104,8 +102,7 @@ impl Call {
     fn poll_timeout(&self) -> Option<Instant> {
         let unacked =
             self.unacked.as_ref().map(|unacked| unacked.resend_at.min(unacked.give_up_at));
-        let stop = self.outbound.as_ref().and_then(|outbound| outbound.stop_at);
-        [unacked, stop, self.retry_at].into_iter().flatten().min()
+        [unacked, self.retry_at].into_iter().flatten().min()
     }
 }
 
@@ -171,7 +168,7 @@ impl Endpoint {
         let purpose = Purpose::Invite(id);
         let sent = self.transactions.start(now, request, branch, vec![flow], purpose, out);
         let Some((_, call)) = self.call(id) else { return Err(SendError::Unknown) };
-        call.outbound = sent.map(|id| Outbound { id, cancel: None, stop_at: None });
+        call.outbound = sent.map(|id| Outbound { id, cancel: None });
         Ok(id)
     }
 
@@ -203,7 +200,7 @@ impl Endpoint {
         request.body = body;
         let sent = self.send_in(now, dialog, request, Purpose::Invite(dialog), out);
         if let Some((_, call)) = self.call(dialog) {
-            call.outbound = sent.map(|id| Outbound { id, cancel: None, stop_at: None });
+            call.outbound = sent.map(|id| Outbound { id, cancel: None });
         }
         self.wake_call(dialog);
         Ok(())
@@ -272,10 +269,9 @@ impl Endpoint {
         if !transactions.is_proceeding(outbound.id) {
             return;
         }
-        let Some(headers) = outbound.cancel.take() else { return };
-        transactions.cancel(now, outbound.id, &headers, out);
-        outbound.stop_at = Some(now + GIVE_UP);
-        self.wake_call(id);
+        if let Some(headers) = outbound.cancel.take() {
+            transactions.cancel(now, outbound.id, &headers, out);
+        }
     }
 
     /// Ends a call that is up. No BYE overtakes the peer's ACK, since it might not know the dialog
@@ -580,9 +576,6 @@ impl Endpoint {
             self.events.push(Event::Retry { dialog: id });
         }
         let Some((_, call)) = self.call(id) else { return };
-        if call.outbound.as_ref().is_some_and(|out| out.stop_at.is_some_and(|at| at <= now)) {
-            return self.end_call(id);
-        }
         let Some(unacked) = &mut call.unacked else { return self.wake_call(id) };
         if unacked.give_up_at <= now {
             call.unacked = None;

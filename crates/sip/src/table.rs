@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     agenda::Agenda,
+    dialog::append,
     endpoint::{DialogId, RequestId, SentId, SubscriptionId},
     flow::{Flow, Transmit, Transport},
     header::{CSeq, Headers, Name, Via},
@@ -333,12 +334,13 @@ impl Transactions {
         headers: &Headers,
         out: &mut Vec<Transmit>,
     ) {
-        let Some(entry) = self.clients.get(&id) else { return };
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        entry.machine.handle_cancel(now);
         let mut cancel = entry.hop_by_hop(Method::Cancel, None);
-        for (name, value) in headers.iter() {
-            cancel.headers.push(name.clone(), value);
-        }
+        append(&mut cancel.headers, headers);
         let (flow, branch) = (entry.flow, entry.branch.clone());
+        let at = entry.poll_timeout();
+        self.agenda.set(Side::Client(id), at);
         self.start(now, cancel, branch, vec![flow], Purpose::Nobody, out);
     }
 
@@ -411,7 +413,7 @@ impl Transactions {
             Side::Server(id) => {
                 let entry = self.servers.get_mut(&id)?;
                 match entry.machine.handle_timeout(now) {
-                    Due::Nothing => {}
+                    Due::Nothing | Due::Cancel => {}
                     Due::Resend => out.extend(entry.transmit()),
                     Due::Trying => {
                         self.answer(now, id, Response::new(Status::TRYING), out);
@@ -433,6 +435,10 @@ impl Transactions {
                 }
                 match entry.machine.handle_timeout(now) {
                     Due::Nothing | Due::Trying => {}
+                    Due::Cancel => {
+                        self.cancel(now, id, &Headers::new(), out);
+                        return None;
+                    }
                     Due::Resend => out.push(entry.transmit()),
                     Due::TimedOut => {
                         let lapsed = self.give_up(id, Status::REQUEST_TIMEOUT)?;
