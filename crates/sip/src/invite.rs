@@ -10,7 +10,7 @@ use crate::{
     flow::{Flow, Transmit},
     header::{Headers, Name, Reason, RetryAfter},
     message::{Method, Request, Response, Status},
-    table::{Answer, Owner, Purpose},
+    table::{Answer, Owner, Purpose, Route},
     transaction::{GIVE_UP, T1, T2},
 };
 
@@ -166,7 +166,7 @@ impl Endpoint {
         self.insert_dialog(id, dialog, Some(Call::new(true)));
         let branch = self.branch();
         let purpose = Purpose::Invite(id);
-        let sent = self.transactions.start(now, request, branch, vec![flow], purpose, out);
+        let sent = self.transactions.start(now, request, branch, Route::only(flow), purpose, out);
         let Some((_, call)) = self.call(id) else { return Err(SendError::Unknown) };
         call.outbound = sent.map(|id| Outbound { id, cancel: None });
         Ok(id)
@@ -186,7 +186,9 @@ impl Endpoint {
         match call.state {
             CallState::Up if !room => return Err(SendError::Full),
             CallState::Up => {}
-            _ => return Err(SendError::Unknown),
+            CallState::Ringing | CallState::Cancelling | CallState::Ending => {
+                return Err(SendError::Unknown);
+            }
         }
         let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
         let pending = call.inbound.is_some() || call.outbound.is_some() || call.unacked.is_some();
@@ -325,18 +327,18 @@ impl Endpoint {
         let wait = self.rng.random_range(0..=10);
         let Some((_, call)) = self.call(id).filter(|(_, call)| !call.is_ending()) else {
             let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         };
         if call.inbound.is_some() {
             let response = Response::new(Status::SERVER_INTERNAL_ERROR)
                 .with(Name::RETRY_AFTER, RetryAfter::new(wait));
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
         let answer_due = call.unacked.as_ref().is_some_and(|unacked| unacked.offered);
         if call.outbound.is_some() || unconfirmed || answer_due {
             let response = Response::new(Status::REQUEST_PENDING);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         // Nobody changes a session that it does not know of: only the ACK was lost.
         let confirmed = call.unacked.take().is_some();
@@ -413,10 +415,10 @@ impl Endpoint {
     ) {
         let Some((_, call)) = self.call(id) else {
             let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         };
         let reported = !call.is_ending();
-        self.refuse(now, flow, &request, Response::new(Status::OK), out);
+        self.conclude(now, flow, &request, Response::new(Status::OK), out);
         self.refuse_inbound(now, id, out);
         self.end_call(id);
         if reported {
@@ -500,7 +502,14 @@ impl Endpoint {
             return out.extend(ack.sent.clone());
         }
         if call.outbound.take_if(|outbound| outbound.id == answer.id).is_none() {
-            return self.decline(now, answer, out);
+            if !known {
+                return self.decline(now, answer, out);
+            }
+            // A copy that a later re-INVITE has overtaken.
+            let ack = held.ack(number);
+            let branch = self.branch();
+            let transmit = self.dialogs.get(&id).map(|held| held.dialog.transmit(ack, &branch));
+            return out.extend(transmit);
         }
         let state = call.state;
         call.ack = Some(Ack { cseq: number, sent: None });
@@ -541,7 +550,7 @@ impl Endpoint {
         out.push(dialog.transmit(ack, &branch));
         let bye = dialog.request(Method::Bye);
         let branch = self.branch();
-        self.transactions.start(now, bye, branch, dialog.flows(0), Purpose::Nobody, out);
+        self.transactions.start(now, bye, branch, dialog.route(0), Purpose::Nobody, out);
     }
 
     /// Ends a call if the answer to a request in it tells that the peer has lost it (§12.2.1.2).

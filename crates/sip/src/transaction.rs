@@ -294,14 +294,10 @@ impl Server {
         self.state == ServerState::Proceeding
     }
 
-    /// Whether it lives on only to recognise copies of a request that need no more than the same
-    /// answer: what may be dropped first when memory is short.
+    /// Whether it lives on only to give copies of the request the same answer: what may be dropped
+    /// when memory is short.
     pub(crate) fn is_spent(&self) -> bool {
-        match self.state {
-            ServerState::Confirmed => true,
-            ServerState::Completed => !self.invite,
-            ServerState::Proceeding | ServerState::Accepted => false,
-        }
+        matches!(self.state, ServerState::Completed | ServerState::Confirmed)
     }
 
     /// Takes the user's answer. Says whether it is to be sent: not after a final one.
@@ -551,7 +547,7 @@ mod tests {
         };
         check(true, &[], false, (true, false));
         check(true, &[180], false, (true, false));
-        check(true, &[180, 486], false, (true, false));
+        check(true, &[180, 486], false, (true, true));
         check(true, &[486], true, (false, true));
         check(true, &[200], false, (false, false));
         check(true, &[200], true, (false, false));

@@ -352,3 +352,25 @@ fn a_lost_flow_ends_the_call() {
     assert_eq!(bench.events(), []);
     bench.drain();
 }
+
+#[test]
+fn an_old_copy_does_not_end_the_call() {
+    let mut bench = Bench::new();
+    let (dialog, _) = up(&mut bench);
+    let change = |bench: &mut Bench| {
+        bench.user(|it, now, out| it.reinvite(now, dialog, Headers::new(), vec![], out)).unwrap();
+        let request = bench.request();
+        bench.reply(&request, 200, "");
+        ack(bench, dialog);
+        bench.transmits();
+        bench.events();
+        request
+    };
+    let first = change(&mut bench);
+    change(&mut bench);
+    bench.reply(&first, 200, "");
+    let ack = bench.request();
+    assert_eq!(ack.method, Method::Ack);
+    assert_eq!(ack.headers.cseq().unwrap().number, first.headers.cseq().unwrap().number);
+    assert_eq!(bench.events(), []);
+}
