@@ -1,1 +1,27 @@
-//! A conference bridge joining XMPP chat rooms and SIP calls.
+//! A conference bridge joining XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
+//!
+//! | read | to learn |
+//! | --- | --- |
+//! | [`room`] | what a conference is: commands in, facts out |
+//! | [`directory`] | who is who on the two networks |
+//! | [`muc`] | how chat clients see it (XEP-0045) |
+//! | [`focus`] | how phones see it (RFC 4579, RFC 4575) |
+//! | [`admin`] | how operators see it |
+//! | [`mixer`] | its audio, without sockets or threads |
+//! | [`journal`] | what survives a restart |
+//! | [`bridge`] | how one input travels through all of these |
+
+pub mod admin;
+pub mod bridge;
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod focus;
+pub mod id;
+#[cfg(feature = "io")]
+pub mod io;
+pub mod journal;
+pub mod metrics;
+pub mod mixer;
+pub mod muc;
+pub mod room;

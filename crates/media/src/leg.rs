@@ -479,6 +479,17 @@ impl Leg {
         self.sending.ssrc
     }
 
+    /// Sends with an SSRC that signalling has told the peer already; before the first packet.
+    pub fn set_ssrc(&mut self, ssrc: u32) {
+        self.sending.ssrc = ssrc;
+    }
+
+    /// The SSRC that the peer sends with, once it does.
+    #[must_use]
+    pub fn peer_ssrc(&self) -> Option<u32> {
+        self.stream.as_ref().map(|stream| stream.ssrc)
+    }
+
     /// The format that we send now.
     #[must_use]
     pub fn send_format(&self) -> Format {

@@ -1,0 +1,173 @@
+//! Who someone is on the SIP side, and how a SIP address is written as a JID.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An address of record in the form in which two of them compare: `user@host` or a number.
+///
+/// Scheme, port, parameters and the case of the host do not tell two people apart; the case of the
+/// user part does (RFC 3261 §19.1.4).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aor {
+    user: String,
+    host: String,
+}
+
+impl Aor {
+    /// An address from a decoded user part and a host name or address.
+    pub fn new(user: &str, host: &str) -> Result<Self, BadAor> {
+        let fits = |text: &str| {
+            !text.is_empty()
+                && text.len() <= MAX_PART
+                && !text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '@')
+        };
+        if fits(user) && fits(host) {
+            Ok(Self { user: user.to_owned(), host: host.to_ascii_lowercase() })
+        } else {
+            Err(BadAor)
+        }
+    }
+
+    /// The part before the `@`, decoded.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The part behind the `@`, in lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the user part is a telephone number: an optional `+`, then three or more digits.
+    pub fn is_number(&self) -> bool {
+        let digits = self.user.strip_prefix('+').unwrap_or(&self.user);
+        digits.len() >= 3 && digits.bytes().all(|b| b.is_ascii_digit())
+    }
+
+    /// The address as a JID node at another domain: `alice\40example.org` (XEP-0106 §3).
+    pub fn escaped_node(&self) -> String {
+        let mut node = String::new();
+        for c in format!("{}@{}", self.user, self.host).chars() {
+            match ESCAPED.iter().find(|(plain, _)| *plain == c) {
+                Some((_, escape)) => node.push_str(escape),
+                None => node.push(c),
+            }
+        }
+        node
+    }
+
+    /// Reads [`Self::escaped_node`] back; `None` if the node is not an escaped address.
+    pub fn from_escaped_node(node: &str) -> Option<Self> {
+        let mut text = node.to_owned();
+        for (plain, escape) in ESCAPED {
+            text = text.replace(escape, &plain.to_string());
+        }
+        let (user, host) = text.rsplit_once('@')?;
+        Self::new(user, host).ok()
+    }
+}
+
+impl FromStr for Aor {
+    type Err = BadAor;
+
+    /// Reads `sip:user@host;params`, `sips:…`, or a bare `user@host`.
+    fn from_str(text: &str) -> Result<Self, BadAor> {
+        let rest = ["sip:", "sips:"]
+            .iter()
+            .find_map(|scheme| {
+                text.get(..scheme.len())
+                    .filter(|head| head.eq_ignore_ascii_case(scheme))
+                    .map(|head| &text[head.len()..])
+            })
+            .unwrap_or(text);
+        let rest = rest.split(['?', ';']).next().unwrap_or(rest);
+        let (user, host) = rest.rsplit_once('@').ok_or(BadAor)?;
+        let host = match host.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().map(|v6| format!("[{v6}]")).ok_or(BadAor)?,
+            None => host.split(':').next().unwrap_or(host).to_owned(),
+        };
+        let user = user.split(':').next().unwrap_or(user);
+        Self::new(user, &host)
+    }
+}
+
+impl fmt::Display for Aor {
+    /// Writes `sip:user@host`, with what a user part may not hold percent-encoded (RFC 3261 §25.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sip:")?;
+        for byte in self.user.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+                write!(f, "{}", char::from(byte))?;
+            } else {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        write!(f, "@{}", self.host)
+    }
+}
+
+/// A text that is no SIP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a SIP address (sip:user@host)")]
+pub struct BadAor;
+
+/// The longest user part or host, in bytes.
+const MAX_PART: usize = 255;
+
+/// XEP-0106 §3: what a JID node may not hold, and its escape. The backslash comes last when
+/// decoding, and first cannot matter when encoding character by character.
+const ESCAPED: [(char, &str); 10] = [
+    (' ', "\\20"),
+    ('"', "\\22"),
+    ('&', "\\26"),
+    ('\'', "\\27"),
+    ('/', "\\2f"),
+    (':', "\\3a"),
+    ('<', "\\3c"),
+    ('>', "\\3e"),
+    ('@', "\\40"),
+    ('\\', "\\5c"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_means_the_same_as_the_same() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<Aor>().unwrap().to_string(), expected, "{text}");
+        };
+        check("sip:alice@Example.ORG", "sip:alice@example.org");
+        check("SIPS:alice@example.org:5061;transport=tls", "sip:alice@example.org");
+        check("alice@example.org", "sip:alice@example.org");
+        check("sip:alice:secret@example.org?subject=x", "sip:alice@example.org");
+        check("sip:+4930123@[2001:DB8::1]:5060", "sip:+4930123@[2001:db8::1]");
+        for bad in ["", "sip:", "sip:@x", "sip:a@", "alice", "sip:a b@x", "sip:a\n@x"] {
+            assert_eq!(bad.parse::<Aor>(), Err(BadAor), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_to_a_node_and_back() {
+        for (aor, node) in [
+            ("sip:alice@example.org", "alice\\40example.org"),
+            ("sip:o'brien@example.org", "o\\27brien\\40example.org"),
+            ("sip:+4930@[::1]", "+4930\\40[\\3a\\3a1]"),
+        ] {
+            let aor: Aor = aor.parse().unwrap();
+            assert_eq!(aor.escaped_node(), node);
+            assert_eq!(Aor::from_escaped_node(node), Some(aor));
+        }
+        assert_eq!(Aor::from_escaped_node("alice"), None);
+    }
+
+    #[test]
+    fn knows_numbers() {
+        for (aor, number) in
+            [("+4930123@x", true), ("112@x", true), ("a12@x", false), ("+1@x", false)]
+        {
+            assert_eq!(aor.parse::<Aor>().unwrap().is_number(), number, "{aor}");
+        }
+    }
+}

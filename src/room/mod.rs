@@ -1,0 +1,858 @@
+//! What a conference is, whoever looks at it and from where.
+//!
+//! [`Rooms::apply`] takes a [`Command`] and answers with the [`Fact`]s that it made true, or with a
+//! [`Refusal`], and then nothing changed. A room knows no XML, no SIP, no clock and no database:
+//! the faces decode what their network says into commands and render facts into what it expects.
+//!
+//! | read | to learn |
+//! | --- | --- |
+//! | [`person`] | one person: chats under a nick, and call legs |
+//! | [`standing`] | affiliations and roles; the privilege tables of XEP-0045 §5 |
+//! | [`settings`] | a room's configuration |
+//! | [`history`] | what was said, and what newcomers are told of it |
+//! | `enter`, `leave` | coming, with the ordered checks, and going |
+//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
+//! | `moderate` | roles, affiliations, lock, destruction |
+
+mod enter;
+pub mod history;
+mod leave;
+mod moderate;
+pub mod person;
+pub mod settings;
+mod speak;
+pub mod standing;
+mod voice;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jid::{BareJid, FullJid};
+
+use crate::clock::Now;
+use crate::id::{LegId, Nick, PersonId, RoomName};
+use crate::journal::StoredRoom;
+use history::{History, Payload, Said};
+use person::{Caller, Leg, Mutes, Person, Who};
+use settings::Settings;
+use standing::{Affiliation, Role};
+
+/// All rooms of the service, and who may create more.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    rooms: BTreeMap<RoomName, Room>,
+    /// What holds for all of them.
+    policy: Policy,
+}
+
+/// What holds for all rooms.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Service admins: owners of every room.
+    pub admins: Arc<BTreeSet<BareJid>>,
+    /// Who may create rooms.
+    pub creation: Creation,
+    /// How many rooms there may be.
+    pub max_rooms: usize,
+    /// How many people one room may hold when its owner sets no limit.
+    pub max_people: u32,
+    /// The server is going down: nobody new is let in.
+    pub draining: bool,
+}
+
+/// Who may create rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// Anyone who can reach the service.
+    Anyone,
+    /// Service admins.
+    Admins,
+}
+
+/// One conference.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// Its name.
+    pub name: RoomName,
+    /// Its configuration.
+    pub settings: Settings,
+    /// Whether its owner has configured it; until then nobody else can enter (XEP-0045 §10.1).
+    pub configured: bool,
+    /// Whether a moderator let nobody new in.
+    pub locked: bool,
+    /// When it came to be, or was loaded.
+    pub since: SystemTime,
+    /// The subject, if there is one.
+    pub subject: Option<Subject>,
+    /// What was said.
+    pub history: History,
+    /// Everyone here, in the order in which they came.
+    pub people: BTreeMap<PersonId, Person>,
+    /// Lasting relations; who is not in it has none.
+    affiliations: BTreeMap<Who, Affiliation>,
+    /// Service admins, who own every room.
+    admins: Arc<BTreeSet<BareJid>>,
+    /// What holds for people who left, if they come back.
+    kept: BTreeMap<Who, Kept>,
+    next_person: u64,
+    /// No more; swept after its last facts were shown.
+    ended: bool,
+}
+
+/// Voice and mutes of someone who left.
+#[derive(Clone, Debug)]
+struct Kept {
+    role: Role,
+    mutes: Mutes,
+}
+
+/// A room's subject.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// The text.
+    pub text: String,
+    /// The nick of who set it.
+    pub nick: Nick,
+    /// When.
+    pub at: SystemTime,
+    /// The message that set it, if it was set since the server started.
+    pub payload: Option<Payload>,
+}
+
+/// Who gives a command.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// A chat session, by its real address; not necessarily an occupant.
+    Chat(FullJid),
+    /// A call leg of someone in the room, or about to be.
+    Leg(LegId),
+    /// An operator, over HTTP, CLI or ad-hoc commands, by the name that audit shows. May do
+    /// anything an owner may.
+    Operator(String),
+    /// The server itself: time-outs, lost links, shutdown.
+    Server,
+}
+
+/// What someone wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    // --- coming and going -------------------------------------------------------------------
+    /// Enter the chat under a nick (XEP-0045 §7.2). From a session that is in already under this
+    /// nick: be told everything again (§17.3); under another: a nick change (§7.6).
+    EnterChat {
+        /// The wanted nick.
+        nick: Nick,
+        /// What they gave as the room's password.
+        password: Option<String>,
+    },
+    /// Change nick (XEP-0045 §7.6).
+    Rename {
+        /// The wanted nick.
+        nick: Nick,
+    },
+    /// Leave the chat with one session; calls go on (RFC 7081 §4: the systems are independent).
+    LeaveChat,
+    /// A chat session is unreachable (XEP-0045 §11.1): what [`Self::LeaveChat`] does, shown as 333.
+    LoseChat {
+        /// Whose session.
+        chat: FullJid,
+    },
+    /// A chat session's availability or status changed; what it says is the chat face's business.
+    ShowPresence,
+    /// Bring a call leg into the conference.
+    Call {
+        /// The leg, numbered by the phone face.
+        leg: LegId,
+        /// Who calls, as far as it is known and proven.
+        caller: Caller,
+        /// What they gave as the room's password.
+        password: Option<String>,
+        /// Whether a codec was agreed; checked last (RFC 3261 §21.4.26).
+        media_agreed: bool,
+    },
+    /// The media direction that the caller's side last agreed to changed (hold, self mute).
+    ChangeLeg {
+        /// The caller's side neither sends nor wants to hear (RFC 3264 §8.4).
+        hold: bool,
+        /// The caller's side will send audio.
+        sends: bool,
+    },
+    /// The call leg ended.
+    HangUp {
+        /// How.
+        ending: Ending,
+    },
+    /// Raise a hand, or lower it.
+    RaiseHand(bool),
+
+    // --- speaking ---------------------------------------------------------------------------
+    /// Say something to all (XEP-0045 §7.4).
+    Say {
+        /// The stanza's id, reflected.
+        id: Option<String>,
+        /// What was said.
+        payload: Payload,
+    },
+    /// Say something to one occupant (XEP-0045 §7.5).
+    Whisper {
+        /// To whom.
+        to: Nick,
+        /// The stanza's id.
+        id: Option<String>,
+        /// What was said.
+        payload: Payload,
+    },
+    /// Change the subject (XEP-0045 §8.1).
+    ChangeSubject {
+        /// The stanza's id, reflected.
+        id: Option<String>,
+        /// The new subject; empty removes it.
+        text: String,
+        /// The message as it was sent.
+        payload: Payload,
+    },
+    /// Ask the moderators for voice (XEP-0045 §7.13).
+    RequestVoice,
+    /// Mute or unmute oneself.
+    MuteSelf(bool),
+
+    // --- keeping order ----------------------------------------------------------------------
+    /// Change roles and affiliations, all of them or none (XEP-0045 §8 to §10).
+    Moderate(Vec<Change>),
+    /// Mute or unmute someone's audio without touching what they may write.
+    Mute {
+        /// Whom.
+        person: PersonId,
+        /// Muted or not.
+        on: bool,
+    },
+    /// Let nobody new in, or let them in again.
+    Lock(bool),
+    /// Finish creating the room (XEP-0045 §10.1) or change its configuration (§10.2).
+    Configure(Box<Settings>),
+    /// Give up creating the room (XEP-0045 §10.1.3): it is destroyed if it was never configured.
+    CancelConfiguration,
+    /// End the room for good (XEP-0045 §10.9).
+    Destroy {
+        /// Why.
+        reason: Option<String>,
+        /// Where people should go.
+        alternate: Option<BareJid>,
+    },
+}
+
+/// One change of a [`Command::Moderate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A role, of an occupant by nick (XEP-0045 §5.1). `None` throws them out.
+    Role {
+        /// Whose.
+        nick: Nick,
+        /// The new role; `None` is a kick.
+        role: Option<Role>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// An affiliation, of anyone by identity (XEP-0045 §5.2).
+    Affiliation {
+        /// Whose.
+        who: Who,
+        /// The new affiliation; [`Affiliation::Outcast`] is a ban.
+        affiliation: Affiliation,
+        /// Why.
+        reason: Option<String>,
+    },
+}
+
+/// How a call leg ended (RFC 4575 §5.7.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// They hung up.
+    Departed,
+    /// It failed: no ACK, no media, transport lost.
+    Failed {
+        /// A SIP status that says how.
+        status: u16,
+        /// For people.
+        text: String,
+    },
+}
+
+/// What became true. A fact carries what the room no longer knows; the rest is read from the room.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// The room came to be.
+    Created {
+        /// Who created it; `None` for an operator.
+        by: Option<BareJid>,
+    },
+    /// A chat session is in.
+    ChatEntered {
+        /// Whose.
+        person: PersonId,
+        /// The session.
+        chat: FullJid,
+        /// What that was to the others.
+        arrival: Arrival,
+    },
+    /// Someone has another nick.
+    Renamed {
+        /// Who.
+        person: PersonId,
+        /// The nick until then.
+        old: Nick,
+    },
+    /// A chat session shows another availability or status.
+    PresenceShown {
+        /// Whose.
+        person: PersonId,
+        /// The session.
+        chat: FullJid,
+    },
+    /// A call leg is in.
+    CallEntered {
+        /// Whose.
+        person: PersonId,
+        /// The leg.
+        leg: LegId,
+        /// What that was to the others.
+        arrival: Arrival,
+    },
+    /// A leg was put on hold or taken back, or mutes or unmutes itself by its media direction.
+    LegChanged {
+        /// Whose.
+        person: PersonId,
+        /// The leg.
+        leg: LegId,
+        /// How it was until then.
+        was: Leg,
+    },
+    /// A chat session ended while its person stays, with another session or on the phone.
+    ChatLeft {
+        /// Whose.
+        person: PersonId,
+        /// The session.
+        chat: FullJid,
+        /// Whether it was lost (333) rather than left.
+        lost: bool,
+    },
+    /// A call leg ended while its person stays, in the chat or with another leg.
+    CallLeft {
+        /// Whose.
+        person: PersonId,
+        /// The leg.
+        leg: LegId,
+        /// How it was until then.
+        was: Leg,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// Someone is out of chat and call: each session and leg in `was` ended with them.
+    Gone {
+        /// Who, as they were.
+        was: Box<Person>,
+        /// Their affiliation after it.
+        affiliation: Affiliation,
+        /// Why.
+        departure: Departure,
+        /// Who did it, if it was done to them.
+        by: Option<Actor>,
+        /// The reason given.
+        reason: Option<String>,
+    },
+    /// Someone who is here has another role or affiliation, or both.
+    StandingChanged {
+        /// Who.
+        person: PersonId,
+        /// The role until then.
+        role: Role,
+        /// The affiliation until then.
+        affiliation: Affiliation,
+        /// Who did it.
+        by: Option<Actor>,
+        /// The reason given.
+        reason: Option<String>,
+    },
+    /// Someone's affiliation is another one, whether they are here or not: what the journal keeps.
+    /// Comes before the [`Self::StandingChanged`] or [`Self::Gone`] that it causes.
+    AffiliationChanged {
+        /// Whose.
+        who: Who,
+        /// Until then.
+        old: Affiliation,
+        /// From here on.
+        new: Affiliation,
+        /// The reason given.
+        reason: Option<String>,
+        /// Who did it.
+        by: Option<Actor>,
+    },
+    /// Someone may be heard, or may not, for another reason than before.
+    MuteChanged {
+        /// Who.
+        person: PersonId,
+        /// Until then.
+        old: Mutes,
+    },
+    /// A hand went up or down.
+    HandChanged {
+        /// Whose.
+        person: PersonId,
+    },
+    /// Someone without voice asks for it.
+    VoiceRequested {
+        /// Who.
+        person: PersonId,
+    },
+    /// Something was said to all.
+    Spoken(Said),
+    /// Something was said to one.
+    Whispered {
+        /// By whom.
+        from: PersonId,
+        /// To whom.
+        to: PersonId,
+        /// The stanza's id.
+        id: Option<String>,
+        /// What.
+        payload: Payload,
+    },
+    /// The subject is another one.
+    SubjectChanged {
+        /// The stanza's id, reflected.
+        id: Option<String>,
+        /// The message as it was sent.
+        payload: Payload,
+    },
+    /// The configuration is another one, or the room was configured for the first time.
+    Configured {
+        /// Until then.
+        old: Box<Settings>,
+        /// Whether this ended the room's creation (XEP-0045 §10.1).
+        first: bool,
+    },
+    /// The room lets nobody new in, or lets them in again.
+    LockChanged,
+    /// The room is no more. Everyone in it went with it.
+    Destroyed {
+        /// Who had been here.
+        people: Vec<Person>,
+        /// Why it ended.
+        end: RoomEnd,
+    },
+}
+
+/// What an arrival was to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Someone who was not here.
+    New,
+    /// Someone who was here in another way: another session, or chat besides audio.
+    Joined,
+    /// The same session once more: it wants to be told everything again (XEP-0045 §17.3).
+    Again,
+}
+
+/// Why someone is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// They left or hung up.
+    Left,
+    /// Their last session was unreachable, or their call failed (333).
+    Lost,
+    /// Kicked (307): may come back.
+    Kicked,
+    /// Banned (301).
+    Banned,
+    /// No longer a member of a members-only room (321).
+    MembershipLost,
+    /// The room became members-only (322).
+    MembersOnly,
+    /// The server goes down (332).
+    Shutdown,
+}
+
+/// Who did something, as others may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Their nick, if they were in the room.
+    pub nick: Option<Nick>,
+    /// Their bare JID, if there is one; for those who may see it.
+    pub jid: Option<BareJid>,
+}
+
+/// Why a room is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomEnd {
+    /// An owner or operator destroyed it.
+    Destroyed {
+        /// Why.
+        reason: Option<String>,
+        /// Where people should go.
+        alternate: Option<BareJid>,
+    },
+    /// The last one left a room that is not persistent.
+    Emptied,
+    /// Its creation was given up.
+    NeverConfigured,
+}
+
+/// Why not. Each face says it in its own words: a stanza error, a SIP status, an HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// There is no such room.
+    NoSuchRoom,
+    /// The room exists but its owner has not configured it yet (XEP-0045 §7.2.10).
+    NotConfigured,
+    /// The asker may not create rooms (XEP-0045 §10.1.1).
+    MayNotCreate,
+    /// Banned (XEP-0045 §7.2.7).
+    Banned,
+    /// Not a member of a members-only room (XEP-0045 §7.2.6).
+    MembersOnly,
+    /// The password is missing or wrong (XEP-0045 §7.2.5).
+    WrongPassword,
+    /// A moderator locked the room.
+    Locked,
+    /// The room is full (XEP-0045 §7.2.9).
+    Full,
+    /// Another person has that nick (XEP-0045 §7.2.8).
+    NickTaken,
+    /// No codec in common.
+    NoCommonMedia,
+    /// The asker is not in the room.
+    NotHere,
+    /// Nobody of that nick or number is in the room.
+    NoSuchPerson,
+    /// The asker's role or affiliation does not allow it.
+    Forbidden,
+    /// The target's affiliation protects it (XEP-0045 §8.2, §9.7).
+    NotAllowed,
+    /// Nobody may do this to themselves (XEP-0045 §9.1).
+    NotToYourself,
+    /// A room keeps at least one owner (XEP-0045 §10.4).
+    LastOwner,
+    /// The asker has no voice (XEP-0045 §7.4).
+    NoVoice,
+    /// The configuration contradicts itself (XEP-0045 §10.1.3).
+    BadSettings,
+    /// A limit of the server is reached.
+    TooMany,
+    /// The server is going down and takes nobody new.
+    Draining,
+}
+
+/// The moment and author of something that lasts: a mute, a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Since when.
+    pub since: SystemTime,
+    /// By whom.
+    pub by: Option<Actor>,
+}
+
+impl Rooms {
+    /// No rooms, under a policy.
+    pub fn new(policy: Policy) -> Self {
+        Self { rooms: BTreeMap::new(), policy }
+    }
+
+    /// Brings back a room that was stored.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        stored: StoredRoom,
+        affiliations: impl IntoIterator<Item = (Who, Affiliation)>,
+    ) {
+        let mut room = Room::new(now, stored.name, Arc::clone(&self.policy.admins));
+        room.settings = stored.settings;
+        room.configured = true;
+        room.locked = stored.locked;
+        room.subject = stored.subject.and_then(|(text, nick, at)| {
+            Nick::new(&nick).ok().map(|nick| Subject { text, nick, at, payload: None })
+        });
+        room.affiliations = affiliations.into_iter().collect();
+        self.rooms.insert(room.name.clone(), room);
+    }
+
+    /// A room by name.
+    pub fn get(&self, name: &RoomName) -> Option<&Room> {
+        self.rooms.get(name)
+    }
+
+    /// All rooms, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
+    /// What holds for all rooms.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Lets nobody new in, anywhere.
+    pub fn drain(&mut self) {
+        self.policy.draining = true;
+    }
+
+    /// Does `command` in `name` for `by`, or refuses it and changes nothing.
+    ///
+    /// A room that ended with it can still be read, so that its last facts can be shown, until
+    /// [`Self::sweep`].
+    pub fn apply(
+        &mut self,
+        now: Now,
+        name: &RoomName,
+        by: &By,
+        command: Command,
+    ) -> Result<Vec<Fact>, Refusal> {
+        if let Some(room) = self.rooms.get_mut(name).filter(|room| !room.ended) {
+            return room.apply(now, &self.policy, by, command);
+        }
+        let creator = self.may_create(by, &command)?;
+        let mut room = Room::new(now, name.clone(), Arc::clone(&self.policy.admins));
+        if let Some(creator) = &creator {
+            room.affiliations.insert(Who::Jid(creator.clone()), Affiliation::Owner);
+        }
+        let mut facts = vec![Fact::Created { by: creator }];
+        facts.extend(room.apply(now, &self.policy, by, command)?);
+        self.rooms.insert(name.clone(), room);
+        Ok(facts)
+    }
+
+    /// Forgets the rooms that ended.
+    pub fn sweep(&mut self) {
+        self.rooms.retain(|_, room| !room.ended);
+    }
+
+    /// Throws everyone out because the server goes down (XEP-0045 §11.2), room by room.
+    pub fn shut_down(&mut self) -> Vec<(RoomName, Vec<Fact>)> {
+        self.policy.draining = true;
+        self.rooms
+            .iter_mut()
+            .map(|(name, room)| (name.clone(), room.throw_out(Departure::Shutdown, |_| true)))
+            .collect()
+    }
+
+    /// A room comes to be when someone enters its chat, or when an operator configures it; a call
+    /// creates none (RFC 4353 §3.1: a conference URI exists before it is called).
+    fn may_create(&self, by: &By, command: &Command) -> Result<Option<BareJid>, Refusal> {
+        let creator = match (by, command) {
+            (By::Chat(chat), Command::EnterChat { .. }) => Some(chat.to_bare()),
+            (By::Operator(_), Command::Configure(_)) => None,
+            _ => return Err(Refusal::NoSuchRoom),
+        };
+        if self.policy.draining {
+            return Err(Refusal::Draining);
+        }
+        let allowed = match (&creator, self.policy.creation) {
+            (None, _) | (Some(_), Creation::Anyone) => true,
+            (Some(creator), Creation::Admins) => self.policy.admins.contains(creator),
+        };
+        if !allowed {
+            return Err(Refusal::MayNotCreate);
+        }
+        if self.rooms.len() >= self.policy.max_rooms {
+            return Err(Refusal::TooMany);
+        }
+        Ok(creator)
+    }
+}
+
+impl Room {
+    fn new(now: Now, name: RoomName, admins: Arc<BTreeSet<BareJid>>) -> Self {
+        Self {
+            name,
+            settings: Settings::default(),
+            configured: false,
+            locked: false,
+            since: now.utc,
+            subject: None,
+            history: History::default(),
+            people: BTreeMap::new(),
+            affiliations: BTreeMap::new(),
+            admins,
+            kept: BTreeMap::new(),
+            next_person: 1,
+            ended: false,
+        }
+    }
+
+    /// The table of contents: which file does what.
+    fn apply(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        by: &By,
+        command: Command,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let mut facts = match command {
+            Command::EnterChat { nick, password } => {
+                self.enter_chat(now, policy, by, nick, password.as_deref())
+            }
+            Command::Rename { nick } => self.rename(by, nick),
+            Command::LeaveChat => self.leave_chat(by),
+            Command::LoseChat { chat } => self.lose_chat(&chat),
+            Command::ShowPresence => self.show_presence(by),
+            Command::Call { leg, caller, password, media_agreed } => {
+                self.call(now, policy, leg, caller, password.as_deref(), media_agreed)
+            }
+            Command::ChangeLeg { hold, sends } => self.change_leg(by, hold, sends),
+            Command::HangUp { ending } => self.hang_up(by, ending),
+            Command::RaiseHand(up) => self.raise_hand(now, by, up),
+            Command::Say { id, payload } => self.say(now, by, id, payload),
+            Command::Whisper { to, id, payload } => self.whisper(by, &to, id, payload),
+            Command::ChangeSubject { id, text, payload } => {
+                self.change_subject(now, by, id, text, payload)
+            }
+            Command::RequestVoice => self.request_voice(by),
+            Command::MuteSelf(on) => self.mute_self(now, by, on),
+            Command::Moderate(changes) => self.moderate(now, by, &changes),
+            Command::Mute { person, on } => self.mute(now, by, person, on),
+            Command::Lock(locked) => self.lock(by, locked),
+            Command::Configure(settings) => self.configure(by, *settings),
+            Command::CancelConfiguration => self.cancel_configuration(by),
+            Command::Destroy { reason, alternate } => self.destroy(by, reason, alternate),
+        }?;
+        if self.people.is_empty() && !self.ended && !self.settings.persistent && !facts.is_empty() {
+            let end = if self.configured { RoomEnd::Emptied } else { RoomEnd::NeverConfigured };
+            facts.push(self.end(end));
+        }
+        Ok(facts)
+    }
+
+    /// Whether the room is no more, and only its last facts are still to be shown.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Someone here, by number.
+    pub fn person(&self, id: PersonId) -> Option<&Person> {
+        self.people.get(&id)
+    }
+
+    /// Whose chat session this is.
+    pub fn by_chat(&self, chat: &FullJid) -> Option<&Person> {
+        self.people.values().find(|person| person.chats.contains_key(chat))
+    }
+
+    /// Whose call leg this is.
+    pub fn by_leg(&self, leg: LegId) -> Option<&Person> {
+        self.people.values().find(|person| person.legs.contains_key(&leg))
+    }
+
+    /// Who has this nick, or one that looks the same.
+    pub fn by_nick(&self, nick: &Nick) -> Option<&Person> {
+        let key = nick.key();
+        self.people.values().find(|person| person.nick.key() == key)
+    }
+
+    /// Someone's affiliation. Service admins own every room.
+    pub fn affiliation(&self, who: &Who) -> Affiliation {
+        match who {
+            Who::Jid(jid) if self.admins.contains(jid) => Affiliation::Owner,
+            Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) => {
+                self.affiliations.get(who).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Every affiliation that was given, by identity.
+    pub fn affiliations(&self) -> impl Iterator<Item = (&Who, Affiliation)> {
+        self.affiliations.iter().map(|(who, affiliation)| (who, *affiliation))
+    }
+
+    /// The room as the store keeps it.
+    pub fn stored(&self) -> StoredRoom {
+        StoredRoom {
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+            locked: self.locked,
+            subject: self
+                .subject
+                .as_ref()
+                .map(|subject| (subject.text.clone(), subject.nick.to_string(), subject.at)),
+        }
+    }
+
+    /// Who gives a command, and with what power.
+    fn asker(&self, by: &By) -> Asker {
+        let person = match by {
+            By::Chat(chat) => self.by_chat(chat),
+            By::Leg(leg) => self.by_leg(*leg),
+            By::Operator(_) | By::Server => None,
+        };
+        let jid = match by {
+            By::Chat(chat) => Some(chat.to_bare()),
+            By::Leg(_) | By::Operator(_) | By::Server => person.and_then(|p| p.jid().cloned()),
+        };
+        let affiliation = match by {
+            By::Operator(_) | By::Server => Affiliation::Owner,
+            By::Chat(_) | By::Leg(_) => match (&jid, person) {
+                (Some(jid), _) => self.affiliation(&Who::Jid(jid.clone())),
+                (None, Some(person)) => self.affiliation(&person.who),
+                (None, None) => Affiliation::None,
+            },
+        };
+        let actor = match by {
+            By::Chat(_) | By::Leg(_) => {
+                Some(Actor { nick: person.map(|p| p.nick.clone()), jid: jid.clone() })
+            }
+            By::Operator(_) | By::Server => None,
+        };
+        Asker {
+            person: person.map(|p| p.id),
+            role: person.map(|p| p.role),
+            affiliation,
+            actor,
+            jid,
+        }
+    }
+
+    /// The person whose session or leg gives the command.
+    fn asking_person(&self, by: &By) -> Result<PersonId, Refusal> {
+        self.asker(by).person.ok_or(Refusal::NotHere)
+    }
+}
+
+/// Who gives a command, and with what power.
+#[derive(Debug)]
+struct Asker {
+    person: Option<PersonId>,
+    role: Option<Role>,
+    affiliation: Affiliation,
+    actor: Option<Actor>,
+    jid: Option<BareJid>,
+}
+
+impl Asker {
+    /// Moderators in the room, and admins and owners wherever they are.
+    fn may_moderate(&self) -> Result<(), Refusal> {
+        if self.role == Some(Role::Moderator) || self.affiliation >= Affiliation::Admin {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden)
+        }
+    }
+
+    fn at_least(&self, affiliation: Affiliation) -> Result<(), Refusal> {
+        if self.affiliation >= affiliation { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    fn mark(&self, now: Now) -> Mark {
+        Mark { since: now.utc, by: self.actor.clone() }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            admins: Arc::default(),
+            creation: Creation::Anyone,
+            max_rooms: 10_000,
+            max_people: 5_000,
+            draining: false,
+        }
+    }
+}
