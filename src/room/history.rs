@@ -1,5 +1,6 @@
 //! What was said, and what newcomers are told of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,8 +27,21 @@ pub struct Said {
     pub payload: Payload,
 }
 
-/// What was said, up to the room's limit.
+/// What was said, oldest first, up to the room's limit.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    said: std::collections::VecDeque<Said>,
+    said: VecDeque<Said>,
+}
+
+impl History {
+    /// What was said, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Said> {
+        self.said.iter()
+    }
+
+    pub(super) fn push(&mut self, said: Said, limit: u32) {
+        self.said.push_back(said);
+        let excess = self.said.len().saturating_sub(limit as usize);
+        self.said.drain(..excess);
+    }
 }
