@@ -1,3 +1,24 @@
 //! SIP user agent building blocks without IO: messages, transactions, dialogs, SDP.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`uri`] | who and where: SIP, SIPS and tel URIs, their comparison |
+//! | [`header`] | the ordered header list and the typed values in it |
+//! | [`message`] | requests and responses, building and printing them |
+//! | [`parse`] | one datagram, or one framed message, into a [`message::Message`] |
+//! | [`flow`] | how a message came, or goes |
+//! | [`frame`] | a byte stream into messages (TCP, TLS) |
+//! | [`digest`] | authentication, both ends (RFC 8760) |
+//! | [`sdp`] | session descriptions and the offer/answer model (RFC 3264) |
+//!
+//! Nothing here reads a clock, a socket or a random device: time and randomness are arguments.
 
+pub mod digest;
 pub mod flow;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod parse;
+mod scan;
+pub mod sdp;
+pub mod uri;
