@@ -60,10 +60,9 @@ pub struct Snapshot {
 /// Writes down what a fact changed in what is stored. Rooms that are not persistent leave nothing.
 pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
     match fact {
-        Fact::Configured { old, first } => match (room.settings.persistent, old.persistent) {
+        Fact::Configured { old, .. } => match (room.settings.persistent, old.persistent) {
             // What was decided before the room was to be kept is kept with it.
             (true, false) => write_whole(room, rows),
-            (true, true) if *first => write_whole(room, rows),
             (true, true) => rows.push(Row::Room(room.stored())),
             (false, true) => rows.push(Row::NoRoom(room.name.clone())),
             (false, false) => {}

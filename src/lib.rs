@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod bridge;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod focus;
 pub mod id;

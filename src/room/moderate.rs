@@ -163,9 +163,10 @@ impl Room {
         let mut facts = vec![];
         let lasting = !matches!(who, Who::Unknown(_));
         if old != new && lasting {
-            match new {
-                Affiliation::None => drop(self.affiliations.remove(who)),
-                _ => drop(self.affiliations.insert(who.clone(), new)),
+            if new == Affiliation::None {
+                self.affiliations.remove(who);
+            } else {
+                self.affiliations.insert(who.clone(), new);
             }
             let (who, by, reason) = (who.clone(), by.clone(), reason.clone());
             facts.push(Fact::AffiliationChanged { who, old, new, reason, by });

@@ -6,21 +6,35 @@
 //! begun.
 
 use crate::{
-    header::{Headers, Name},
     message::Message,
-    parse::{self, MAX_MESSAGE, ParseError},
-    scan,
+    parse::{Fault, Head, MAX_MESSAGE, ParseError, head_end},
 };
 
 /// Cuts one connection's bytes into messages.
+///
+/// The caller [pushes](Self::push) what it read, and then asks for the [next](Self::next) frame until
+/// there is none. Between two reads no more than [`MAX_MESSAGE`] bytes are held.
 #[derive(Debug, Default)]
 pub struct Framer {
     bytes: Vec<u8>,
-    /// How far [`Self::bytes`] was searched for the end of the header section.
-    searched: usize,
-    /// The length of the whole message at the front of `bytes`, once its headers are in.
-    length: Option<usize>,
-    failed: bool,
+    /// How much of `bytes` was handed out already.
+    start: usize,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Between messages.
+    #[default]
+    Idle,
+    /// After one empty line: another one makes it a ping.
+    EmptyLine,
+    /// Within a header section, of which this many bytes hold no end of it.
+    Head(usize),
+    /// Within a body of this many bytes.
+    Body(Box<Head>, usize),
+    /// Out of step for good.
+    Failed,
 }
 
 /// What a stream gave.
@@ -28,25 +42,116 @@ pub struct Framer {
 pub enum Frame {
     /// A message.
     Message(Box<Message>),
-    /// A message that does not parse; the stream goes on after it.
+    /// A message that does not parse, though its end is known: the stream goes on.
     Malformed(ParseError),
-    /// A keep-alive ping, to be answered with [`PONG`].
+    /// A second empty line after a first: a keep-alive ping, to be answered with [`PONG`].
     Ping,
-    /// A keep-alive pong, or an empty line that means nothing.
-    Pong,
+    /// An empty line: a pong if a ping is out, else nothing or the first half of a ping.
+    EmptyLine,
 }
 
 /// Why a stream must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The end of a message cannot be known. If the message is a request that can be answered, the
-    /// error inside holds the answer; send it before closing.
-    #[error("cannot find the end of a message: {0}")]
+    /// The end of a message cannot be known. If it is a request that can be answered, the error
+    /// inside holds the answer: send it, then close.
+    #[error("lost the end of a message: {0}")]
     Unframed(ParseError),
-    /// The stream failed before.
-    #[error("the stream has failed")]
+    /// It failed before.
+    #[error("the stream has failed before")]
     Failed,
 }
 
 /// The answer to [`Frame::Ping`] (RFC 5626 §4.4.1).
 pub const PONG: &[u8] = b"\r\n";
+
+impl Framer {
+    /// A framer for a new connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes that arrived. After a failure they are forgotten.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if matches!(self.state, State::Failed) {
+            return;
+        }
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether no message has begun: the deadline for a whole header section runs when one has.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle | State::EmptyLine) && self.start == self.bytes.len()
+    }
+
+    /// The next frame, or `None` until more bytes come.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would end at the first None")]
+    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        let result = self.step();
+        if result.is_err() {
+            *self = Self { state: State::Failed, ..Self::default() };
+        }
+        result
+    }
+
+    fn step(&mut self) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let bytes = &self.bytes[self.start..];
+            match std::mem::take(&mut self.state) {
+                State::Failed => return Err(FrameError::Failed),
+                idle @ (State::Idle | State::EmptyLine) => match bytes {
+                    [] | [b'\r'] => {
+                        self.state = idle;
+                        return Ok(None);
+                    }
+                    [b'\r', b'\n', ..] | [b'\n', ..] => {
+                        self.start += if bytes[0] == b'\n' { 1 } else { 2 };
+                        if matches!(idle, State::EmptyLine) {
+                            return Ok(Some(Frame::Ping));
+                        }
+                        self.state = State::EmptyLine;
+                        return Ok(Some(Frame::EmptyLine));
+                    }
+                    _ => self.state = State::Head(0),
+                },
+                State::Head(searched) => {
+                    let within = head_end(bytes, searched).filter(|end| *end <= MAX_MESSAGE);
+                    let Some(end) = within else {
+                        if let Some(most) = bytes.get(..MAX_MESSAGE) {
+                            return Err(unframed(Head::read(most), Fault::too_large()));
+                        }
+                        self.state = State::Head(bytes.len());
+                        return Ok(None);
+                    };
+                    let mut head = Head::read(&bytes[..end]).map_err(FrameError::Unframed)?;
+                    let length = match head.lines_ok().and_then(|()| head.body_length()) {
+                        Ok(Some(length)) if length <= MAX_MESSAGE.saturating_sub(end) => length,
+                        Ok(Some(_)) => return Err(unframed(Ok(head), Fault::too_large())),
+                        Ok(None) => return Err(unframed(Ok(head), Fault::no_length())),
+                        Err(fault) => return Err(unframed(Ok(head), fault)),
+                    };
+                    self.start += end;
+                    self.state = State::Body(Box::new(head), length);
+                }
+                State::Body(head, length) => {
+                    let Some(body) = bytes.get(..length) else {
+                        self.state = State::Body(head, length);
+                        return Ok(None);
+                    };
+                    let frame = match head.finish(body.to_vec()) {
+                        Ok(message) => Frame::Message(Box::new(message)),
+                        Err(error) => Frame::Malformed(error),
+                    };
+                    self.start += length;
+                    return Ok(Some(frame));
+                }
+            }
+        }
+    }
+}
+
+fn unframed(head: Result<Head, ParseError>, fault: Fault) -> FrameError {
+    FrameError::Unframed(head.map_or_else(|error| error, |head| head.reject(fault)))
+}

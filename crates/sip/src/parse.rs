@@ -48,41 +48,115 @@ pub struct Rejected {
 /// follows is cut off; a longer one is answered with 400.
 pub fn parse(bytes: &[u8]) -> Result<Message, ParseError> {
     let bytes = skip_empty_lines(bytes);
-    let (head, body) = split_head(bytes);
-    let mut lines = Lines(head);
-    let start = lines.next().map(text).unwrap_or_default();
-    let start = read_start(&start)?;
-    let (headers, fault) = read_headers(lines);
-    let fault = if bytes.len() > MAX_MESSAGE {
-        Some(Fault::new(Status::MESSAGE_TOO_LARGE, "Message Too Large"))
-    } else if body.is_none() {
-        fault.or(Some(bad("Header Section Cut Short")))
-    } else {
-        fault
-    };
-    let body = body.unwrap_or_default();
-    match start {
-        Start::Request { method, uri, fault: version } => {
-            let faults = version.or(fault).map_or(Ok(()), Err);
-            match faults.and_then(|()| finish_request(&method, &uri, &headers, body)) {
-                Ok((uri, body)) => Ok(Message::Request(Request { method, uri, headers, body })),
-                Err(fault) => Err(reject(method, &headers, fault)),
+    let end = head_end(bytes, 0);
+    let (head, body) = bytes.split_at(end.unwrap_or(bytes.len()));
+    let mut head = Head::read(head)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(head.reject(Fault::too_large()));
+    }
+    if end.is_none() {
+        head.fault.get_or_insert(bad("Header Section Cut Short"));
+    }
+    match head.body_length() {
+        Ok(None) => head.finish(body.to_vec()),
+        Ok(Some(length)) if length <= body.len() => head.finish(body[..length].to_vec()),
+        Ok(Some(_)) => Err(head.reject(bad("Body Shorter Than Content-Length"))),
+        Err(fault) => Err(head.reject(fault)),
+    }
+}
+
+/// A message up to its empty line.
+#[derive(Debug)]
+pub(crate) struct Head {
+    start: Start,
+    headers: Headers,
+    /// The first line that is not a header line, if one is not.
+    fault: Option<Fault>,
+}
+
+impl Head {
+    /// Reads the start line and the header lines. Fails if the first line is not SIP.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, ParseError> {
+        let mut lines = Lines(bytes);
+        let start = read_start(&lines.next().map(text).unwrap_or_default())?;
+        let (headers, fault) = read_headers(lines);
+        Ok(Self { start, headers, fault })
+    }
+
+    /// Whether each line was a header line: else one cannot be sure to have seen every header.
+    pub(crate) fn lines_ok(&mut self) -> Result<(), Fault> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// What Content-Length says, in bytes.
+    pub(crate) fn body_length(&self) -> Result<Option<usize>, Fault> {
+        let length = self.headers.content_length()?;
+        Ok(length.map(|length| usize::try_from(length).unwrap_or(usize::MAX)))
+    }
+
+    /// Adds the body, after checking what every message must have.
+    pub(crate) fn finish(mut self, body: Vec<u8>) -> Result<Message, ParseError> {
+        if let Err(fault) = self.lines_ok() {
+            return Err(self.reject(fault));
+        }
+        let headers = self.headers;
+        match self.start {
+            Start::Response { status, reason } => match check_common(&headers) {
+                Ok(_) => Ok(Message::Response(Response { status, reason, headers, body })),
+                Err(_) => Err(ParseError::Dropped("malformed response")),
+            },
+            Start::Request { method, uri } => {
+                let checked = uri.and_then(|uri| {
+                    check_request(&method, &headers)?;
+                    Ok(uri)
+                });
+                match checked {
+                    Ok(uri) => Ok(Message::Request(Request { method, uri, headers, body })),
+                    Err(fault) => Err(reject(method, &headers, fault)),
+                }
             }
         }
-        Start::Response { status, reason } => {
-            let faults = fault.map_or(Ok(()), Err);
-            match faults.and_then(|()| finish_response(&headers, body)) {
-                Ok(body) => Ok(Message::Response(Response { status, reason, headers, body })),
-                Err(_) => Err(ParseError::Dropped("malformed response")),
-            }
+    }
+
+    /// The error for a message with this fault, holding the answer if it can have one.
+    pub(crate) fn reject(self, fault: Fault) -> ParseError {
+        match self.start {
+            Start::Request { method, .. } => reject(method, &self.headers, fault),
+            Start::Response { .. } => ParseError::Dropped("malformed response"),
         }
     }
 }
 
+fn reject(method: Method, headers: &Headers, Fault(status, reason): Fault) -> ParseError {
+    if method == Method::Ack {
+        return ParseError::Dropped("malformed ACK");
+    }
+    // Without a Via there is no way back, and what has none was not sent by a SIP client.
+    if headers.via().is_err() {
+        return ParseError::Dropped("no usable Via");
+    }
+    let mut response = Response::new(status).with_reason(&reason);
+    for name in [Name::VIA, Name::FROM, Name::TO, Name::CALL_ID, Name::CSEQ] {
+        response.headers.copy(headers, &name);
+    }
+    ParseError::Rejected(Box::new(Rejected { method, response }))
+}
+
 /// What is wrong, as the sender will read it.
-struct Fault(Status, Cow<'static, str>);
+#[derive(Debug)]
+pub(crate) struct Fault(Status, Cow<'static, str>);
 
 impl Fault {
+    /// More than [`MAX_MESSAGE`].
+    pub(crate) fn too_large() -> Self {
+        Self::new(Status::MESSAGE_TOO_LARGE, "Message Too Large")
+    }
+
+    /// On a stream, where nothing else tells the end of a message (RFC 3261 §18.3).
+    pub(crate) fn no_length() -> Self {
+        bad("Missing Content-Length header")
+    }
+
     fn new(status: Status, reason: &'static str) -> Self {
         Self(status, Cow::Borrowed(reason))
     }
@@ -98,38 +172,39 @@ impl From<HeaderError> for Fault {
     }
 }
 
+#[derive(Debug)]
 enum Start {
-    Request { method: Method, uri: String, fault: Option<Fault> },
+    Request { method: Method, uri: Result<Uri, Fault> },
     Response { status: Status, reason: String },
 }
 
 /// Reads the first line: Request-Line or Status-Line (RFC 3261 §7.1, §7.2).
 fn read_start(line: &str) -> Result<Start, ParseError> {
-    if line.len() > MAX_LINE {
-        return Err(ParseError::Dropped("start line too long"));
-    }
     if let Some(rest) = strip_version(line).and_then(|rest| rest.strip_prefix(' ')) {
         let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-        let three = scan::number(code).filter(|_| code.len() == 3);
-        let status = three.and_then(Status::new).ok_or(ParseError::Dropped("bad status"))?;
+        let three = scan::number(code).filter(|_| code.len() == 3 && line.len() <= MAX_LINE);
+        let status = three.and_then(Status::new).ok_or(ParseError::Dropped("bad status line"))?;
         return Ok(Start::Response { status, reason: reason.to_owned() });
     }
-    let (method, rest) = line.split_once(' ').ok_or(ParseError::Dropped("not SIP"))?;
-    let (uri, version) = rest.rsplit_once(' ').ok_or(ParseError::Dropped("not SIP"))?;
+    const NOT_SIP: ParseError = ParseError::Dropped("not SIP");
+    let trimmed = line.trim_ascii_end();
+    let (method, rest) = trimmed.split_once(' ').ok_or(NOT_SIP)?;
+    let (uri, version) = rest.rsplit_once(' ').ok_or(NOT_SIP)?;
     let is_sip = version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/"));
-    // Trailing blanks leave the version empty: still a request to answer, if its URI has one.
-    let trailing = version.is_empty() && rest.contains(" SIP/2.0");
-    if !scan::is_token(method) || !(is_sip || trailing) {
-        return Err(ParseError::Dropped("not SIP"));
+    if !scan::is_token(method) || !is_sip {
+        return Err(NOT_SIP);
     }
-    let fault = if trailing {
-        Some(bad("Malformed Request-Line"))
+    let uri = if line.len() > MAX_LINE {
+        Err(Fault::new(Status::REQUEST_URI_TOO_LONG, "Request-URI Too Long"))
     } else if strip_version(version) != Some("") {
-        Some(Fault::new(Status::VERSION_NOT_SUPPORTED, "Version Not Supported"))
+        Err(Fault::new(Status::VERSION_NOT_SUPPORTED, "Version Not Supported"))
+    } else if trimmed != line {
+        Err(bad("Malformed Request-Line"))
     } else {
-        None
+        // Blanks and brackets around or within the URI end here too.
+        uri.parse().map_err(|_| bad("Malformed Request-URI"))
     };
-    Ok(Start::Request { method: Method::from_token(method), uri: uri.to_owned(), fault })
+    Ok(Start::Request { method: Method::from_token(method), uri })
 }
 
 fn strip_version(text: &str) -> Option<&str> {
@@ -151,13 +226,14 @@ fn read_headers(lines: Lines<'_>) -> (Headers, Option<Fault>) {
             note(Fault::new(Status::REQUEST_ENTITY_TOO_LARGE, "Too Many Header Lines"));
             break;
         }
-        if has_bare_nul(&line) {
-            note(bad("NUL in Header"));
+        if has_control(&line) {
+            note(bad("Control Character in Header"));
             continue;
         }
         let line = text(&line);
         let named = line.split_once(':');
-        match named.and_then(|(name, value)| Some((Name::new(scan::trim(name))?, value))) {
+        // A blank before the colon is legal (§25.1, HCOLON), one before the name is not.
+        match named.and_then(|(name, value)| Some((Name::new(name.trim_ascii_end())?, value))) {
             Some((name, value)) => headers.push(name, scan::trim(value)),
             None => note(bad("Malformed Header Line")),
         }
@@ -175,12 +251,7 @@ fn check_common(headers: &Headers) -> Result<Method, HeaderError> {
     Ok(headers.cseq()?.method)
 }
 
-fn finish_request(
-    method: &Method,
-    uri: &str,
-    headers: &Headers,
-    body: &[u8],
-) -> Result<(Uri, Vec<u8>), Fault> {
+fn check_request(method: &Method, headers: &Headers) -> Result<(), Fault> {
     if check_common(headers)? != *method {
         return Err(bad("CSeq Method Mismatch"));
     }
@@ -188,40 +259,7 @@ fn finish_request(
     headers.contacts()?;
     headers.routes()?;
     headers.record_routes()?;
-    let uri = uri.parse().map_err(|_| bad("Malformed Request-URI"))?;
-    Ok((uri, cut_body(headers, body)?))
-}
-
-fn finish_response(headers: &Headers, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    check_common(headers)?;
-    cut_body(headers, body)
-}
-
-/// The body that Content-Length tells, or all of the rest.
-fn cut_body(headers: &Headers, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    match headers.content_length()? {
-        Some(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let body = body.get(..length).ok_or_else(|| bad("Body Shorter Than Content-Length"))?;
-            Ok(body.to_vec())
-        }
-        None => Ok(body.to_vec()),
-    }
-}
-
-fn reject(method: Method, headers: &Headers, Fault(status, reason): Fault) -> ParseError {
-    if method == Method::Ack {
-        return ParseError::Dropped("malformed ACK");
-    }
-    // Without a Via there is no way back, and what has none was not sent by a SIP client.
-    if headers.via().is_err() {
-        return ParseError::Dropped("no usable Via");
-    }
-    let mut response = Response::new(status).with_reason(&reason);
-    for name in [Name::VIA, Name::FROM, Name::TO, Name::CALL_ID, Name::CSEQ] {
-        response.headers.copy(headers, &name);
-    }
-    ParseError::Rejected(Box::new(Rejected { method, response }))
+    Ok(())
 }
 
 fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
@@ -229,14 +267,6 @@ fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
-}
-
-/// Splits after the first empty line; no body at all if there is none.
-fn split_head(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match head_end(bytes, 0) {
-        Some(end) => (&bytes[..end], Some(&bytes[end..])),
-        None => (bytes, None),
-    }
 }
 
 /// Where the header section ends that starts at 0: just after its empty line. Looks from `from` on,
@@ -289,9 +319,15 @@ fn unfold(lines: Lines<'_>) -> impl Iterator<Item = Cow<'_, [u8]>> {
     })
 }
 
-/// Whether a NUL stands anywhere but after a backslash, where a quoted string may hold one.
-fn has_bare_nul(line: &[u8]) -> bool {
-    line.iter().enumerate().any(|(at, byte)| *byte == 0 && (at == 0 || line[at - 1] != b'\\'))
+/// Whether a CR stands alone, or a NUL where no quoted string may hold it: readers down the path
+/// could end the line or the text there.
+fn has_control(line: &[u8]) -> bool {
+    let before = |at: usize| at.checked_sub(1).map(|at| line[at]);
+    line.iter().enumerate().any(|(at, byte)| match byte {
+        b'\r' => true,
+        0 => before(at) != Some(b'\\'),
+        _ => false,
+    })
 }
 
 /// Reads text: UTF-8, or else Latin-1 as old phones write it.
