@@ -1,7 +1,6 @@
 //! Who calls: the word of a trusted proxy, a password, or, where the server is open, their own.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Instant;
 
 use cusax::identity::Aor;
@@ -10,27 +9,10 @@ use cusax_sip::header::{Challenge, Name, NameAddr};
 use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::Uri;
 
+use crate::config::{Auth, Network};
 use crate::directory::Directory;
 use crate::id::LegId;
 use crate::room::person::{Caller, Proof, Who};
-
-/// Who may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Users of the directory with their password, and whom a trusted proxy vouches for.
-    Digest,
-    /// Only what comes through a trusted proxy.
-    Trusted,
-    /// Anyone, as whoever they say they are: for demonstrations. What they say binds nothing.
-    Open,
-}
-
-/// A block of addresses, such as `192.0.2.0/24` (RFC 4632 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
 
 /// Finds out who callers are.
 #[derive(Debug)]
@@ -272,45 +254,201 @@ fn digits(number: &str) -> String {
         .collect()
 }
 
-impl Network {
-    /// Whether an address lies in the block; an IPv4 address is the same when it is written as
-    /// IPv6 (RFC 4291 §2.5.5.2).
-    pub fn contains(self, address: IpAddr) -> bool {
-        let bits = |address: IpAddr| match address.to_canonical() {
-            IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
-            IpAddr::V6(v6) => (v6.to_bits(), 128),
-        };
-        let ((ours, family), (theirs, other)) = (bits(self.address), bits(address));
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-        family == other && (ours ^ theirs) & mask == 0
-    }
-}
-
-impl FromStr for Network {
-    type Err = BadNetwork;
-
-    /// Reads `address/prefix`, or one address.
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| BadNetwork)?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_| BadNetwork)?,
-            None => longest,
-        };
-        if prefix > longest { Err(BadNetwork) } else { Ok(Self { address, prefix }) }
-    }
-}
-
-/// A text that is no block of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a network (192.0.2.0/24)")]
-pub struct BadNetwork;
-
 /// What is offered, best first (RFC 8760 §2.3): MD5 for the phones that know nothing else.
 pub(super) const ALGORITHMS: &[Algorithm] = &[Algorithm::Sha256, Algorithm::Md5];
 /// The longest name, in characters.
 const MAX_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use cusax_sip::message::{Message, Method};
+    use cusax_sip::parse;
+    use jid::BareJid;
+
+    use super::*;
+    use crate::clock::Now;
+    use crate::directory::{Secret, User};
+
+    /// A request from `source` under each policy, and who that is.
+    #[test]
+    fn callers() {
+        let pai = "P-Asserted-Identity: \"A. Smith\" <sip:alice@example.org>\r\n";
+        for (auth, source, headers, expected) in [
+            // A trusted proxy's word counts; the directory binds it to a JID and names it.
+            (Auth::Digest, PROXY, pai, "alice@chat Asserted Alice"),
+            (Auth::Trusted, PROXY, pai, "alice@chat Asserted Alice"),
+            (Auth::Open, PROXY, pai, "alice@chat Asserted Alice"),
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <tel:+49-30-1234567>\r\n",
+                "sip:+49301234567@conf Asserted +49301•••67",
+            ),
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <urn:x>, <sip:carol@example.org>\r\n",
+                "sip:carol@example.org Asserted carol",
+            ),
+            (Auth::Trusted, PROXY, "", "l9 Claimed - private"),
+            // Nobody else's does, however it is spelt.
+            (Auth::Digest, OTHER, pai, "401"),
+            (Auth::Digest, OTHER, "P-Asserted-Identity : <sip:alice@example.org>\r\n", "401"),
+            (Auth::Trusted, OTHER, pai, "403"),
+            (Auth::Open, OTHER, pai, "sip:bob@example.org Claimed Bob"),
+            // A password is asked for where there is no such word.
+            (Auth::Digest, PROXY, "", "401"),
+            // Who asks for privacy is known, and not named.
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <sip:alice@example.org>\r\nPrivacy: id\r\n",
+                "alice@chat Asserted - private",
+            ),
+            (Auth::Open, OTHER, "Privacy: header;user\r\n", "sip:bob@example.org Claimed - private"),
+            (Auth::Open, OTHER, "Privacy: none\r\n", "sip:bob@example.org Claimed Bob"),
+            // Call-Info binds nothing.
+            (
+                Auth::Open,
+                OTHER,
+                "Call-Info: <xmpp:alice@chat>;purpose=impp\r\n",
+                "sip:bob@example.org Claimed Bob",
+            ),
+        ] {
+            let request = invite("\"Bob\" <sip:bob@example.org>", headers);
+            assert_eq!(identify(auth, source, &request), expected, "{auth:?} {source} {headers}");
+        }
+    }
+
+    #[test]
+    fn an_open_server_believes_from_and_binds_nothing() {
+        for (from, expected) in [
+            ("\"The Boss\" <sip:alice@example.org>", "sip:alice@example.org Claimed The Boss"),
+            ("<sip:+4930123445@example.org>", "sip:+4930123445@example.org Claimed +49301•••45"),
+            ("<sip:anonymous@anonymous.invalid>", "l9 Claimed - private"),
+            ("<sip:example.org>", "l9 Claimed - private"),
+            ("<tel:112>", "sip:112@conf Claimed •••12"),
+            ("<http://example.org>", "l9 Claimed - private"),
+        ] {
+            assert_eq!(identify(Auth::Open, OTHER, &invite(from, "")), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_password_proves_who_one_is() {
+        let now = Now::read().instant;
+        let mut callers = callers_with(now, Auth::Digest);
+        let source = OTHER.parse().unwrap();
+        for algorithm in ["SHA-256", "MD5"] {
+            let request = invite("<sip:alice@example.org>", "");
+            let challenged =
+                callers.identify(now, source, &request, &directory(), LegId(1)).unwrap_err();
+            let challenges = challenged.headers.challenges(&Name::WWW_AUTHENTICATE);
+            let offered: Vec<_> = challenges.iter().filter_map(|c| c.get("algorithm")).collect();
+            assert_eq!(offered, ["SHA-256", "MD5"]);
+            let challenge =
+                challenges.iter().find(|c| c.get("algorithm") == Some(algorithm)).unwrap();
+            assert_eq!(challenge.get("realm"), Some("conf"));
+
+            let mut account = cusax_sip::digest::Account::new("alice", "secret");
+            let mut only = cusax_sip::header::Headers::new();
+            only.push(Name::WWW_AUTHENTICATE, challenge);
+            let mut answer = request.clone();
+            assert!(account.answer(&only, &mut answer, "0a4f113b"));
+            let caller = callers.identify(now, source, &answer, &directory(), LegId(1)).unwrap();
+            assert_eq!(show(&Ok(caller)), "alice@chat Digest Alice");
+
+            // The same credentials once more are stale, and for someone else wrong.
+            let again = callers.identify(now, source, &answer, &directory(), LegId(1));
+            let again = again.unwrap_err().headers.challenges(&Name::WWW_AUTHENTICATE);
+            assert!(again.iter().all(|challenge| challenge.get("stale") == Some("true")));
+        }
+    }
+
+    #[test]
+    fn names_are_made_harmless() {
+        for (name, expected) in [
+            ("Alice Smith", Some("Alice Smith")),
+            ("  Alice \t\r\n Smith ", Some("Alice Smith")),
+            ("\u{202e}ecilA\u{202c}", Some("ecilA")),
+            ("A\u{200b}l\u{ad}ice\u{0}\u{1b}[2J", Some("Alice[2J")),
+            ("\u{feff} \u{2066}", None),
+            ("", None),
+            ("Łukasz Żółć 张伟", Some("Łukasz Żółć 张伟")),
+            ("+49 (30) 123-445", Some("+49301•••45")),
+            ("0301234567890", Some("03012•••90")),
+            ("112", Some("•••12")),
+            ("1001", Some("•••01")),
+            ("Agent 007", Some("Agent 007")),
+            ("42", Some("42")),
+        ] {
+            assert_eq!(harmless(name).as_deref(), expected, "{name:?}");
+        }
+        assert_eq!(harmless(&"x".repeat(1_000)).unwrap().chars().count(), MAX_NAME);
+    }
+
+    const PROXY: &str = "192.0.2.1";
+    const OTHER: &str = "192.0.2.77";
+
+    fn identify(auth: Auth, source: &str, request: &Request) -> String {
+        let now = Now::read().instant;
+        let source = source.parse().unwrap();
+        show(&callers_with(now, auth).identify(now, source, request, &directory(), LegId(9)))
+    }
+
+    fn show(identity: &Result<Caller, Box<Response>>) -> String {
+        match identity {
+            Ok(caller) => format!(
+                "{} {:?} {}{}",
+                match &caller.who {
+                    Who::Jid(jid) => jid.to_string(),
+                    Who::Aor(aor) => aor.to_string(),
+                    Who::Unknown(leg) => leg.to_string(),
+                },
+                caller.proof,
+                caller.name.as_deref().unwrap_or("-"),
+                if caller.private { " private" } else { "" }
+            ),
+            Err(response) => response.status.to_string(),
+        }
+    }
+
+    fn callers_with(now: Instant, auth: Auth) -> Callers {
+        let trusted = vec![format!("{PROXY}/32").parse().unwrap()];
+        Callers::new(now, auth, trusted, "conf", [7; 32])
+    }
+
+    fn directory() -> Directory {
+        let hash = |algorithm| {
+            Ha1::new(algorithm, "alice", "conf", "secret").as_hex().to_owned()
+        };
+        let mut directory = Directory::default();
+        directory
+            .put(User {
+                jid: BareJid::new("alice@chat").unwrap(),
+                aor: "sip:alice@example.org".parse().unwrap(),
+                name: Some("Alice".to_owned()),
+                secret: Some(Secret {
+                    md5: hash(Algorithm::Md5),
+                    sha256: hash(Algorithm::Sha256),
+                }),
+            })
+            .unwrap();
+        directory
+    }
+
+    fn invite(from: &str, headers: &str) -> Request {
+        let text = format!(
+            "INVITE sip:room@conf SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.77;branch=z9hG4bK1\r\n\
+             From: {from};tag=1\r\nTo: <sip:room@conf>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+             {headers}Content-Length: 0\r\n\r\n"
+        );
+        match parse::datagram(text.as_bytes()).unwrap() {
+            Message::Request(request) => {
+                assert_eq!(request.method, Method::Invite);
+                request
+            }
+            Message::Response(_) => unreachable!(),
+        }
+    }
+}

@@ -1,1 +1,4 @@
-//! How phones see rooms: a SIP conference focus (RFC 4353, RFC 4579) with its event package (RFC 4575).
+//! How phones see rooms.
+pub mod caller;
+pub mod ports;
+pub mod status;
