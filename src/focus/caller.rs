@@ -261,6 +261,8 @@ const MAX_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use cusax_sip::digest::Account;
+    use cusax_sip::header::Headers;
     use cusax_sip::message::{Message, Method};
     use cusax_sip::parse;
     use jid::BareJid;
@@ -350,11 +352,12 @@ mod tests {
                 challenges.iter().find(|c| c.get("algorithm") == Some(algorithm)).unwrap();
             assert_eq!(challenge.get("realm"), Some("conf"));
 
-            let mut account = cusax_sip::digest::Account::new("alice", "secret");
-            let mut only = cusax_sip::header::Headers::new();
+            let mut account = Account::new("alice", "secret", Some("conf"));
+            let mut only = Headers::new();
             only.push(Name::WWW_AUTHENTICATE, challenge);
-            let mut answer = request.clone();
-            assert!(account.answer(&only, &mut answer, "0a4f113b"));
+            assert!(account.challenged(&only, &Name::WWW_AUTHENTICATE));
+            let credentials = account.credentials(&Method::Invite, "sip:room@conf", "0a4f113b");
+            let answer = request.with(Name::AUTHORIZATION, credentials.unwrap());
             let caller = callers.identify(now, source, &answer, &directory(), LegId(1)).unwrap();
             assert_eq!(show(&Ok(caller)), "alice@chat Digest Alice");
 
@@ -443,7 +446,7 @@ mod tests {
              From: {from};tag=1\r\nTo: <sip:room@conf>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
              {headers}Content-Length: 0\r\n\r\n"
         );
-        match parse::datagram(text.as_bytes()).unwrap() {
+        match parse::parse(text.as_bytes()).unwrap() {
             Message::Request(request) => {
                 assert_eq!(request.method, Method::Invite);
                 request
