@@ -385,7 +385,6 @@ impl Default for Http {
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "every default of this file is written out")]
 impl Default for Log {
     fn default() -> Self {
         Self { level: Level::Info, format: Format::Text }

@@ -56,7 +56,7 @@ impl Callers {
             Auth::Digest => self.digest(now, request, directory, private),
             Auth::Trusted if trusted => Ok(nameless(leg)),
             Auth::Trusted => {
-                let refusal = request.response(Status::FORBIDDEN).with_reason("Not From Here");
+                let refusal = Response::new(Status::FORBIDDEN).with_reason("Not From Here");
                 Err(Box::new(refusal))
             }
             Auth::Open => Ok(self.claimed(request, private, leg)),
@@ -100,7 +100,7 @@ impl Callers {
         });
         let user = verified
             .and_then(|name| candidates(&name).ok_or(Denied::Wrong))
-            .map_err(|denied| unauthorized(request, self.verifier.challenge(now, denied)))?;
+            .map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
         let display = from.as_ref().and_then(|from| from.display.as_deref());
         Ok(known(directory, user.aor.clone(), display, Proof::Digest, private))
     }
@@ -131,8 +131,8 @@ impl Callers {
 }
 
 /// A 401 with these challenges, best first (RFC 8760 §2.3).
-pub(super) fn unauthorized(request: &Request, challenges: Vec<Challenge>) -> Box<Response> {
-    let mut response = request.response(Status::UNAUTHORIZED);
+pub(super) fn unauthorized(challenges: Vec<Challenge>) -> Box<Response> {
+    let mut response = Response::new(Status::UNAUTHORIZED);
     for challenge in challenges {
         response.headers.push(Name::WWW_AUTHENTICATE, challenge);
     }

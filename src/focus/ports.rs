@@ -1,18 +1,19 @@
 //! The pool of RTP ports, and nothing of sockets.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+
+use crate::config::PortRange;
 
 /// Even ports of a range, each with its odd neighbour for RTCP (RFC 3550 §11).
 ///
 /// Which one a leg gets is random, so that nobody can spray the next call before it starts; a port
 /// that was used rests for [`REST`], so that nobody hears the packets of the call before.
 #[derive(Debug)]
-pub struct PortPool {
+pub(super) struct PortPool {
     free: Vec<u16>,
     /// Ports that rest, oldest first.
     resting: VecDeque<(Instant, u16)>,
@@ -20,14 +21,13 @@ pub struct PortPool {
 
 impl PortPool {
     /// The pairs that lie wholly within a range.
-    pub fn new(range: RangeInclusive<u16>) -> Self {
-        let (first, last) = (*range.start(), *range.end());
-        let free = (first..last).filter(|port| port % 2 == 0).collect();
+    pub(super) fn new(range: PortRange) -> Self {
+        let free = (range.first..range.last).filter(|port| port % 2 == 0).collect();
         Self { free, resting: VecDeque::new() }
     }
 
     /// Takes a port at random; `None` when all are in use or at rest.
-    pub fn take(&mut self, now: Instant, rng: &mut StdRng) -> Option<u16> {
+    pub(super) fn take(&mut self, now: Instant, rng: &mut StdRng) -> Option<u16> {
         while let Some((since, port)) = self.resting.front() {
             if now.saturating_duration_since(*since) < REST {
                 break;
@@ -42,14 +42,19 @@ impl PortPool {
         Some(self.free.swap_remove(chosen))
     }
 
+    /// Takes a port back that nobody was told of.
+    pub(super) fn put_back(&mut self, port: u16) {
+        self.free.push(port);
+    }
+
     /// Takes a port back that was in use until now.
-    pub fn give_back(&mut self, now: Instant, port: u16) {
+    pub(super) fn give_back(&mut self, now: Instant, port: u16) {
         self.resting.push_back((now, port));
     }
 }
 
 /// How long a port rests. The media worker keeps it bound for as long, and drains it.
-pub const REST: Duration = Duration::from_secs(32);
+const REST: Duration = Duration::from_secs(32);
 
 #[cfg(test)]
 mod tests {
@@ -62,18 +67,18 @@ mod tests {
 
     #[test]
     fn takes_each_even_port_that_has_a_neighbour_once() {
-        for (range, expected) in [
-            (40_000..=40_007, vec![40_000, 40_002, 40_004, 40_006]),
-            (40_001..=40_006, vec![40_002, 40_004]),
-            (40_000..=40_000, vec![]),
-            (65_534..=65_535, vec![65_534]),
+        for (first, last, expected) in [
+            (40_000, 40_007, vec![40_000, 40_002, 40_004, 40_006]),
+            (40_001, 40_006, vec![40_002, 40_004]),
+            (40_000, 40_000, vec![]),
+            (65_534, 65_535, vec![65_534]),
         ] {
-            let mut pool = PortPool::new(range.clone());
+            let mut pool = PortPool::new(PortRange { first, last });
             let mut rng = StdRng::seed_from_u64(1);
             let now = Now::read().instant;
             let taken: BTreeSet<_> =
                 std::iter::from_fn(|| pool.take(now, &mut rng)).collect();
-            assert_eq!(taken.into_iter().collect::<Vec<_>>(), expected, "{range:?}");
+            assert_eq!(taken.into_iter().collect::<Vec<_>>(), expected, "{first}-{last}");
         }
     }
 
@@ -82,18 +87,20 @@ mod tests {
         let now = Now::read().instant;
         let first = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
-            PortPool::new(40_000..=44_999).take(now, &mut rng)
+            PortPool::new(PortRange { first: 40_000, last: 44_999 }).take(now, &mut rng)
         };
         assert!((2..20).any(|seed| first(seed) != first(1)));
     }
 
     #[test]
     fn a_port_rests_before_it_is_used_again() {
-        let mut pool = PortPool::new(40_000..=40_001);
+        let mut pool = PortPool::new(PortRange { first: 40_000, last: 40_001 });
         let mut rng = StdRng::seed_from_u64(1);
         let now = Now::read().instant;
         assert_eq!(pool.take(now, &mut rng), Some(40_000));
         assert_eq!(pool.take(now, &mut rng), None);
+        pool.put_back(40_000);
+        assert_eq!(pool.take(now, &mut rng), Some(40_000));
         pool.give_back(now, 40_000);
         assert_eq!(pool.take(now, &mut rng), None);
         assert_eq!(pool.take(now + REST - Duration::from_millis(1), &mut rng), None);
