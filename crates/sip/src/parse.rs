@@ -10,7 +10,7 @@ use crate::{
     header::{HeaderError, Headers, Name},
     message::{Message, Method, Request, Response, Status},
     scan,
-    uri::Uri,
+    uri::{SipUri, Uri},
 };
 
 /// The longest message: what a UDP datagram can hold.
@@ -37,7 +37,8 @@ pub struct Rejected {
     /// The method, for counting.
     pub method: Method,
     /// The answer, complete but for a To tag and for `received` and `rport` in its topmost Via. It
-    /// holds those of Via, From, To, Call-ID and CSeq that could be found, as they were written.
+    /// holds those of Via, From, To, Call-ID and CSeq that could be found, as they were written: even
+    /// the topmost Via may be unreadable, and then the answer goes to where the request came from.
     pub response: Response,
 }
 
@@ -131,9 +132,9 @@ fn reject(method: Method, headers: &Headers, Fault(status, reason): Fault) -> Pa
     if method == Method::Ack {
         return ParseError::Dropped("malformed ACK");
     }
-    // Without a Via there is no way back, and what has none was not sent by a SIP client.
-    if headers.via().is_err() {
-        return ParseError::Dropped("no usable Via");
+    // What has no Via was not sent by a SIP client.
+    if !headers.contains(&Name::VIA) {
+        return ParseError::Dropped("no Via");
     }
     let mut response = Response::new(status).with_reason(&reason);
     for name in [Name::VIA, Name::FROM, Name::TO, Name::CALL_ID, Name::CSEQ] {
@@ -202,7 +203,9 @@ fn read_start(line: &str) -> Result<Start, ParseError> {
         Err(bad("Malformed Request-Line"))
     } else {
         // Blanks and brackets around or within the URI end here too.
-        uri.parse().map_err(|_| bad("Malformed Request-URI"))
+        let uri = uri.parse::<Uri>().ok();
+        let uri = uri.filter(|uri| !uri.as_sip().is_some_and(SipUri::has_headers));
+        uri.ok_or_else(|| bad("Malformed Request-URI"))
     };
     Ok(Start::Request { method: Method::from_token(method), uri })
 }
@@ -253,7 +256,12 @@ fn check_common(headers: &Headers) -> Result<Method, HeaderError> {
 
 fn check_request(method: &Method, headers: &Headers) -> Result<(), Fault> {
     if check_common(headers)? != *method {
-        return Err(bad("CSeq Method Mismatch"));
+        // A method from the future may have a CSeq of its own kind (RFC 4475 §3.1.2.18).
+        return Err(if matches!(method, Method::Other(_)) {
+            Fault::new(Status::NOT_IMPLEMENTED, "Not Implemented")
+        } else {
+            bad("CSeq Method Mismatch")
+        });
     }
     headers.max_forwards()?;
     headers.contacts()?;

@@ -163,12 +163,17 @@ impl SipUri {
 
     /// Removes a URI parameter.
     pub fn remove_param(&mut self, name: &str) {
-        self.params.retain(|(had, _)| !had.eq_ignore_ascii_case(name));
+        self.params.retain(|(had, _)| !normal(had).eq_ignore_ascii_case(name));
     }
 
     /// The headers after `?`, names and values decoded (RFC 3261 §19.1.5).
     pub fn headers(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         self.headers.iter().map(|(name, value)| (unescape(name), unescape(value)))
+    }
+
+    /// Whether there are headers after `?`: a Request-URI may have none (RFC 3261 §19.1.1, table 1).
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
     }
 
     /// Adds a header after `?`, as in a Refer-To that carries Replaces (RFC 3891 §4).
@@ -197,9 +202,9 @@ impl SipUri {
         const DECISIVE: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
         let folded = |value: Option<&str>| normal(value.unwrap_or_default()).to_ascii_lowercase();
         let params_match = |a: &Self, b: &Self| {
-            a.params.iter().all(|(name, value)| match param(&b.params, name) {
+            a.params.iter().all(|(name, value)| match param(&b.params, &normal(name)) {
                 Some(theirs) => folded(value.as_deref()) == folded(theirs),
-                None => !DECISIVE.iter().any(|decisive| name.eq_ignore_ascii_case(decisive)),
+                None => !DECISIVE.contains(&&*normal(name).to_ascii_lowercase()),
             })
         };
         let headers = |uri: &Self| {
@@ -381,7 +386,9 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, UriError> {
         if let Some(v6) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            let ip = v6.parse::<Ipv6Addr>().map_err(|_| UriError("bad IPv6 address"))?;
+            // The ABNF of RFC 3261 led some to write a third colon (RFC 5118 §4.10).
+            let ip = v6.replacen(":::", "::", 1).parse::<Ipv6Addr>();
+            let ip = ip.map_err(|_| UriError("bad IPv6 address"))?;
             return Ok(Self::Ip(ip.into()));
         }
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -626,8 +633,9 @@ fn is_header_byte(byte: u8) -> bool {
 }
 
 fn param<'a>(params: &'a [(String, Option<String>)], name: &str) -> Option<Option<&'a str>> {
-    let found = params.iter().find(|(had, _)| had.eq_ignore_ascii_case(name));
-    found.map(|(_, value)| value.as_deref())
+    let named =
+        |had: &str| had.eq_ignore_ascii_case(name) || normal(had).eq_ignore_ascii_case(name);
+    params.iter().find(|(had, _)| named(had)).map(|(_, value)| value.as_deref())
 }
 
 fn write_params(f: &mut fmt::Formatter<'_>, params: &[(String, Option<String>)]) -> fmt::Result {
