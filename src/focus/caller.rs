@@ -164,13 +164,7 @@ fn known(
 
 /// A caller who says nothing about who they are.
 fn nameless(leg: LegId) -> Caller {
-    Caller {
-        who: Who::Unknown(leg),
-        aor: None,
-        name: None,
-        proof: Proof::Claimed,
-        private: true,
-    }
+    Caller { who: Who::Unknown(leg), aor: None, name: None, proof: Proof::Claimed, private: true }
 }
 
 /// The address of record of a SIP URI; `anonymous@anonymous.invalid` and its like are nobody's
@@ -307,7 +301,12 @@ mod tests {
                 "P-Asserted-Identity: <sip:alice@example.org>\r\nPrivacy: id\r\n",
                 "alice@chat Asserted - private",
             ),
-            (Auth::Open, OTHER, "Privacy: header;user\r\n", "sip:bob@example.org Claimed - private"),
+            (
+                Auth::Open,
+                OTHER,
+                "Privacy: header;user\r\n",
+                "sip:bob@example.org Claimed - private",
+            ),
             (Auth::Open, OTHER, "Privacy: none\r\n", "sip:bob@example.org Claimed Bob"),
             // Call-Info binds nothing.
             (
@@ -422,19 +421,14 @@ mod tests {
     }
 
     fn directory() -> Directory {
-        let hash = |algorithm| {
-            Ha1::new(algorithm, "alice", "conf", "secret").as_hex().to_owned()
-        };
+        let hash = |algorithm| Ha1::new(algorithm, "alice", "conf", "secret").as_hex().to_owned();
         let mut directory = Directory::default();
         directory
             .put(User {
                 jid: BareJid::new("alice@chat").unwrap(),
                 aor: "sip:alice@example.org".parse().unwrap(),
                 name: Some("Alice".to_owned()),
-                secret: Some(Secret {
-                    md5: hash(Algorithm::Md5),
-                    sha256: hash(Algorithm::Sha256),
-                }),
+                secret: Some(Secret { md5: hash(Algorithm::Md5), sha256: hash(Algorithm::Sha256) }),
             })
             .unwrap();
         directory

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use cusax_sip::digest::Denied;
 use cusax_sip::endpoint::DialogId;
 use cusax_sip::header::NameAddr;
-use cusax_sip::sdp::Refusal;
 use cusax_sip::sdp::offer::{Audio, Negotiation};
+use cusax_sip::sdp::{Direction, Refusal};
 use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::offer::{capabilities, codec_plan, level_extension};
 use crate::id::{LegId, RoomName};
-use crate::mixer::plan::LegPlan;
+use crate::mixer::plan::{LegPlan, Order};
 use crate::room::Command;
 use crate::room::person::Caller;
 
@@ -30,6 +30,8 @@ pub(super) struct Leg {
     /// Our end of the media.
     pub(super) address: SocketAddr,
     pub(super) negotiation: Negotiation,
+    /// What our next answer says of our media.
+    pub(super) description: Vec<u8>,
     /// What was agreed last; nothing yet after an INVITE without offer (RFC 3261 §13.2.1).
     pub(super) audio: Option<Audio>,
     /// Why their first offer cannot be answered.
@@ -38,6 +40,8 @@ pub(super) struct Leg {
     pub(super) denied: Denied,
     /// The SSRC that they send with, once the mixer has seen it.
     pub(super) src_id: Option<u32>,
+    /// What the mixer was told last.
+    told: Option<LegPlan>,
     ssrc: u32,
     cname: String,
 }
@@ -66,18 +70,47 @@ impl Leg {
             source,
             address,
             negotiation: Negotiation::new(capabilities(), address, rng.random::<u64>() >> 2),
+            description: vec![],
             audio: None,
             refusal: None,
             denied: Denied::Missing,
             src_id: None,
+            told: None,
             ssrc: rng.random(),
             cname: format!("{:024x}", rng.random::<u128>() >> 32),
         }
     }
 
-    /// The leg's media for the mixer; `None` before the first agreement. `heard` is what the room
-    /// says; who is on hold or does not send is not heard either way.
-    pub(super) fn plan(&self, heard: bool) -> Option<LegPlan> {
+    /// Takes their offer; [`Self::description`] answers it. A refusal leaves everything as it was.
+    pub(super) fn take_offer(&mut self, offer: &[u8]) -> Result<(), Refusal> {
+        let (answer, audio) = self.negotiation.answer(offer, Direction::SendRecv)?;
+        (self.description, self.audio) = (answer, Some(audio));
+        Ok(())
+    }
+
+    /// Makes [`Self::description`] an offer of all that we can do.
+    pub(super) fn offer(&mut self) {
+        self.description = self.negotiation.offer(Direction::SendRecv);
+    }
+
+    /// Whether the mixer has the leg.
+    pub(super) fn is_open(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Tells the mixer what was agreed, if that is news. `heard` is what the room says; who is on
+    /// hold or does not send is not heard either way.
+    pub(super) fn tell_mixer(&mut self, heard: bool, media: &mut Vec<Order>) {
+        let Some(plan) = self.plan(heard) else { return };
+        match &self.told {
+            None => media.push(Order::Open(Box::new(plan.clone()))),
+            Some(told) if LegPlan { heard: plan.heard, ..told.clone() } == plan => {}
+            Some(_) => media.push(Order::Change(Box::new(plan.clone()))),
+        }
+        self.told = Some(plan);
+    }
+
+    fn plan(&self, heard: bool) -> Option<LegPlan> {
         let audio = self.audio.as_ref()?;
         Some(LegPlan {
             leg: self.id,
@@ -102,7 +135,8 @@ impl Leg {
         })
     }
 
-    /// What the media direction that was agreed last means to the room (RFC 3264 §8.4).
+    /// What the media direction that was agreed last asks of the room: nothing if media flows both
+    /// ways from the start (RFC 3264 §8.4).
     pub(super) fn direction(&self) -> Option<Command> {
         let audio = self.audio.as_ref()?;
         let hold = audio.is_held();

@@ -17,7 +17,7 @@ use cusax_sip::endpoint::SubscriptionId;
 use cusax_sip::header::{Headers, Name, NameAddr};
 use cusax_sip::sdp::Direction;
 use hmac::{Hmac, Mac};
-use jid::{Jid, ResourceRef};
+use jid::Jid;
 use sha2::Sha256;
 
 use super::FocusConfig;
@@ -56,6 +56,8 @@ pub(super) struct Watcher {
     next: Instant,
     /// When the next document is due, if one is.
     due: Option<Instant>,
+    /// A document is due as soon as the last one has arrived.
+    waits: bool,
 }
 
 impl Watcher {
@@ -68,7 +70,22 @@ impl Watcher {
         contact: NameAddr,
         knows_password: bool,
     ) -> Self {
-        Self { room, who, entity, contact, knows_password, version: 0, next: now, due: None }
+        Self {
+            room,
+            who,
+            entity,
+            contact,
+            knows_password,
+            version: 0,
+            next: now,
+            due: None,
+            waits: false,
+        }
+    }
+
+    /// The number of the last document.
+    pub(super) fn version(&self) -> u32 {
+        self.version
     }
 
     /// The headers of a NOTIFY with a document.
@@ -113,11 +130,7 @@ impl Watchers {
     }
 
     /// The subscriptions to a room of those whom `whose` says.
-    pub(super) fn of(
-        &self,
-        room: &RoomName,
-        whose: impl Fn(&Who) -> bool,
-    ) -> Vec<SubscriptionId> {
+    pub(super) fn of(&self, room: &RoomName, whose: impl Fn(&Who) -> bool) -> Vec<SubscriptionId> {
         let ids = self.of_room.get(room).into_iter().flatten();
         ids.filter(|id| self.all.get(id).is_some_and(|watcher| whose(&watcher.who)))
             .copied()
@@ -129,6 +142,7 @@ impl Watchers {
         for id in self.of(room, |_| true) {
             if let Some(watcher) = self.all.get(&id)
                 && watcher.due.is_none()
+                && !watcher.waits
             {
                 self.schedule(id, watcher.next.max(now));
             }
@@ -160,12 +174,28 @@ impl Watchers {
         Some(id)
     }
 
-    /// The number of a document that leaves now; the next follows at its pace.
-    pub(super) fn next_version(&mut self, now: Instant, id: SubscriptionId) -> u32 {
-        let Some(watcher) = self.all.get_mut(&id) else { return 0 };
-        watcher.version = watcher.version.wrapping_add(1);
-        watcher.next = now + PACE;
-        watcher.version
+    /// Takes note that a document left; the next follows at its pace.
+    pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId) {
+        if let Some(watcher) = self.all.get_mut(&id) {
+            watcher.version += 1;
+            watcher.next = now + PACE;
+        }
+    }
+
+    /// Takes note that a document cannot leave before the last one has arrived.
+    pub(super) fn wait(&mut self, id: SubscriptionId) {
+        if let Some(watcher) = self.all.get_mut(&id) {
+            watcher.waits = true;
+        }
+    }
+
+    /// Takes note that the last document has arrived.
+    pub(super) fn notified(&mut self, now: Instant, id: SubscriptionId) {
+        if let Some(watcher) = self.all.get_mut(&id)
+            && std::mem::take(&mut watcher.waits)
+        {
+            self.schedule(id, now);
+        }
     }
 }
 
@@ -372,9 +402,7 @@ fn audio_media(person: &Person, hold: bool, leg: Option<&Leg>) -> Media {
     let theirs = leg.and_then(|leg| leg.audio.as_ref()).map(|audio| audio.remote_direction);
     let status = match theirs {
         Some(direction) if hold => media_status(direction),
-        Some(direction) if person.mutes.any() => {
-            media_status(direction.and(Direction::RecvOnly))
-        }
+        Some(direction) if person.mutes.any() => media_status(direction.and(Direction::RecvOnly)),
         Some(direction) => media_status(direction),
         None => MediaStatus::Inactive,
     };
@@ -390,10 +418,8 @@ fn audio_media(person: &Person, hold: bool, leg: Option<&Leg>) -> Media {
 /// Someone's address in the chat room.
 fn occupant(config: &FocusConfig, room: &Room, person: &Person) -> String {
     let jid = room.name.jid(&config.xmpp_domain);
-    match ResourceRef::from_str(person.nick.as_str()) {
-        Ok(nick) => xmpp_uri(&Jid::from(jid.with_resource(nick))),
-        Err(_) => xmpp_uri(&Jid::from(jid)),
-    }
+    let occupant = jid.with_resource_str(person.nick.as_str());
+    xmpp_uri(&occupant.map_or_else(|_| Jid::from(jid), Jid::from))
 }
 
 /// At most one document for each subscriber in this time (RFC 4575 §3.9).

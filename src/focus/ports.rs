@@ -76,8 +76,7 @@ mod tests {
             let mut pool = PortPool::new(PortRange { first, last });
             let mut rng = StdRng::seed_from_u64(1);
             let now = Now::read().instant;
-            let taken: BTreeSet<_> =
-                std::iter::from_fn(|| pool.take(now, &mut rng)).collect();
+            let taken: BTreeSet<_> = std::iter::from_fn(|| pool.take(now, &mut rng)).collect();
             assert_eq!(taken.into_iter().collect::<Vec<_>>(), expected, "{first}-{last}");
         }
     }

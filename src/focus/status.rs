@@ -3,7 +3,7 @@
 use cusax_sip::header::Reason;
 use cusax_sip::message::Status;
 
-use crate::room::{Departure, Refusal, RoomEnd};
+use crate::room::{Departure, Ending, Refusal, RoomEnd};
 
 /// The status and the reason phrase of a refusal.
 pub(super) const fn refused(refusal: Refusal) -> (Status, &'static str) {
@@ -44,6 +44,20 @@ pub(super) struct Farewell {
     pub(super) retry_after: Option<u32>,
 }
 
+impl Farewell {
+    /// How to part from a leg that ended while its person stays; `None` if they hung up.
+    pub(super) fn after(ending: &Ending) -> Option<Self> {
+        match ending {
+            Ending::Departed => None,
+            Ending::Failed { status, text } => Some(Self {
+                reasons: vec![Reason::sip(*status, &clip(text))],
+                subscription: "deactivated",
+                retry_after: None,
+            }),
+        }
+    }
+}
+
 /// How to part from someone who is out; `None` if they went by themselves.
 pub(super) fn departed(departure: Departure, reason: Option<&str>) -> Option<Farewell> {
     let text = |what: &str| match reason {
@@ -58,10 +72,7 @@ pub(super) fn departed(departure: Departure, reason: Option<&str>) -> Option<Far
         })
     };
     match departure {
-        Departure::Left => None,
-        Departure::Lost => {
-            farewell(480, text("Lost"), TEMPORARY_FAILURE, "deactivated", None)
-        }
+        Departure::Left | Departure::Lost => None,
         Departure::Kicked => {
             farewell(603, text("Kicked"), NORMAL_CLEARING, "probation", Some(KICK_RETRY))
         }
@@ -139,7 +150,12 @@ mod tests {
                 "probation",
             ),
             (Departure::Kicked, None, "SIP;cause=603;text=\"Kicked\", Q.850;cause=16", "probation"),
-            (Departure::Banned, Some(""), "SIP;cause=403;text=\"Banned\", Q.850;cause=21", "rejected"),
+            (
+                Departure::Banned,
+                Some(""),
+                "SIP;cause=403;text=\"Banned\", Q.850;cause=21",
+                "rejected",
+            ),
             (
                 Departure::MembersOnly,
                 None,
