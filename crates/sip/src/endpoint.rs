@@ -17,19 +17,62 @@
 //! Not in here: authentication, SDP, which methods and event packages there are. An endpoint never
 //! answers a challenge: credentials belong to a request that its user makes.
 
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Instant,
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
+    agenda::Agenda,
+    dialog::{Dialog, DialogKey, MAX_FORWARDS, append},
     flow::{Flow, Transmit},
-    header::{Headers, Name, SubscriptionState},
+    header::{CSeq, HeaderError, Headers, MAGIC_COOKIE, Name, NameAddr, RetryAfter},
+    invite::Call,
     message::{Message, Method, Request, Response, Status},
-    parse::ParseError,
+    parse::{ParseError, Rejected, parse},
+    subscription::Subscription,
+    table::{Answer, Lapse, Owner, Purpose, Transactions, complete, reply_flows},
+    uri::{Host, SipUri, Uri},
 };
+
+/// More than the Via of a request of ours takes, in bytes.
+const VIA_LENGTH: usize = 128;
 
 /// A SIP user agent.
 #[derive(Debug)]
 pub struct Endpoint {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) rng: StdRng,
+    /// Makes the tags of answers without state.
+    secret: [u64; 2],
+    pub(crate) transactions: Transactions,
+    pub(crate) dialogs: BTreeMap<DialogId, Held>,
+    by_key: HashMap<DialogKey, DialogId>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(crate) agenda: Agenda<Usage>,
+    last_id: u64,
+    /// What the method that runs will return.
+    pub(crate) events: Vec<Event>,
+}
+
+/// A dialog, and the usages that it is kept for (RFC 5057).
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The key under which it is found; that of the dialog may be newer.
+    key: DialogKey,
+    pub(crate) dialog: Dialog,
+    pub(crate) call: Option<Call>,
+    pub(crate) subscriptions: BTreeSet<SubscriptionId>,
+}
+
+/// What may want to be woken, transactions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Usage {
+    Call(DialogId),
+    Subscription(SubscriptionId),
 }
 
 /// What an endpoint is told once.
@@ -67,6 +110,19 @@ impl Default for Limits {
             subscriptions_per_dialog: 8,
         }
     }
+}
+
+/// How much is under way, in the terms of [`Limits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests of peers.
+    pub server_transactions: usize,
+    /// Requests of ours.
+    pub client_transactions: usize,
+    /// Dialogs.
+    pub dialogs: usize,
+    /// Subscriptions, in all dialogs.
+    pub subscriptions: usize,
 }
 
 /// A request of a peer that waits for its answer.
@@ -257,190 +313,554 @@ pub enum SendError {
     /// A limit is reached.
     #[error("too many transactions")]
     Full,
+    /// It is not a request to be sent this way, or has no From.
+    #[error("malformed request")]
+    Malformed,
 }
 
 impl Endpoint {
-    /// An endpoint. Tags, branches and Call-IDs are random numbers from this seed, which nobody
-    /// must be able to guess (RFC 3261 §19.3).
-    pub fn new(config: Config, _seed: [u8; 32]) -> Self {
-        Self { config }
+    /// An endpoint. Tags, branches and Call-IDs are random numbers from this seed, which nobody must
+    /// be able to guess (RFC 3261 §19.3).
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let limits = config.limits;
+        Self {
+            secret: rng.random(),
+            rng,
+            transactions: Transactions::new(limits.server_transactions, limits.client_transactions),
+            dialogs: BTreeMap::new(),
+            by_key: HashMap::new(),
+            subscriptions: BTreeMap::new(),
+            agenda: Agenda::new(),
+            last_id: 0,
+            events: vec![],
+            config,
+        }
     }
 
     /// Takes a datagram, or one message of a stream.
     pub fn receive(
         &mut self,
-        _now: Instant,
-        _flow: Flow,
-        _bytes: &[u8],
-        _out: &mut Vec<Transmit>,
+        now: Instant,
+        flow: Flow,
+        bytes: &[u8],
+        out: &mut Vec<Transmit>,
     ) -> Vec<Event> {
-        todo!()
+        self.receive_message(now, flow, parse(bytes), out)
     }
 
     /// Takes a message that is parsed already: what [`crate::frame::Framer`] gives.
     pub fn receive_message(
         &mut self,
-        _now: Instant,
-        _flow: Flow,
-        _message: Result<Message, ParseError>,
-        _out: &mut Vec<Transmit>,
+        now: Instant,
+        flow: Flow,
+        message: Result<Message, ParseError>,
+        out: &mut Vec<Transmit>,
     ) -> Vec<Event> {
-        todo!()
+        match message {
+            Ok(Message::Request(request)) => self.handle_request(now, flow, request, out),
+            Ok(Message::Response(response)) => {
+                if let Some(answer) = self.transactions.handle_response(now, response, out) {
+                    self.handle_answer(now, answer, out);
+                }
+            }
+            Err(ParseError::Rejected(rejected)) => {
+                let Rejected { method, response } = *rejected;
+                let mut request = Request { headers: response.headers, ..nameless(method) };
+                note_source(&mut request.headers, flow);
+                let refusal = Response::new(response.status).with_reason(&response.reason);
+                self.reject(flow, &request, refusal, out);
+            }
+            Err(ParseError::Dropped(why)) => tracing::debug!(why, "dropped a message"),
+        }
+        std::mem::take(&mut self.events)
     }
 
-    /// Takes note that nothing can be sent over a flow: the connection is closed or was refused, the
-    /// address is unreachable. What waits for an answer over it is sent another way if there is one.
-    pub fn failed(&mut self, _now: Instant, _flow: Flow, _out: &mut Vec<Transmit>) -> Vec<Event> {
-        todo!()
+    /// Takes note that nothing can be sent over a flow: its connection is closed or was refused, its
+    /// address is unreachable. What waits for an answer over it is sent another way, if there is one.
+    pub fn failed(&mut self, now: Instant, flow: Flow, out: &mut Vec<Transmit>) -> Vec<Event> {
+        for answer in self.transactions.failed(now, flow, out) {
+            self.handle_answer(now, answer, out);
+        }
+        std::mem::take(&mut self.events)
     }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant, _out: &mut Vec<Transmit>) -> Vec<Event> {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Transmit>) -> Vec<Event> {
+        while self.transactions.poll_timeout().is_some_and(|at| at <= now) {
+            match self.transactions.handle_timeout(now, out) {
+                None => {}
+                Some(Lapse::Client(answer)) => self.handle_answer(now, *answer, out),
+                Some(Lapse::Server(_, Owner::Call(dialog))) => {
+                    self.handle_unanswered(now, dialog, out);
+                }
+                Some(Lapse::Server(id, Owner::Subscription(subscription))) => {
+                    self.transactions.close(id);
+                    self.handle_unanswered_subscribe(subscription);
+                }
+                Some(Lapse::Server(id, Owner::User)) => self.transactions.close(id),
+            }
+        }
+        while let Some(usage) = self.agenda.pop(now) {
+            match usage {
+                Usage::Call(dialog) => self.handle_call_timeout(now, dialog, out),
+                Usage::Subscription(subscription) => self.handle_expiry(now, subscription, out),
+            }
+        }
+        std::mem::take(&mut self.events)
     }
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.transactions.poll_timeout().into_iter().chain(self.agenda.next()).min()
     }
 
     /// Answers an [`Event::Request`].
     pub fn respond(
         &mut self,
-        _now: Instant,
-        _id: RequestId,
-        _response: Response,
-        _out: &mut Vec<Transmit>,
+        now: Instant,
+        id: RequestId,
+        mut response: Response,
+        out: &mut Vec<Transmit>,
     ) {
-        todo!()
+        self.config.decorate(&mut response.headers, Name::SERVER);
+        self.transactions.answer(now, id, response, out);
     }
 
-    /// Answers an [`Event::Invite`] or [`Event::Reinvite`].
-    pub fn answer(
-        &mut self,
-        _now: Instant,
-        _dialog: DialogId,
-        _response: Response,
-        _out: &mut Vec<Transmit>,
-    ) {
-        todo!()
-    }
-
-    /// Calls somebody over this flow. The request's From may lack its tag; Call-ID, CSeq, Contact and
-    /// Max-Forwards are filled in if they are absent.
-    pub fn invite(
-        &mut self,
-        _now: Instant,
-        _flow: Flow,
-        _request: Request,
-        _out: &mut Vec<Transmit>,
-    ) -> Result<DialogId, SendError> {
-        todo!()
-    }
-
-    /// Changes the session: sends a re-INVITE with these headers (Content-Type among them) and body.
-    pub fn reinvite(
-        &mut self,
-        _now: Instant,
-        _dialog: DialogId,
-        _headers: Headers,
-        _body: Vec<u8>,
-        _out: &mut Vec<Transmit>,
-    ) -> Result<(), SendError> {
-        todo!()
-    }
-
-    /// Confirms an [`Event::Answered`], with an answer in the body if the 2xx held an offer.
-    pub fn ack(
-        &mut self,
-        _now: Instant,
-        _dialog: DialogId,
-        _headers: Headers,
-        _body: Vec<u8>,
-        _out: &mut Vec<Transmit>,
-    ) {
-        todo!()
-    }
-
-    /// Ends a call, whatever its state: BYE when it is up (after the ACK, if that is to come),
-    /// CANCEL when we call, 480 when the peer does. `headers` go with it, such as Reason.
-    pub fn bye(
-        &mut self,
-        _now: Instant,
-        _dialog: DialogId,
-        _headers: Headers,
-        _out: &mut Vec<Transmit>,
-    ) {
-        todo!()
-    }
-
-    /// Answers an [`Event::Subscribe`] or [`Event::Refresh`]. The Expires of a 2xx is shortened to
-    /// what was asked for; without one, it is what was asked for, or an hour.
-    pub fn answer_subscribe(
-        &mut self,
-        _now: Instant,
-        _subscription: SubscriptionId,
-        _response: Response,
-        _out: &mut Vec<Transmit>,
-    ) {
-        todo!()
-    }
-
-    /// Reports to a subscriber, one at a time. Event and Subscription-State are filled in. Last
-    /// report after `Expires: 0`: then it never is [`SendError::Pending`].
-    pub fn notify(
-        &mut self,
-        _now: Instant,
-        _subscription: SubscriptionId,
-        _headers: Headers,
-        _body: Vec<u8>,
-        _out: &mut Vec<Transmit>,
-    ) -> Result<(), SendError> {
-        todo!()
-    }
-
-    /// Ends a subscription with a last report, after the one that may be under way. `state` says why,
-    /// such as `SubscriptionState::terminated("noresource")` (RFC 6665 §4.1.3).
-    pub fn terminate(
-        &mut self,
-        _now: Instant,
-        _subscription: SubscriptionId,
-        _state: SubscriptionState,
-        _headers: Headers,
-        _body: Vec<u8>,
-        _out: &mut Vec<Transmit>,
-    ) {
-        todo!()
-    }
-
-    /// Whether [`Self::notify`] would send: the subscription is accepted and no NOTIFY is under way.
-    pub fn may_notify(&self, _subscription: SubscriptionId) -> bool {
-        todo!()
-    }
-
-    /// Sends a request outside of dialogs over this flow. From's tag, Call-ID, CSeq and Max-Forwards
-    /// are filled in if they are absent.
+    /// Sends a request outside of dialogs over this flow; [`Event::Response`] brings the answer. To,
+    /// From's tag, Call-ID, CSeq and Max-Forwards are filled in if they are absent. Not for INVITE,
+    /// ACK and CANCEL.
     pub fn send(
         &mut self,
-        _now: Instant,
-        _flow: Flow,
-        _request: Request,
-        _out: &mut Vec<Transmit>,
+        now: Instant,
+        flow: Flow,
+        mut request: Request,
+        out: &mut Vec<Transmit>,
     ) -> Result<SentId, SendError> {
-        todo!()
+        if matches!(request.method, Method::Invite | Method::Ack | Method::Cancel) {
+            return Err(SendError::Malformed);
+        }
+        self.address(&mut request)?;
+        if !self.transactions.may_start() {
+            return Err(SendError::Full);
+        }
+        let branch = self.branch();
+        let sent = self.transactions.start(now, request, branch, vec![flow], Purpose::User, out);
+        sent.ok_or(SendError::Full)
     }
 
-    /// Sends a request within a dialog: INFO, REFER, MESSAGE, OPTIONS.
+    /// Sends a request within a dialog, such as INFO, REFER, MESSAGE, OPTIONS; [`Event::Response`]
+    /// brings the answer. Not for INVITE, ACK, BYE, CANCEL, SUBSCRIBE and NOTIFY.
     pub fn send_within(
         &mut self,
-        _now: Instant,
-        _dialog: DialogId,
-        _method: Method,
-        _headers: Headers,
-        _body: Vec<u8>,
-        _out: &mut Vec<Transmit>,
+        now: Instant,
+        dialog: DialogId,
+        method: Method,
+        headers: Headers,
+        body: Vec<u8>,
+        out: &mut Vec<Transmit>,
     ) -> Result<SentId, SendError> {
-        todo!()
+        let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
+        let reports = [Method::Subscribe, Method::Notify];
+        if own.contains(&method) || reports.contains(&method) {
+            return Err(SendError::Malformed);
+        }
+        if !self.transactions.may_start() {
+            return Err(SendError::Full);
+        }
+        let held = self.dialogs.get_mut(&dialog).filter(|held| held.dialog.is_formed());
+        let mut request = held.ok_or(SendError::Unknown)?.dialog.request(method);
+        append(&mut request.headers, &headers);
+        request.body = body;
+        let sent = self.send_in(now, dialog, request, Purpose::Within(dialog), out);
+        sent.ok_or(SendError::Full)
+    }
+
+    /// How much is under way.
+    pub fn load(&self) -> Load {
+        let (server_transactions, client_transactions) = self.transactions.len();
+        Load {
+            server_transactions,
+            client_transactions,
+            dialogs: self.dialogs.len(),
+            subscriptions: self.subscriptions.len(),
+        }
+    }
+}
+
+/// Requests, up to the point where their ways part.
+impl Endpoint {
+    fn handle_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        mut request: Request,
+        out: &mut Vec<Transmit>,
+    ) {
+        note_source(&mut request.headers, flow);
+        let known = self.transactions.find(&request);
+        match (&request.method, known) {
+            (Method::Ack, known) => {
+                if !known.is_some_and(|id| self.transactions.handle_ack(now, id)) {
+                    self.handle_ack(now, flow, request, out);
+                }
+            }
+            (_, Some(id)) => self.transactions.handle_copy(id, out),
+            (Method::Cancel, None) => self.handle_cancel(now, flow, request, out),
+            (_, None) => match self.inspect(&request) {
+                Some(refusal) => self.reject(flow, &request, refusal, out),
+                None if request.headers.to_tag().is_ok_and(|tag| tag.is_some()) => {
+                    self.handle_within(now, flow, request, out);
+                }
+                None => self.handle_outside(now, flow, request, out),
+            },
+        }
+    }
+
+    /// What every request must satisfy (RFC 3261 §8.2.2, §8.2.3), or how it is refused. Max-Forwards is
+    /// no matter for the end of the way: 0 is as good as 70 (RFC 4475 §3.3.11).
+    fn inspect(&self, request: &Request) -> Option<Response> {
+        if matches!(request.uri, Uri::Other(_)) {
+            return Some(Response::new(Status::UNSUPPORTED_URI_SCHEME));
+        }
+        let bad = |error: HeaderError| {
+            Some(Response::new(Status::BAD_REQUEST).with_reason(&error.to_string()))
+        };
+        let mut unsupported = match request.headers.require() {
+            Ok(required) => required,
+            Err(error) => return bad(error),
+        };
+        unsupported.retain(|tag| {
+            !self.config.supported.iter().any(|known| known.eq_ignore_ascii_case(tag))
+        });
+        if !unsupported.is_empty() {
+            let response = Response::new(Status::BAD_EXTENSION);
+            return Some(response.with(Name::UNSUPPORTED, unsupported.join(", ")));
+        }
+        let encodings = request.headers.all(&Name::CONTENT_ENCODING);
+        let mut encodings = encodings.flat_map(|line| line.split(',')).map(str::trim);
+        if !request.body.is_empty() && encodings.any(|it| !it.eq_ignore_ascii_case("identity")) {
+            let response = Response::new(Status::UNSUPPORTED_MEDIA_TYPE);
+            return Some(response.with(Name::ACCEPT_ENCODING, "identity"));
+        }
+        None
+    }
+
+    fn handle_outside(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Request,
+        out: &mut Vec<Transmit>,
+    ) {
+        if self.transactions.is_merged(&request) {
+            return self.reject(flow, &request, Response::new(Status::LOOP_DETECTED), out);
+        }
+        match request.method {
+            Method::Invite => self.handle_invite(now, flow, request, out),
+            Method::Subscribe => self.handle_subscribe(now, flow, None, request, out),
+            Method::Bye => {
+                self.reject(flow, &request, Response::new(Status::CALL_DOES_NOT_EXIST), out);
+            }
+            _ => self.handle_other(now, flow, None, request, out),
+        }
+    }
+
+    fn handle_within(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Request,
+        out: &mut Vec<Transmit>,
+    ) {
+        let id = self.find_dialog(&request);
+        let Some((id, held)) = id.and_then(|id| Some((id, self.dialogs.get_mut(&id)?))) else {
+            return self.reject(flow, &request, Response::new(Status::CALL_DOES_NOT_EXIST), out);
+        };
+        let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
+        if !held.dialog.handle_cseq(number) {
+            let response =
+                Response::new(Status::SERVER_INTERNAL_ERROR).with_reason("CSeq Out Of Order");
+            return self.reject(flow, &request, response, out);
+        }
+        held.dialog.flow = flow;
+        match request.method {
+            Method::Invite => self.handle_reinvite(now, flow, id, request, out),
+            Method::Bye => self.handle_bye(now, flow, id, request, out),
+            Method::Subscribe => self.handle_subscribe(now, flow, Some(id), request, out),
+            _ => self.handle_other(now, flow, Some(id), request, out),
+        }
+    }
+
+    /// Hands a request to the user.
+    fn handle_other(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        dialog: Option<DialogId>,
+        request: Request,
+        out: &mut Vec<Transmit>,
+    ) {
+        let held = dialog.and_then(|id| self.dialogs.get_mut(&id));
+        if let Some(held) = held {
+            if held.is_ending() {
+                let response = Response::new(Status::CALL_DOES_NOT_EXIST);
+                return self.refuse(now, flow, &request, response, out);
+            }
+            if request.method == Method::Update {
+                held.dialog.refresh(&request.headers);
+            }
+        }
+        let tag = self.token();
+        match self.transactions.open(now, flow, &request, tag, Owner::User) {
+            Some(id) => self.events.push(Event::Request { id, dialog, flow, request }),
+            None => self.overloaded(flow, &request, out),
+        }
+    }
+
+    /// Takes the answer to a request of ours.
+    fn handle_answer(&mut self, now: Instant, answer: Answer, out: &mut Vec<Transmit>) {
+        let status = answer.response.status;
+        match answer.purpose {
+            Purpose::Invite(dialog) => self.handle_invite_answer(now, dialog, answer, out),
+            Purpose::Notify(subscription) => {
+                self.handle_notify_answer(now, subscription, &answer, out);
+            }
+            Purpose::Bye(dialog) if status.is_final() => self.end_call(dialog),
+            Purpose::User | Purpose::Within(_) if status != Status::TRYING => {
+                if let (Purpose::Within(dialog), true) = (answer.purpose, status.is_final()) {
+                    self.end_if_gone(now, dialog, &answer, out);
+                }
+                self.events.push(Event::Response { id: answer.id, response: answer.response });
+            }
+            Purpose::User | Purpose::Within(_) | Purpose::Bye(_) | Purpose::Nobody => {}
+        }
+    }
+}
+
+/// Answers that the endpoint gives by itself.
+impl Endpoint {
+    /// Refuses a request and remembers it, so that its copies get the same answer.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: &Request,
+        response: Response,
+        out: &mut Vec<Transmit>,
+    ) {
+        let tag = self.token();
+        match self.transactions.open(now, flow, request, tag, Owner::User) {
+            Some(id) => self.respond(now, id, response, out),
+            None => self.reject(flow, request, response, out),
+        }
+    }
+
+    /// Refuses a request without state (RFC 3261 §8.2.7).
+    pub(crate) fn reject(
+        &self,
+        flow: Flow,
+        request: &Request,
+        response: Response,
+        out: &mut Vec<Transmit>,
+    ) {
+        // The tag is the same for each copy.
+        let mut hasher = DefaultHasher::new();
+        self.secret.hash(&mut hasher);
+        for name in [Name::VIA, Name::FROM, Name::CALL_ID] {
+            request.headers.get(&name).hash(&mut hasher);
+        }
+        self.reply(flow, request, response, &format!("{:016x}", hasher.finish()), out);
+    }
+
+    /// Answers a request without state, with this tag on To.
+    pub(crate) fn reply(
+        &self,
+        flow: Flow,
+        request: &Request,
+        mut response: Response,
+        tag: &str,
+        out: &mut Vec<Transmit>,
+    ) {
+        let Ok(via) = request.headers.via() else { return };
+        self.config.decorate(&mut response.headers, Name::SERVER);
+        complete(&mut response, &request.headers, Some(tag));
+        let (flow, _) = reply_flows(flow, &via);
+        out.push(Transmit { flow, bytes: response.to_bytes() });
+    }
+
+    /// Refuses a request for which there is no room.
+    pub(crate) fn overloaded(&mut self, flow: Flow, request: &Request, out: &mut Vec<Transmit>) {
+        // Not all at the same time again.
+        let wait = RetryAfter::new(self.rng.random_range(5..=15));
+        let response = Response::new(Status::SERVICE_UNAVAILABLE).with(Name::RETRY_AFTER, wait);
+        self.reject(flow, request, response, out);
+    }
+}
+
+/// Dialogs and names.
+impl Endpoint {
+    /// The dialog that a request asks for, and our tag in it; or the request is refused.
+    pub(crate) fn new_dialog(
+        &mut self,
+        flow: Flow,
+        request: &Request,
+        out: &mut Vec<Transmit>,
+    ) -> Option<(Dialog, String)> {
+        if self.dialogs.len() >= self.config.limits.dialogs {
+            self.overloaded(flow, request, out);
+            return None;
+        }
+        let tag = self.token();
+        match Dialog::of_server(request, flow, tag.clone()) {
+            Ok(dialog) => Some((dialog, tag)),
+            Err(error) => {
+                let response = Response::new(Status::BAD_REQUEST).with_reason(&error.to_string());
+                self.reject(flow, request, response, out);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn insert_dialog(&mut self, id: DialogId, dialog: Dialog, call: Option<Call>) {
+        self.by_key.insert(dialog.key.clone(), id);
+        let subscriptions = BTreeSet::new();
+        self.dialogs.insert(id, Held { key: dialog.key.clone(), dialog, call, subscriptions });
+    }
+
+    /// Notes that the peer's tag has become known.
+    pub(crate) fn rekey(&mut self, id: DialogId) {
+        let Some(held) = self.dialogs.get_mut(&id) else { return };
+        self.by_key.remove(&held.key);
+        held.key = held.dialog.key.clone();
+        self.by_key.insert(held.key.clone(), id);
+    }
+
+    pub(crate) fn drop_if_unused(&mut self, id: DialogId) {
+        if let Some(held) = self.dialogs.get(&id).filter(|held| held.is_unused()) {
+            self.by_key.remove(&held.key);
+            self.dialogs.remove(&id);
+        }
+    }
+
+    /// The dialog that a request of the peer is in (RFC 3261 §12.2.2).
+    pub(crate) fn find_dialog(&self, request: &Request) -> Option<DialogId> {
+        let headers = &request.headers;
+        let key = DialogKey {
+            call_id: headers.call_id().ok()?.to_owned(),
+            local_tag: headers.to_tag().ok()??,
+            remote_tag: headers.from_tag().ok()?.unwrap_or_default(),
+        };
+        self.by_key.get(&key).copied()
+    }
+
+    /// Our tag in a dialog; nothing if there is no such dialog.
+    pub(crate) fn local_tag(&self, id: DialogId) -> String {
+        self.dialogs.get(&id).map(|held| held.dialog.key.local_tag.clone()).unwrap_or_default()
+    }
+
+    /// Sends a request in a dialog. Nobody waits for its answer if there is no id.
+    pub(crate) fn send_in(
+        &mut self,
+        now: Instant,
+        id: DialogId,
+        mut request: Request,
+        purpose: Purpose,
+        out: &mut Vec<Transmit>,
+    ) -> Option<SentId> {
+        self.config.decorate(&mut request.headers, Name::USER_AGENT);
+        let branch = self.branch();
+        let length = request.to_bytes().len() + VIA_LENGTH;
+        let flows = self.dialogs.get(&id)?.dialog.flows(length);
+        self.transactions.start(now, request, branch, flows, purpose, out)
+    }
+
+    /// Fills in what a request outside of dialogs must have (RFC 3261 §8.1.1).
+    pub(crate) fn address(&mut self, request: &mut Request) -> Result<(), SendError> {
+        let mut from = request.headers.from().map_err(|_| SendError::Malformed)?;
+        if from.tag().is_none() {
+            from.params.set("tag", Some(&self.token()));
+            request.headers.set(Name::FROM, from);
+        }
+        if !request.headers.contains(&Name::TO) {
+            request.headers.push(Name::TO, NameAddr::new(request.uri.clone()));
+        }
+        if !request.headers.contains(&Name::CALL_ID) {
+            request.headers.push(Name::CALL_ID, format!("{}{}", self.token(), self.token()));
+        }
+        if !request.headers.contains(&Name::CSEQ) {
+            request.headers.push(Name::CSEQ, CSeq::new(1, request.method.clone()));
+        }
+        if !request.headers.contains(&Name::MAX_FORWARDS) {
+            request.headers.push(Name::MAX_FORWARDS, MAX_FORWARDS);
+        }
+        self.config.decorate(&mut request.headers, Name::USER_AGENT);
+        Ok(())
+    }
+
+    pub(crate) fn next_dialog_id(&mut self) -> DialogId {
+        self.last_id += 1;
+        DialogId(self.last_id)
+    }
+
+    pub(crate) fn next_subscription_id(&mut self) -> SubscriptionId {
+        self.last_id += 1;
+        SubscriptionId(self.last_id)
+    }
+
+    /// A tag, or a half of a Call-ID (RFC 3261 §19.3).
+    pub(crate) fn token(&mut self) -> String {
+        format!("{:016x}", self.rng.random::<u64>())
+    }
+
+    /// A branch (RFC 3261 §8.1.1.7).
+    pub(crate) fn branch(&mut self) -> String {
+        format!("{MAGIC_COOKIE}{}", self.token())
+    }
+}
+
+impl Held {
+    fn is_unused(&self) -> bool {
+        self.call.is_none() && self.subscriptions.is_empty()
+    }
+
+    /// Whether it is there for the answer to our BYE alone.
+    fn is_ending(&self) -> bool {
+        self.subscriptions.is_empty() && self.call.as_ref().is_none_or(Call::is_ending)
+    }
+}
+
+impl Config {
+    /// Says what product speaks.
+    pub(crate) fn decorate(&self, headers: &mut Headers, name: Name) {
+        if !self.product.is_empty() && !headers.contains(&name) {
+            headers.push(name, &self.product);
+        }
+    }
+}
+
+impl RequestId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl SentId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// A request of which only the headers are known.
+fn nameless(method: Method) -> Request {
+    Request::new(method, SipUri::new(None, Host::Name("invalid".to_owned()), None))
+}
+
+/// Notes in the topmost Via where a request came from.
+fn note_source(headers: &mut Headers, flow: Flow) {
+    if let Ok(mut via) = headers.via() {
+        via.set_source(flow.remote);
+        headers.set_top_via(&via);
     }
 }
 

@@ -14,13 +14,19 @@
 //!
 //! Nothing here reads a clock, a socket or a random device: time and randomness are arguments.
 
+mod agenda;
+mod dialog;
 pub mod digest;
 pub mod endpoint;
 pub mod flow;
 pub mod frame;
 pub mod header;
+mod invite;
 pub mod message;
 pub mod parse;
 mod scan;
 pub mod sdp;
+mod subscription;
+mod table;
+mod transaction;
 pub mod uri;
