@@ -1,6 +1,8 @@
 //! The whole server as one value: an [`Input`] goes in, an [`Outbox`] fills, nothing else happens.
 
 use cusax_sip::flow::{Flow, Transmit};
+use cusax_sip::message::Message;
+use cusax_sip::parse::ParseError;
 use minidom::Element;
 
 use crate::admin;
@@ -17,12 +19,12 @@ pub enum Input {
     Rejected(Rejected),
     /// The link to the XMPP server is up, or down.
     Link(bool),
-    /// Bytes arrived over SIP: a datagram, or one framed message of a stream.
+    /// A message arrived over SIP, or something that should have been one.
     Sip {
         /// On which flow.
         flow: Flow,
-        /// The message.
-        bytes: Vec<u8>,
+        /// The message, or how far it could be read.
+        message: Result<Message, ParseError>,
     },
     /// What was sent on a flow, or to a place, could not be delivered (RFC 3261 §17.1.4).
     SipFailed {
