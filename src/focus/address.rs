@@ -10,6 +10,7 @@ use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
 use super::{Focus, FocusConfig};
+use crate::config::{Config, Listen};
 use crate::id::RoomName;
 
 impl Focus {
@@ -53,6 +54,23 @@ impl Focus {
 }
 
 impl FocusConfig {
+    /// What the configuration says of phones.
+    pub fn new(config: &Config) -> Self {
+        let sip = &config.sip;
+        let listen = sip.listen.iter().map(|listen| match listen.0 {
+            Listen::Udp(address) | Listen::Tcp(address) => address,
+        });
+        Self {
+            domain: sip.domain.to_ascii_lowercase(),
+            xmpp_domain: config.xmpp.domain.0.clone(),
+            listen: listen.collect(),
+            trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
+            auth: sip.auth,
+            media_address: config.media.address,
+            ports: config.media.ports.0,
+        }
+    }
+
     /// A room's conference URI.
     pub fn room_uri(&self, room: &RoomName) -> SipUri {
         let host = self.domain.parse().unwrap_or_else(|_| Host::Name(self.domain.clone()));

@@ -39,7 +39,8 @@ use std::time::Instant;
 use cusax_sip::digest::Verifier;
 use cusax_sip::endpoint::{self, DialogId, Endpoint, Event};
 use cusax_sip::flow::{Flow, Transmit};
-use cusax_sip::message::Status;
+use cusax_sip::message::{Message, Status};
+use cusax_sip::parse::ParseError;
 use jid::DomainPart;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -127,7 +128,7 @@ pub struct Wires<'a> {
 impl Focus {
     /// A focus without calls. Everything that nobody may guess (tags, nonces, ports, SSRCs) comes
     /// from the seed.
-    pub fn new(now: Now, config: FocusConfig, seed: [u8; 32]) -> Self {
+    pub fn new(now: Instant, config: FocusConfig, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let endpoint = endpoint::Config {
             supported: vec![],
@@ -137,7 +138,7 @@ impl Focus {
         let trusted = config.trusted_proxies.clone();
         Self {
             endpoint: Endpoint::new(endpoint, rng.random()),
-            callers: Callers::new(now.instant, config.auth, trusted, &config.domain, rng.random()),
+            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random()),
             ports: PortPool::new(config.ports),
             scribe: Scribe { key: rng.random() },
             rng,
@@ -150,17 +151,17 @@ impl Focus {
         }
     }
 
-    /// Takes a datagram, or one message of a stream.
+    /// Takes a message, or what came in place of one.
     pub fn receive(
         &mut self,
         now: Now,
         flow: Flow,
-        bytes: &[u8],
+        message: Result<Message, ParseError>,
         rooms: &Rooms,
         directory: &Directory,
         out: &mut Wires<'_>,
     ) -> Vec<Ask> {
-        let events = self.endpoint.receive(now.instant, flow, bytes, out.sip);
+        let events = self.endpoint.receive_message(now.instant, flow, message, out.sip);
         self.decode(now, events, rooms, directory, out)
     }
 
@@ -218,6 +219,7 @@ impl Focus {
         now: Now,
         reply: Reply,
         result: Result<(), Refusal>,
+        _rooms: &Rooms,
         out: &mut Wires<'_>,
     ) {
         let Reply::Call(id) = reply else { return };
@@ -298,9 +300,9 @@ impl Focus {
         }
     }
 
-    /// How many call legs there are, and how many subscriptions.
-    pub fn load(&self) -> (usize, usize) {
-        (self.legs.len(), self.watchers.len())
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.watchers.len()
     }
 
     fn decode(

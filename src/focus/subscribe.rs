@@ -160,7 +160,7 @@ impl Focus {
                 Ok(()) => self.watchers.sent(now.instant, id),
                 Err(SendError::Pending) => self.watchers.wait(id),
                 Err(SendError::Full) => self.watchers.schedule(id, now.instant + PACE),
-                Err(SendError::Unknown) => {
+                Err(SendError::Unknown | SendError::Malformed) => {
                     self.watchers.remove(id);
                 }
             }

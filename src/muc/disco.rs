@@ -197,9 +197,11 @@ fn info(
 }
 
 /// The part of a sorted list that is asked for; the item id is the room's name (XEP-0059 §2).
-fn page<'a>(all: &[&'a Room], wanted: Option<SetQuery>) -> Result<(Vec<&'a Room>, SetResult), Fault> {
-    let wanted =
-        wanted.unwrap_or(SetQuery { max: None, after: None, before: None, index: None });
+fn page<'a>(
+    all: &[&'a Room],
+    wanted: Option<SetQuery>,
+) -> Result<(Vec<&'a Room>, SetResult), Fault> {
+    let wanted = wanted.unwrap_or(SetQuery { max: None, after: None, before: None, index: None });
     let most = wanted.max.unwrap_or(MAX_PAGE).min(MAX_PAGE);
     let after = |name: &str| all.partition_point(|room| room.name.as_str() <= name);
     let before = |name: &str| all.partition_point(|room| room.name.as_str() < name);
