@@ -98,6 +98,12 @@ impl Leg {
         self.told.is_some()
     }
 
+    /// What the mixer was told last.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Option<&LegPlan> {
+        self.told.as_ref()
+    }
+
     /// Tells the mixer what was agreed, if that is news. `heard` is what the room says; who is on
     /// hold or does not send is not heard either way.
     pub(super) fn tell_mixer(&mut self, heard: bool, media: &mut Vec<Order>) {
