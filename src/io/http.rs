@@ -4,6 +4,7 @@
 //! [`Http::answer`]. Nothing of a room is ever read from here.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +15,18 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response, sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jid::BareJid;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::admin::{self, Question};
 use crate::bridge::Input;
@@ -39,6 +43,7 @@ struct Shared {
     tickets: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<admin::Response>>>,
     token: Option<String>,
+    events: broadcast::Sender<admin::Event>,
     metrics: Metrics,
     health: Arc<Health>,
 }
@@ -72,7 +77,9 @@ impl Http {
             .with_context(|| format!("http.listen: cannot bind {listen}"))?;
         let bound = listener.local_addr()?;
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
-        let http = Self(Arc::new(Shared { inputs, tickets, waiting, token, metrics, health }));
+        let (events, _) = broadcast::channel(MAX_EVENTS);
+        let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
+        let http = Self(Arc::new(shared));
         let service = http.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         Ok((http, bound))
@@ -87,6 +94,12 @@ impl Http {
         }
     }
 
+    /// Shows an event to everyone who watches.
+    pub fn publish(&self, event: admin::Event) {
+        // Nobody watches: nobody misses it.
+        drop(self.0.events.send(event));
+    }
+
     fn router(&self) -> Router {
         let api = Router::new()
             .route("/rooms", get(rooms))
@@ -94,6 +107,7 @@ impl Http {
             .route("/rooms/{room}/lock", post(lock))
             .route("/rooms/{room}/unlock", post(unlock))
             .route("/rooms/{room}/people/{person}/{action}", post(act))
+            .route("/events", get(events))
             .route("/users", get(users))
             .route("/users/{jid}", axum::routing::put(put_user).delete(delete_user))
             .fallback(no_such_path)
@@ -214,6 +228,20 @@ fn health(good: bool, mut body: Value) -> Response {
 
 const fn word(good: bool) -> &'static str {
     if good { "ok" } else { "down" }
+}
+
+/// Server-sent events, one typed event a fact. Who reads too slowly is told how many were missed.
+async fn events(State(http): State<Http>) -> Response {
+    let stream = BroadcastStream::new(http.0.events.subscribe()).map(|event| {
+        let event = match event {
+            Ok(event) => sse::Event::default().event(event.name).data(event.data.to_string()),
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                sse::Event::default().event("missed").data(missed.to_string())
+            }
+        };
+        Ok::<_, Infallible>(event)
+    });
+    sse::Sse::new(stream).keep_alive(sse::KeepAlive::default()).into_response()
 }
 
 async fn rooms(State(http): State<Http>) -> Response {
@@ -343,4 +371,6 @@ fn refusal(status: StatusCode, why: &str) -> Box<Response> {
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// Events that a slow watcher may be behind.
+const MAX_EVENTS: usize = 1_024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

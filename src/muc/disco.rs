@@ -40,7 +40,7 @@ impl Muc {
             _ if set => Err(Fault::unavailable()),
             ("query", ns::DISCO_INFO) => {
                 no_node(query)?;
-                let identity = Identity::new("conference", "text", "en", "Chat rooms with calls");
+                let identity = identity("Chat rooms with calls");
                 Ok(Some(info(identity, SERVICE.iter().copied(), vec![])))
             }
             ("query", ns::DISCO_ITEMS) => self.list(head, query, rooms).map(Some),
@@ -116,7 +116,7 @@ impl Muc {
         let tells =
             insider || (settings.public && !settings.members_only && settings.password.is_none());
         let name = if tells { title(room) } else { room.name.as_str() };
-        let identity = Identity::new("conference", "text", "en", name);
+        let identity = identity(name);
         let form = self.room_form(room, tells);
         Ok(info(identity, features, vec![form]))
     }
@@ -177,6 +177,14 @@ fn insider(room: &Room, from: &Jid) -> bool {
 /// The name that people read.
 fn title(room: &Room) -> &str {
     if room.settings.name.is_empty() { room.name.as_str() } else { &room.settings.name }
+}
+
+/// XEP-0045 §6.2: what rooms and their service are.
+fn identity(name: &str) -> Identity {
+    Identity {
+        name: Some(name.to_owned()),
+        ..Identity::new_anonymous::<_, _, &str, &str>("conference", "text")
+    }
 }
 
 fn no_node(query: &Element) -> Result<(), Fault> {

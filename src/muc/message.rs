@@ -165,7 +165,10 @@ impl Muc {
                     let affiliation = Affiliation::Member;
                     joining.push(Change::Affiliation { who, affiliation, reason });
                 }
-                _ => {
+                Affiliation::None
+                | Affiliation::Member
+                | Affiliation::Admin
+                | Affiliation::Owner => {
                     let from = person.nick.as_str();
                     let from = format!("{}/{from}", self.room_jid(&room.name));
                     let thread = invite.get_child("continue", ns::MUC_USER);
@@ -244,7 +247,7 @@ impl Muc {
     pub(super) fn show_said(&self, room: &Room, said: &Said, out: &mut Vec<Element>) {
         let from = self.occupant(&room.name, &said.nick);
         for (_, chat) in self.chats.told(room) {
-            out.push(addressed(&said.payload, &from, chat, "groupchat", said.id.as_deref()));
+            out.push(addressed(&said.payload, &from, chat, said.id.as_deref()));
         }
     }
 
@@ -261,7 +264,7 @@ impl Muc {
         let Some(from) = room.person(from) else { return };
         let from = self.occupant(&room.name, &from.nick);
         for (_, chat) in self.chats.told(room).filter(|(person, _)| person.id == to) {
-            let mut message = addressed(payload, &from, chat, "chat", id);
+            let mut message = addressed(payload, &from, chat, id);
             message.append_child(Xml::new("x", ns::MUC_USER).into());
             out.push(message);
         }
@@ -293,7 +296,7 @@ impl Muc {
         };
         let from = self.occupant(&room.name, &subject.nick);
         let mut message = match &subject.payload {
-            Some(payload) => addressed(payload, &from, chat, "groupchat", id),
+            Some(payload) => addressed(payload, &from, chat, id),
             None => Xml::new("message", ns::CLIENT)
                 .attr("from", &from)
                 .attr("to", chat.as_str())
@@ -321,8 +324,7 @@ impl Muc {
         let mut chars = 0;
         for said in room.history.iter().rev() {
             let from = self.occupant(&room.name, &said.nick);
-            let mut message =
-                addressed(&said.payload, &from, chat, "groupchat", said.id.as_deref());
+            let mut message = addressed(&said.payload, &from, chat, said.id.as_deref());
             message.append_child(delay(&jid, said.at));
             if wanted.max_chars.is_some() {
                 chars += String::from(&message).chars().count();
@@ -338,22 +340,17 @@ impl Muc {
     /// The form that moderators fill in when someone asks for voice (XEP-0045 §8.6).
     pub(super) fn show_voice_request(&self, room: &Room, person: PersonId, out: &mut Vec<Element>) {
         let Some(person) = room.person(person) else { return };
-        let jid = person.chats.keys().next().map(|jid| jid.as_str()).unwrap_or_default();
-        let mut form = DataForm::new(
-            DataFormType::Form,
-            ns::MUC_REQUEST,
-            vec![
-                form::field("muc#role", FieldType::TextSingle, "Requested role", "participant"),
-                form::field("muc#jid", FieldType::JidSingle, "Address", jid),
-                form::field(
-                    "muc#roomnick",
-                    FieldType::TextSingle,
-                    "Nickname",
-                    person.nick.as_str(),
-                ),
-                form::yes_no("muc#request_allow", "Give them voice?", false),
-            ],
-        );
+        let nick = person.nick.as_str();
+        let mut fields = vec![
+            form::field("muc#role", FieldType::TextSingle, "Requested role", "participant"),
+            form::field("muc#roomnick", FieldType::TextSingle, "Nickname", nick),
+            form::yes_no("muc#request_allow", "Give them voice?", false),
+        ];
+        if let Some(jid) = self.address(person, person.chats.keys().next()) {
+            let jid = form::field("muc#jid", FieldType::JidSingle, "Address", jid.as_str());
+            fields.insert(1, jid);
+        }
+        let mut form = DataForm::new(DataFormType::Form, ns::MUC_REQUEST, fields);
         form.title = Some("Voice request".to_owned());
         let form: Element = form.into();
         for (_, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.role == Role::Moderator)
@@ -390,8 +387,8 @@ impl Muc {
         }
     }
 
-    /// What a client said, as others will read it: without its head, without what only a room may
-    /// say, and with the ids that a room gives (XEP-0359, XEP-0421).
+    /// What a client said, as others will read it: without addresses and id, without what only a
+    /// room may say, and with the ids that a room gives (XEP-0359, XEP-0421).
     fn payload(
         &mut self,
         room: &RoomName,
@@ -402,6 +399,13 @@ impl Muc {
         let lasting = to_all && lasts(&stanza);
         let jid = self.room_jid(room);
         xml::unaddress(&mut stanza);
+        let kind = match head.kind() {
+            "groupchat" if to_all => "groupchat",
+            "normal" | "headline" => head.kind(),
+            // §7.5; and an unknown type is none (RFC 6121 §5.2.2).
+            _ => "chat",
+        };
+        xml::set(&mut stanza, "type", kind);
         xml::retain(&mut stanza, |child| !forged(child, &jid));
         let occupant_id = self.occupant_id(room, &Who::Jid(head.from.to_bare()));
         stanza.append_child(Xml::new("occupant-id", ns::OID).attr("id", occupant_id).into());
@@ -450,17 +454,10 @@ fn forged(child: &Element, room: &BareJid) -> bool {
 }
 
 /// A payload on its way to one session.
-fn addressed(
-    payload: &Payload,
-    from: &str,
-    to: &FullJid,
-    kind: &'static str,
-    id: Option<&str>,
-) -> Element {
+fn addressed(payload: &Payload, from: &str, to: &FullJid, id: Option<&str>) -> Element {
     let mut message = Element::clone(&payload.stanza);
     xml::set(&mut message, "from", from);
     xml::set(&mut message, "to", to.as_str());
-    xml::set(&mut message, "type", kind);
     if let Some(id) = id {
         xml::set(&mut message, "id", id);
     }

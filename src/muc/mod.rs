@@ -30,13 +30,14 @@ mod xml;
 
 use std::time::Instant;
 
+use cusax::hat::Hat;
 use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use crate::clock::Now;
-use crate::id::RoomName;
+use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
@@ -53,6 +54,8 @@ pub struct Muc {
     config: MucConfig,
     chats: Chats,
     ghosts: Ghosts,
+    /// The hats that were shown last: a fact about a mute may say nothing new.
+    latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
     rng: StdRng,
 }
@@ -140,6 +143,7 @@ impl Muc {
             config,
             chats: Chats::default(),
             ghosts: Ghosts::default(),
+            latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
     }
@@ -154,6 +158,9 @@ impl Muc {
         rooms: &Rooms,
         out: &mut Vec<Element>,
     ) -> Option<Ask> {
+        if !stanza.has_ns(ns::CLIENT) {
+            return None;
+        }
         let from =
             xml::jid(&stanza, "from").filter(|from| from.domain() != &*self.config.domain)?;
         let to = xml::jid(&stanza, "to").filter(|to| to.domain() == &*self.config.domain);
@@ -225,7 +232,6 @@ impl Muc {
     /// client takes either order.
     pub fn answer(
         &mut self,
-        _now: Now,
         room: &RoomName,
         reply: Reply,
         result: Result<(), Refusal>,

@@ -5,7 +5,7 @@
 
 use cusax::hat::{self, Hat};
 use hmac::{Hmac, Mac};
-use jid::{BareJid, FullJid, Jid};
+use jid::{FullJid, Jid};
 use minidom::Element;
 use sha2::Sha256;
 
@@ -228,7 +228,7 @@ impl Muc {
 
     /// Shows someone as they are, to everyone.
     pub(super) fn show_person(
-        &self,
+        &mut self,
         room: &Room,
         person: PersonId,
         actor: Option<&Actor>,
@@ -238,19 +238,27 @@ impl Muc {
         let Some(person) = room.person(person) else { return };
         let sight = Sight { actor, reason, ..self.here(room, person) };
         self.broadcast(room, &sight, out);
+        self.latest = Some((room.name.clone(), person.id, hats(person)));
     }
 
-    /// Shows a mute if it shows: of someone who is on the call, muted for the first or last reason.
+    /// Shows a mute if it shows: of someone on the call, for the first reason or the last, and not
+    /// when the change of role that it came with has shown it already.
     pub(super) fn show_mute(
-        &self,
+        &mut self,
         room: &Room,
         person: PersonId,
         old: &Mutes,
         out: &mut Vec<Element>,
     ) {
         let Some(person) = room.person(person) else { return };
-        if hats(person) != hats(&Person { mutes: old.clone(), ..person.clone() }) {
+        let new = hats(person);
+        if new == hats(&Person { mutes: old.clone(), ..person.clone() }) {
+            return;
+        }
+        let shown = Some((room.name.clone(), person.id, new));
+        if shown != self.latest {
             self.broadcast(room, &self.here(room, person), out);
+            self.latest = shown;
         }
     }
 
@@ -444,7 +452,7 @@ impl Muc {
 
     /// The address of someone for those who may see it: of the session that stands for them, or of
     /// who they are on the phone. A caller who asked not to be named has none (RFC 3323).
-    fn address(&self, person: &Person, chat: Option<&FullJid>) -> Option<Jid> {
+    pub(super) fn address(&self, person: &Person, chat: Option<&FullJid>) -> Option<Jid> {
         let private = || person.legs.values().any(|leg| leg.caller.private);
         match (&person.who, chat) {
             (_, Some(chat)) => Some(chat.clone().into()),

@@ -5,3 +5,5 @@
 
 mod hall;
 mod mix;
+mod muc;
+mod muc_hostile;

@@ -46,7 +46,7 @@ pub struct LegConfig {
     pub rtcp_mux: bool,
     /// Where the peer's SDP says that it receives RTP. `None` on `c=0.0.0.0`.
     pub remote: Option<SocketAddr>,
-    /// Where the peer receives RTCP; used when not multiplexed.
+    /// Where the peer receives RTCP, used when not multiplexed: its `a=rtcp`, or the port above RTP's.
     pub remote_rtcp: Option<SocketAddr>,
     /// The address that the peer's signalling comes from: a hint for peers behind NAT.
     pub signalling: Option<IpAddr>,
@@ -237,6 +237,8 @@ pub struct Leg {
     pace: Pace,
     dropped: [u64; DropReason::ALL.len()],
     undecodable: u64,
+    /// Lost of streams that have ended.
+    lost_before: u64,
     remote_loss: f64,
     rtt: Option<Duration>,
 }
@@ -278,6 +280,7 @@ impl Leg {
             pace: Pace::new(now, random.random()),
             dropped: [0; DropReason::ALL.len()],
             undecodable: 0,
+            lost_before: 0,
             remote_loss: 0.0,
             rtt: None,
         }
@@ -499,7 +502,7 @@ impl Leg {
         let reception = self.stream.as_ref().map(|stream| &stream.reception);
         LegStats {
             jitter: self.jitter.stats(),
-            lost: reception.map_or(0, Reception::lost),
+            lost: self.lost_before + reception.map_or(0, Reception::lost),
             dropped: self.dropped,
             undecodable: self.undecodable,
             interarrival_jitter_s: reception
@@ -634,12 +637,17 @@ impl Leg {
             if packets < NEW_SSRC_PACKETS {
                 return Err(DropReason::Ssrc);
             }
-            self.jitter.restart(self.jitter.rate());
         }
+        self.jitter.restart(self.jitter.rate());
+        self.end_stream();
         self.newcomer = None;
         self.keypad = Keypad::default();
         self.stream = Some(Stream { ssrc, reception: Reception::new(sequence), timestamp: 0 });
         Ok(())
+    }
+
+    fn end_stream(&mut self) {
+        self.lost_before += self.stream.take().map_or(0, |stream| stream.reception.lost());
     }
 
     /// A peer found elsewhere than its SDP says sends RTCP from the port above (RFC 3550 §11).
@@ -692,7 +700,7 @@ impl Leg {
                     if let Some(ssrc) = self.stream.as_ref().map(|stream| stream.ssrc)
                         && sources.any(|leaving| leaving == ssrc)
                     {
-                        self.stream = None;
+                        self.end_stream();
                     }
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     flow::{Flow, Transmit, Transport},
     header::{CSeq, HeaderError, Headers, Name, NameAddr},
     message::{Method, Request, Response},
-    table::via,
+    table::{Route, via},
     uri::{self, SipUri, Uri},
 };
 
@@ -140,7 +140,7 @@ impl Dialog {
 
     /// A request in this dialog, without Via (§12.2.1.1).
     pub(crate) fn request(&mut self, method: Method) -> Request {
-        self.local_cseq += 1;
+        self.local_cseq = self.local_cseq.saturating_add(1);
         self.numbered(method, self.local_cseq)
     }
 
@@ -176,24 +176,27 @@ impl Dialog {
             .with(Name::CSEQ, CSeq::new(number, method))
     }
 
-    /// The ways to send a request of this length, best first: where the peer was heard last, and by
-    /// TCP if it is too long for a datagram (§18.1.1); else where its Contact or its proxy is.
-    pub(crate) fn flows(&self, length: usize) -> Vec<Flow> {
+    /// The way for a request of this length: where the peer was heard last, and by TCP if it is too
+    /// long for a datagram (§18.1.1); else where its Contact or its proxy is.
+    pub(crate) fn route(&self, length: usize) -> Route {
         let long = length > MAX_DATAGRAM && !self.datagrams_only;
         let named = self.next_hop();
         match self.flow.transport {
             Transport::Udp if long => {
                 let remote = named.map_or(self.flow.remote, |(_, remote)| remote);
-                vec![Flow { transport: Transport::Tcp, remote, ..self.flow }, self.flow]
+                let first = Flow { transport: Transport::Tcp, remote, ..self.flow };
+                // The connection may never come about: the way that is known to work is not kept
+                // waiting for long.
+                Route { first, other: Some(self.flow), impatient: true }
             }
-            Transport::Udp => vec![self.flow],
+            Transport::Udp => Route::only(self.flow),
             Transport::Tcp => {
                 let other = named.map(|(transport, remote)| {
                     let transport = if long { Transport::Tcp } else { transport };
                     Flow { transport, remote, ..self.flow }
                 });
                 let other = other.filter(|other| *other != self.flow);
-                [self.flow].into_iter().chain(other).collect()
+                Route { first: self.flow, other, impatient: false }
             }
         }
     }

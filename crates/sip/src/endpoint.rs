@@ -34,7 +34,7 @@ use crate::{
     message::{Message, Method, Request, Response, Status},
     parse::{ParseError, Rejected, parse},
     subscription::Subscription,
-    table::{Answer, Lapse, Owner, Purpose, Transactions, complete, reply_flows},
+    table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows},
     uri::{Host, SipUri, Uri},
 };
 
@@ -391,14 +391,16 @@ impl Endpoint {
             match self.transactions.handle_timeout(now, out) {
                 None => {}
                 Some(Lapse::Client(answer)) => self.handle_answer(now, *answer, out),
-                Some(Lapse::Server(_, Owner::Call(dialog))) => {
-                    self.handle_unanswered(now, dialog, out);
+                Some(Lapse::Server(id, owner)) => {
+                    match owner {
+                        Owner::Call(dialog) => self.handle_unanswered(now, dialog, out),
+                        Owner::Subscription(id) => self.handle_unanswered_subscribe(id),
+                        Owner::User => {}
+                    }
+                    if self.transactions.is_waiting(id) {
+                        self.transactions.close(id);
+                    }
                 }
-                Some(Lapse::Server(id, Owner::Subscription(subscription))) => {
-                    self.transactions.close(id);
-                    self.handle_unanswered_subscribe(subscription);
-                }
-                Some(Lapse::Server(id, Owner::User)) => self.transactions.close(id),
             }
         }
         while let Some(usage) = self.agenda.pop(now) {
@@ -445,7 +447,8 @@ impl Endpoint {
             return Err(SendError::Full);
         }
         let branch = self.branch();
-        let sent = self.transactions.start(now, request, branch, vec![flow], Purpose::User, out);
+        let route = Route::only(flow);
+        let sent = self.transactions.start(now, request, branch, route, Purpose::User, out);
         sent.ok_or(SendError::Full)
     }
 
@@ -546,6 +549,7 @@ impl Endpoint {
         None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other method is the user's")]
     fn handle_outside(
         &mut self,
         now: Instant,
@@ -566,6 +570,7 @@ impl Endpoint {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other method is the user's")]
     fn handle_within(
         &mut self,
         now: Instant,
@@ -605,7 +610,7 @@ impl Endpoint {
         if let Some(held) = held {
             if held.is_ending() {
                 let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-                return self.refuse(now, flow, &request, response, out);
+                return self.conclude(now, flow, &request, response, out);
             }
             if request.method == Method::Update {
                 held.dialog.refresh(&request.headers);
@@ -640,8 +645,8 @@ impl Endpoint {
 
 /// Answers that the endpoint gives by itself.
 impl Endpoint {
-    /// Refuses a request and remembers it, so that its copies get the same answer.
-    pub(crate) fn refuse(
+    /// Answers a request at once, and remembers it, so that its copies get the same answer.
+    pub(crate) fn conclude(
         &mut self,
         now: Instant,
         flow: Flow,
@@ -771,8 +776,8 @@ impl Endpoint {
         self.config.decorate(&mut request.headers, Name::USER_AGENT);
         let branch = self.branch();
         let length = request.to_bytes().len() + VIA_LENGTH;
-        let flows = self.dialogs.get(&id)?.dialog.flows(length);
-        self.transactions.start(now, request, branch, flows, purpose, out)
+        let route = self.dialogs.get(&id)?.dialog.route(length);
+        self.transactions.start(now, request, branch, route, purpose, out)
     }
 
     /// Fills in what a request outside of dialogs must have (RFC 3261 §8.1.1).

@@ -10,7 +10,7 @@ use crate::{
     flow::{Flow, Transmit},
     header::{Headers, Name, Reason, RetryAfter},
     message::{Method, Request, Response, Status},
-    table::{Answer, Owner, Purpose},
+    table::{Answer, Owner, Purpose, Route},
     transaction::{GIVE_UP, T1, T2},
 };
 
@@ -60,8 +60,6 @@ struct Outbound {
     id: SentId,
     /// What goes with a CANCEL that waits for a provisional answer (§9.1).
     cancel: Option<Headers>,
-    /// When a cancelled INVITE is forgotten though it was never answered (§9.1).
-    stop_at: Option<Instant>,
 }
 
 /// A 2xx that is sent again until the ACK comes, on any transport (§13.3.1.4).
@@ -104,8 +102,7 @@ impl Call {
     fn poll_timeout(&self) -> Option<Instant> {
         let unacked =
             self.unacked.as_ref().map(|unacked| unacked.resend_at.min(unacked.give_up_at));
-        let stop = self.outbound.as_ref().and_then(|outbound| outbound.stop_at);
-        [unacked, stop, self.retry_at].into_iter().flatten().min()
+        [unacked, self.retry_at].into_iter().flatten().min()
     }
 }
 
@@ -169,9 +166,9 @@ impl Endpoint {
         self.insert_dialog(id, dialog, Some(Call::new(true)));
         let branch = self.branch();
         let purpose = Purpose::Invite(id);
-        let sent = self.transactions.start(now, request, branch, vec![flow], purpose, out);
+        let sent = self.transactions.start(now, request, branch, Route::only(flow), purpose, out);
         let Some((_, call)) = self.call(id) else { return Err(SendError::Unknown) };
-        call.outbound = sent.map(|id| Outbound { id, cancel: None, stop_at: None });
+        call.outbound = sent.map(|id| Outbound { id, cancel: None });
         Ok(id)
     }
 
@@ -189,7 +186,9 @@ impl Endpoint {
         match call.state {
             CallState::Up if !room => return Err(SendError::Full),
             CallState::Up => {}
-            _ => return Err(SendError::Unknown),
+            CallState::Ringing | CallState::Cancelling | CallState::Ending => {
+                return Err(SendError::Unknown);
+            }
         }
         let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
         let pending = call.inbound.is_some() || call.outbound.is_some() || call.unacked.is_some();
@@ -203,7 +202,7 @@ impl Endpoint {
         request.body = body;
         let sent = self.send_in(now, dialog, request, Purpose::Invite(dialog), out);
         if let Some((_, call)) = self.call(dialog) {
-            call.outbound = sent.map(|id| Outbound { id, cancel: None, stop_at: None });
+            call.outbound = sent.map(|id| Outbound { id, cancel: None });
         }
         self.wake_call(dialog);
         Ok(())
@@ -272,10 +271,9 @@ impl Endpoint {
         if !transactions.is_proceeding(outbound.id) {
             return;
         }
-        let Some(headers) = outbound.cancel.take() else { return };
-        transactions.cancel(now, outbound.id, &headers, out);
-        outbound.stop_at = Some(now + GIVE_UP);
-        self.wake_call(id);
+        if let Some(headers) = outbound.cancel.take() {
+            transactions.cancel(now, outbound.id, &headers, out);
+        }
     }
 
     /// Ends a call that is up. No BYE overtakes the peer's ACK, since it might not know the dialog
@@ -329,18 +327,18 @@ impl Endpoint {
         let wait = self.rng.random_range(0..=10);
         let Some((_, call)) = self.call(id).filter(|(_, call)| !call.is_ending()) else {
             let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         };
         if call.inbound.is_some() {
             let response = Response::new(Status::SERVER_INTERNAL_ERROR)
                 .with(Name::RETRY_AFTER, RetryAfter::new(wait));
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
         let answer_due = call.unacked.as_ref().is_some_and(|unacked| unacked.offered);
         if call.outbound.is_some() || unconfirmed || answer_due {
             let response = Response::new(Status::REQUEST_PENDING);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         // Nobody changes a session that it does not know of: only the ACK was lost.
         let confirmed = call.unacked.take().is_some();
@@ -417,10 +415,10 @@ impl Endpoint {
     ) {
         let Some((_, call)) = self.call(id) else {
             let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         };
         let reported = !call.is_ending();
-        self.refuse(now, flow, &request, Response::new(Status::OK), out);
+        self.conclude(now, flow, &request, Response::new(Status::OK), out);
         self.refuse_inbound(now, id, out);
         self.end_call(id);
         if reported {
@@ -504,7 +502,14 @@ impl Endpoint {
             return out.extend(ack.sent.clone());
         }
         if call.outbound.take_if(|outbound| outbound.id == answer.id).is_none() {
-            return self.decline(now, answer, out);
+            if !known {
+                return self.decline(now, answer, out);
+            }
+            // A copy that a later re-INVITE has overtaken.
+            let ack = held.ack(number);
+            let branch = self.branch();
+            let transmit = self.dialogs.get(&id).map(|held| held.dialog.transmit(ack, &branch));
+            return out.extend(transmit);
         }
         let state = call.state;
         call.ack = Some(Ack { cseq: number, sent: None });
@@ -545,7 +550,7 @@ impl Endpoint {
         out.push(dialog.transmit(ack, &branch));
         let bye = dialog.request(Method::Bye);
         let branch = self.branch();
-        self.transactions.start(now, bye, branch, dialog.flows(0), Purpose::Nobody, out);
+        self.transactions.start(now, bye, branch, dialog.route(0), Purpose::Nobody, out);
     }
 
     /// Ends a call if the answer to a request in it tells that the peer has lost it (§12.2.1.2).
@@ -580,9 +585,6 @@ impl Endpoint {
             self.events.push(Event::Retry { dialog: id });
         }
         let Some((_, call)) = self.call(id) else { return };
-        if call.outbound.as_ref().is_some_and(|out| out.stop_at.is_some_and(|at| at <= now)) {
-            return self.end_call(id);
-        }
         let Some(unacked) = &mut call.unacked else { return self.wake_call(id) };
         if unacked.give_up_at <= now {
             call.unacked = None;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    dialog::{Dialog, append},
+    dialog::append,
     endpoint::{
         DialogId, Endpoint, Event, RequestId, SendError, SentId, SubscriptionEnd, SubscriptionId,
         Usage,
@@ -176,11 +176,11 @@ impl Endpoint {
     ) {
         let Ok(Some(event)) = request.headers.event() else {
             let response = Response::new(Status::BAD_REQUEST).with_reason("Event Header Needed");
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         };
         if let Err(error) = request.headers.expires() {
             let response = Response::new(Status::BAD_REQUEST).with_reason(&error.to_string());
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         match within.and_then(|id| self.find_subscription(id, &event)) {
             Some(id) => self.handle_refresh(now, flow, id, request, out),
@@ -207,7 +207,7 @@ impl Endpoint {
         if let Some(held) = self.dialogs.get(&dialog) {
             if held.call.as_ref().is_some_and(|call| call.is_ending()) {
                 let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-                return self.refuse(now, flow, &request, response, out);
+                return self.conclude(now, flow, &request, response, out);
             }
             if held.subscriptions.len() >= self.config.limits.subscriptions_per_dialog {
                 return self.overloaded(flow, &request, out);
@@ -249,11 +249,11 @@ impl Endpoint {
         if held.pending.is_some() {
             let response = Response::new(Status::SERVER_INTERNAL_ERROR)
                 .with(Name::RETRY_AFTER, RetryAfter::new(1));
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         if held.phase != Phase::Active {
             let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.refuse(now, flow, &request, response, out);
+            return self.conclude(now, flow, &request, response, out);
         }
         let (tag, owner) = (self.local_tag(held.dialog), Owner::Subscription(id));
         let Some(opened) = self.transactions.open(now, flow, &request, tag, owner) else {

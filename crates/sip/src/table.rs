@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     agenda::Agenda,
+    dialog::append,
     endpoint::{DialogId, RequestId, SentId, SubscriptionId},
     flow::{Flow, Transmit, Transport},
     header::{CSeq, Headers, Name, Via},
@@ -127,14 +128,30 @@ pub(crate) enum Lapse {
     Client(Box<Answer>),
 }
 
+/// The way of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    pub(crate) first: Flow,
+    /// Where it goes if the first flow fails.
+    pub(crate) other: Option<Flow>,
+    /// Whether it also goes there if the first flow stays silent for [`PATIENCE`].
+    pub(crate) impatient: bool,
+}
+
+impl Route {
+    /// One way, and no other.
+    pub(crate) fn only(flow: Flow) -> Self {
+        Self { first: flow, other: None, impatient: false }
+    }
+}
+
 #[derive(Debug)]
 struct ClientEntry {
     machine: Client,
     request: Request,
     branch: String,
     flow: Flow,
-    /// Where to try next.
-    others: Vec<Flow>,
+    other: Option<Flow>,
     moved: bool,
     impatient_at: Option<Instant>,
     purpose: Purpose,
@@ -167,10 +184,8 @@ impl Transactions {
 
     /// The transaction that a request belongs to: its own, or for an ACK that of its INVITE.
     pub(crate) fn find(&self, request: &Request) -> Option<RequestId> {
-        let method = match &request.method {
-            Method::Ack => &Method::Invite,
-            method => method,
-        };
+        let is_ack = request.method == Method::Ack;
+        let method = if is_ack { &Method::Invite } else { &request.method };
         self.by_key.get(&ServerKey::new(request, method)?).copied()
     }
 
@@ -276,20 +291,18 @@ impl Transactions {
         self.clients.len() < self.max_clients
     }
 
-    /// Sends a request, whose Via is put on here, over the first of these flows; the others are tried
-    /// in turn if it fails. Beyond the limit it is sent once and forgotten, and there is no id.
+    /// Sends a request, whose Via is put on here. Beyond the limit it is sent once and forgotten, and
+    /// there is no id.
     pub(crate) fn start(
         &mut self,
         now: Instant,
         mut request: Request,
         branch: String,
-        flows: Vec<Flow>,
+        route: Route,
         purpose: Purpose,
         out: &mut Vec<Transmit>,
     ) -> Option<SentId> {
-        let mut others = flows.into_iter();
-        let flow = others.next()?;
-        let others: Vec<_> = others.collect();
+        let Route { first: flow, other, impatient } = route;
         request.headers.push_front(Name::VIA, via(flow, &branch));
         out.push(Transmit { flow, bytes: request.to_bytes() });
         if !self.may_start() {
@@ -297,22 +310,19 @@ impl Transactions {
         }
         self.last_id += 1;
         let id = SentId::new(self.last_id);
-        let invite = request.method == Method::Invite;
-        let machine = Client::new(now, invite, flow.transport.is_reliable());
-        let impatient_at = (!others.is_empty()).then(|| now + PATIENCE);
         self.by_branch.insert((branch.clone(), request.method.clone()), id);
         self.by_flow.insert((flow, Side::Client(id)));
-        let (moved, ack) = (false, None);
+        let invite = request.method == Method::Invite;
         let entry = ClientEntry {
-            machine,
+            machine: Client::new(now, invite, flow.transport.is_reliable()),
             request,
             branch,
             flow,
-            others,
-            moved,
-            impatient_at,
+            other,
+            moved: false,
+            impatient_at: (impatient && other.is_some()).then(|| now + PATIENCE),
             purpose,
-            ack,
+            ack: None,
         };
         self.agenda.set(Side::Client(id), entry.poll_timeout());
         self.clients.insert(id, entry);
@@ -333,13 +343,14 @@ impl Transactions {
         headers: &Headers,
         out: &mut Vec<Transmit>,
     ) {
-        let Some(entry) = self.clients.get(&id) else { return };
+        let Some(entry) = self.clients.get_mut(&id) else { return };
+        entry.machine.handle_cancel(now);
         let mut cancel = entry.hop_by_hop(Method::Cancel, None);
-        for (name, value) in headers.iter() {
-            cancel.headers.push(name.clone(), value);
-        }
+        append(&mut cancel.headers, headers);
         let (flow, branch) = (entry.flow, entry.branch.clone());
-        self.start(now, cancel, branch, vec![flow], Purpose::Nobody, out);
+        let at = entry.poll_timeout();
+        self.agenda.set(Side::Client(id), at);
+        self.start(now, cancel, branch, Route::only(flow), Purpose::Nobody, out);
     }
 
     /// Takes a response. Gives it to whom it is for, unless it is a copy or nobody's.
@@ -411,7 +422,7 @@ impl Transactions {
             Side::Server(id) => {
                 let entry = self.servers.get_mut(&id)?;
                 match entry.machine.handle_timeout(now) {
-                    Due::Nothing => {}
+                    Due::Nothing | Due::Cancel => {}
                     Due::Resend => out.extend(entry.transmit()),
                     Due::Trying => {
                         self.answer(now, id, Response::new(Status::TRYING), out);
@@ -433,6 +444,10 @@ impl Transactions {
                 }
                 match entry.machine.handle_timeout(now) {
                     Due::Nothing | Due::Trying => {}
+                    Due::Cancel => {
+                        self.cancel(now, id, &Headers::new(), out);
+                        return None;
+                    }
                     Due::Resend => out.push(entry.transmit()),
                     Due::TimedOut => {
                         let lapsed = self.give_up(id, Status::REQUEST_TIMEOUT)?;
@@ -495,13 +510,9 @@ impl Transactions {
         if !entry.machine.is_waiting() {
             return true;
         }
-        if entry.others.is_empty() {
-            return false;
-        }
+        let Some(other) = entry.other.take() else { return false };
         self.by_flow.remove(&(entry.flow, Side::Client(id)));
-        entry.flow = entry.others.remove(0);
-        entry.moved = true;
-        entry.impatient_at = (!entry.others.is_empty()).then(|| now + PATIENCE);
+        (entry.flow, entry.moved, entry.impatient_at) = (other, true, None);
         entry.machine.move_to(now, entry.flow.transport.is_reliable());
         // The same branch: whoever got the request both ways knows it as one.
         entry.request.headers.set_top_via(&via(entry.flow, &entry.branch));

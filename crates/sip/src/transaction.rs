@@ -118,6 +118,8 @@ pub(crate) enum Due {
     Resend,
     /// Send 100 (Trying).
     Trying,
+    /// Cancel the INVITE, which has rung for too long.
+    Cancel,
     /// Give up: the other side, or our own user, never answered. The machine has ended.
     TimedOut,
     /// Forget the transaction: all its work is done.
@@ -189,6 +191,13 @@ impl Client {
         self.state == ClientState::Proceeding
     }
 
+    /// The INVITE is being cancelled: it is over when no answer comes soon (RFC 3261 §9.1).
+    pub(crate) fn handle_cancel(&mut self, now: Instant) {
+        if self.is_waiting() {
+            self.end = Alarm::start(Timer::B, now, self.reliable);
+        }
+    }
+
     /// Takes a response that belongs to this transaction.
     pub(crate) fn handle_response(&mut self, now: Instant, status: Status) -> Heard {
         use ClientState::{Accepted, Calling, Completed, Proceeding};
@@ -232,8 +241,11 @@ impl Client {
 
     /// Does what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Due {
-        if Alarm::ring(&mut self.end, now).is_some() {
-            return if self.is_waiting() { Due::TimedOut } else { Due::Over };
+        match Alarm::ring(&mut self.end, now) {
+            Some(Timer::Ring) => return Due::Cancel,
+            Some(_) if self.is_waiting() => return Due::TimedOut,
+            Some(_) => return Due::Over,
+            None => {}
         }
         Alarm::ring(&mut self.resend, now).map_or(Due::Nothing, |_| Due::Resend)
     }
@@ -282,14 +294,10 @@ impl Server {
         self.state == ServerState::Proceeding
     }
 
-    /// Whether it lives on only to recognise copies of a request that need no more than the same
-    /// answer: what may be dropped first when memory is short.
+    /// Whether it lives on only to give copies of the request the same answer: what may be dropped
+    /// when memory is short.
     pub(crate) fn is_spent(&self) -> bool {
-        match self.state {
-            ServerState::Confirmed => true,
-            ServerState::Completed => !self.invite,
-            ServerState::Proceeding | ServerState::Accepted => false,
-        }
+        matches!(self.state, ServerState::Completed | ServerState::Confirmed)
     }
 
     /// Takes the user's answer. Says whether it is to be sent: not after a final one.
@@ -372,21 +380,46 @@ mod tests {
         Status::new(code).unwrap()
     }
 
-    /// Runs a machine through its timers until none is left: what was due when, in ms after `start`.
+    /// The two kinds of machine, for a test that treats them alike.
+    trait Machine {
+        fn next(&self) -> Option<Instant>;
+        fn fire(&mut self, now: Instant) -> Due;
+    }
+
+    impl Machine for Client {
+        fn next(&self) -> Option<Instant> {
+            self.poll_timeout()
+        }
+
+        fn fire(&mut self, now: Instant) -> Due {
+            self.handle_timeout(now)
+        }
+    }
+
+    impl Machine for Server {
+        fn next(&self) -> Option<Instant> {
+            self.poll_timeout()
+        }
+
+        fn fire(&mut self, now: Instant) -> Due {
+            self.handle_timeout(now)
+        }
+    }
+
+    /// Runs a machine through its timers until `until` or its end: what was due when, in ms.
     fn run(
+        machine: &mut impl Machine,
         start: Instant,
-        mut next: impl FnMut() -> Option<Instant>,
-        mut fire: impl FnMut(Instant) -> Due,
-    ) -> Vec<(u128, Due)> {
-        let mut log = vec![];
-        while let Some(now) = next() {
-            let due = fire(now);
+        until: Option<Instant>,
+        log: &mut Vec<(u128, Due)>,
+    ) {
+        while let Some(now) = machine.next().filter(|now| until.is_none_or(|until| *now < until)) {
+            let due = machine.fire(now);
             log.push(((now - start).as_millis(), due));
-            if matches!(due, Due::TimedOut | Due::Over) {
-                return log;
+            if matches!(due, Due::TimedOut | Due::Over | Due::Cancel) {
+                return;
             }
         }
-        log
     }
 
     fn resends(at: &[u128], (end, due): (u128, Due)) -> Vec<(u128, Due)> {
@@ -400,21 +433,14 @@ mod tests {
         answers: &[(u64, u16)],
     ) -> (Vec<Heard>, Vec<(u128, Due)>) {
         let start = epoch();
-        let machine = std::cell::RefCell::new(Client::new(start, invite, reliable));
-        let mut log = vec![];
-        let mut heard = vec![];
+        let mut machine = Client::new(start, invite, reliable);
+        let (mut log, mut heard) = (vec![], vec![]);
         for (at, code) in answers {
             let at = start + ms(*at);
-            while let Some(now) = machine.borrow().poll_timeout().filter(|now| *now < at) {
-                log.push(((now - start).as_millis(), machine.borrow_mut().handle_timeout(now)));
-            }
-            heard.push(machine.borrow_mut().handle_response(at, status(*code)));
+            run(&mut machine, start, Some(at), &mut log);
+            heard.push(machine.handle_response(at, status(*code)));
         }
-        log.extend(run(
-            start,
-            || machine.borrow().poll_timeout(),
-            |now| machine.borrow_mut().handle_timeout(now),
-        ));
+        run(&mut machine, start, None, &mut log);
         (heard, log)
     }
 
@@ -429,7 +455,7 @@ mod tests {
         check("A and B", true, false, &[], &[], resends(&a, (32000, TimedOut)));
         check("B alone", true, true, &[], &[], resends(&[], (32000, TimedOut)));
         let ring = [(600, 180), (900, 183)];
-        check("rings", true, false, &ring, &[Pass, Pass], resends(&[500], (180_600, TimedOut)));
+        check("rings", true, false, &ring, &[Pass, Pass], resends(&[500], (180_600, Due::Cancel)));
         let refused = [(100, 486), (5000, 486), (6000, 200), (7000, 180)];
         let heard = [PassAndAck, AckAgain, Ignore, Ignore];
         check("D", true, false, &refused, &heard, resends(&[], (32100, Over)));
@@ -456,26 +482,18 @@ mod tests {
         ack: Option<u64>,
     ) -> (Vec<bool>, Vec<(u128, Due)>) {
         let start = epoch();
-        let machine = std::cell::RefCell::new(Server::new(start, invite, reliable));
-        let mut log = vec![];
-        let mut said = vec![];
+        let mut machine = Server::new(start, invite, reliable);
+        let (mut log, mut said) = (vec![], vec![]);
         let steps = answers.iter().map(|(at, code)| (*at, Some(*code)));
         for (at, code) in steps.chain(ack.map(|at| (at, None))) {
             let at = start + ms(at);
-            while let Some(now) = machine.borrow().poll_timeout().filter(|now| *now < at) {
-                log.push(((now - start).as_millis(), machine.borrow_mut().handle_timeout(now)));
-            }
-            let mut machine = machine.borrow_mut();
+            run(&mut machine, start, Some(at), &mut log);
             said.push(match code {
                 Some(code) => machine.handle_answer(at, status(code)),
                 None => machine.handle_ack(at),
             });
         }
-        log.extend(run(
-            start,
-            || machine.borrow().poll_timeout(),
-            |now| machine.borrow_mut().handle_timeout(now),
-        ));
+        run(&mut machine, start, None, &mut log);
         (said, log)
     }
 
@@ -529,7 +547,7 @@ mod tests {
         };
         check(true, &[], false, (true, false));
         check(true, &[180], false, (true, false));
-        check(true, &[180, 486], false, (true, false));
+        check(true, &[180, 486], false, (true, true));
         check(true, &[486], true, (false, true));
         check(true, &[200], false, (false, false));
         check(true, &[200], true, (false, false));
@@ -551,6 +569,16 @@ mod tests {
         machine.move_to(start + ms(800), true);
         machine.handle_response(start + ms(900), Status::OK);
         assert_eq!(machine.poll_timeout(), Some(start + ms(900)));
+    }
+
+    #[test]
+    fn a_cancelled_invite_ends_soon() {
+        let start = epoch();
+        let mut machine = Client::new(start, true, false);
+        machine.handle_response(start, Status::RINGING);
+        machine.handle_cancel(start + ms(1000));
+        assert_eq!(machine.poll_timeout(), Some(start + ms(33_000)));
+        assert_eq!(machine.handle_timeout(start + ms(33_000)), Due::TimedOut);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! Content-Length put right where the RFC miscounted. Each must have its outcome, each alone and each
 //! at the end of a stream.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use cusax_sip::{
     frame::{Frame, Framer},
     header::{Contacts, Name},
@@ -13,6 +15,8 @@ use cusax_sip::{
 
 /// A request that parses, checked further.
 type Check = fn(&Request);
+/// The same for a response.
+type CheckResponse = fn(&Response);
 
 /// Those that must be taken: valid ones, and ones that only a layer above refuses.
 const REQUESTS: &[(&str, Check)] = &[
@@ -223,7 +227,7 @@ fn correct_v6(request: &Request) {
 }
 
 /// Responses that must be taken.
-const RESPONSES: &[(&str, fn(&Response))] = &[
+const RESPONSES: &[(&str, CheckResponse)] = &[
     ("unreason", |r| {
         assert_eq!(r.status.code(), 200);
         assert_eq!(r.reason, "= 2**3 * 5**2 но сто девяносто девять - простое");

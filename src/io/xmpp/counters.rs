@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::metrics::Metrics;
+
 /// Which way a stanza went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -110,6 +112,23 @@ impl Counters {
     /// Links that ended, and attempts that failed, by the names of [`End::NAMES`](super::End::NAMES).
     pub fn ends(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         super::End::NAMES.into_iter().zip(self.ends.iter().map(|count| count.load(Relaxed)))
+    }
+
+    /// Brings the metrics up to these numbers.
+    pub fn measure(&self, metrics: &Metrics) {
+        for (direction, label) in [(Direction::In, "in"), (Direction::Out, "out")] {
+            for kind in Kind::ALL {
+                let counter = metrics.stanzas.with_label_values(&[label, kind.name()]);
+                Metrics::catch_up(&counter, self.stanzas(direction, kind));
+            }
+        }
+        for why in Dropped::ALL {
+            let counter = metrics.stanzas_dropped.with_label_values(&[why.name()]);
+            Metrics::catch_up(&counter, self.dropped(why));
+        }
+        for (end, count) in self.ends() {
+            Metrics::catch_up(&metrics.component_losses.with_label_values(&[end]), count);
+        }
     }
 
     pub(super) fn set_up(&self, up: bool) {

@@ -39,9 +39,9 @@ const BATCH: usize = 256;
 
 /// The first pause before connecting again is drawn from this range.
 const FIRST_PAUSE: std::ops::Range<f64> = 0.2..0.5;
-/// Each further pause is so much longer, up to the longest.
+/// Each further pause is so much longer, up to the longest, which is 10 s with its jitter.
 const PAUSE_GROWTH: f64 = 1.7;
-const LONGEST_PAUSE: f64 = 10.0;
+const LONGEST_PAUSE: f64 = 8.0;
 /// Part of a pause by which it varies, so that many components do not come back at the same moment.
 const PAUSE_JITTER: f64 = 0.25;
 /// The least pause when another connection holds our name: the server may still believe in our last one, or a
@@ -143,7 +143,7 @@ impl End {
                 "is the XMPP server running, and is xmpp.server its component port?"
             }
             Self::NotAuthorized => {
-                "xmpp.secret differs from the server's secret for this component"
+                "xmpp.secret differs from the server's for this component (or, with ejabberd, it knows no xmpp.domain)"
             }
             Self::HostUnknown => "the server has no component named as xmpp.domain",
             Self::Conflict => {
@@ -207,7 +207,7 @@ impl Pauses {
             | End::Shutdown => {}
         }
         let factor = self.rng.random_range(1.0 - PAUSE_JITTER..=1.0 + PAUSE_JITTER);
-        Duration::from_secs_f64((pause * factor).min(LONGEST_PAUSE))
+        Duration::from_secs_f64(pause * factor)
     }
 }
 
@@ -577,7 +577,8 @@ impl Inbox<'_> {
     fn hand_up(&mut self, event: LinkEvent) -> Option<End> {
         match self.events.try_send(event) {
             Ok(()) => {
-                self.congested = false;
+                // Not at the first free place, or an overload would be told again and again.
+                self.congested &= self.events.capacity() < self.events.max_capacity() / 2;
                 None
             }
             Err(TrySendError::Closed(_)) => Some(End::Shutdown),
@@ -896,13 +897,13 @@ mod tests {
             let mut all: Vec<_> = (0..12).map(|_| pause(&mut pauses, End::Closed, 0)).collect();
             assert!((0.15..0.625).contains(&all[0]), "{all:?}");
             assert!(all[..3].iter().sum::<f64>() < 5.0, "{all:?}");
-            assert!(all.iter().all(|pause| *pause <= LONGEST_PAUSE), "{all:?}");
-            assert!(all.split_off(10).iter().all(|pause| *pause >= 7.5), "{all:?}");
+            assert!(all.iter().all(|pause| *pause <= 10.0), "{all:?}");
+            assert!(all.split_off(10).iter().all(|pause| *pause >= 6.0), "{all:?}");
             // A good link starts them over, a short one does not.
-            assert!(pause(&mut pauses, End::Closed, 9) >= 7.5);
+            assert!(pause(&mut pauses, End::Closed, 9) >= 6.0);
             assert!(pause(&mut pauses, End::Closed, 10) < 0.625);
             assert!(pause(&mut pauses, End::Conflict, 60) >= CONFLICT_PAUSE);
-            assert!(pause(&mut pauses, End::NotAuthorized, 0) >= 7.5);
+            assert!(pause(&mut pauses, End::NotAuthorized, 0) >= 6.0);
         }
     }
 

@@ -92,7 +92,7 @@ struct Outgoing {
 /// What handle and task share.
 #[derive(Debug, Default)]
 struct Shared {
-    counters: Counters,
+    counters: Arc<Counters>,
     /// The number of the stream that is up; 0 when none is.
     stream: AtomicU64,
     /// Bytes in the writer's queue.
@@ -116,7 +116,10 @@ impl Shared {
         let length = bytes.len();
         let fits = self.queued_bytes.fetch_add(length, Relaxed) + length <= OUT_BYTES;
         if fits && queue.try_send(Outgoing { stream, bytes }).is_ok() {
-            self.overflowing.store(false, Relaxed);
+            if queue.capacity() > OUT_STANZAS / 2 && self.queued_bytes.load(Relaxed) < OUT_BYTES / 2
+            {
+                self.overflowing.store(false, Relaxed);
+            }
             if let Some(kind) = Kind::of(stanza.name()) {
                 self.counters.pass(Direction::Out, kind);
             }
@@ -147,13 +150,12 @@ impl LinkHandle {
         }
     }
 
-    /// The link's numbers.
-    pub fn counters(&self) -> &Counters {
-        &self.shared.counters
+    /// The link's numbers, for whoever shows them.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.shared.counters.clone()
     }
 
-    /// Writes what is queued, closes the stream and waits for the server to do the same, for [`link::CLOSING`] at
-    /// most.
+    /// Writes what is queued, closes the stream and waits for the server to do the same, two seconds at most.
     pub async fn close(self) {
         drop(self.queue);
         if let Err(error) = self.task.await {

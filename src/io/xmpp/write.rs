@@ -45,7 +45,8 @@ pub(super) fn stanza(out: &mut String, stanza: &Element, domain: &str) -> Result
     if !matches!(stanza.name(), "message" | "presence" | "iq") || !stanza.has_ns(CLIENT_NS) {
         return Err(Unsendable::NotAStanza);
     }
-    if stanza.attr("from").is_none_or(|from| domain_of(from) != domain) {
+    // Of the text as it will be: a resource may turn out empty.
+    if stanza.attr("from").is_none_or(|from| domain_of(&clean(from)) != Some(domain)) {
         return Err(Unsendable::From);
     }
     if stanza.attr("to").is_none_or(|to| to.chars().all(is_forbidden)) {
@@ -59,10 +60,19 @@ pub(super) fn stanza(out: &mut String, stanza: &Element, domain: &str) -> Result
     written
 }
 
-/// The domain part of a JID (RFC 7622 §3.2). Bytes count here, as they do for the server that compares them.
-fn domain_of(jid: &str) -> &str {
-    let bare = jid.split_once('/').map_or(jid, |(bare, _)| bare);
-    bare.split_once('@').map_or(bare, |(_, domain)| domain)
+/// The domain of a JID whose parts are there (RFC 7622 §3.1). Prosody takes `@domain` and `domain/` for foreign. Bytes
+/// count here, as they do for the server that compares them.
+fn domain_of(jid: &str) -> Option<&str> {
+    let bare = match jid.split_once('/') {
+        Some((_, "")) => return None,
+        Some((bare, _)) => bare,
+        None => jid,
+    };
+    match bare.split_once('@') {
+        Some(("", _)) => None,
+        Some((_, domain)) => Some(domain),
+        None => Some(bare),
+    }
 }
 
 struct Open<'a> {
@@ -345,8 +355,14 @@ mod tests {
             ("evil.test/x@c.test", "a", Err(Unsendable::From)),
             ("sub.c.test", "a", Err(Unsendable::From)),
             ("C.TEST", "a", Err(Unsendable::From)),
-            ("c.test\u{1}", "a", Err(Unsendable::From)),
+            ("c.test\u{1}", "a", Ok(())),
             ("c.test ", "a", Err(Unsendable::From)),
+            ("@c.test", "a", Err(Unsendable::From)),
+            ("c.test/", "a", Err(Unsendable::From)),
+            ("room@c.test/\u{1}\u{2}", "a", Err(Unsendable::From)),
+            ("\u{1}@c.test", "a", Err(Unsendable::From)),
+            ("a@b@c.test", "a", Err(Unsendable::From)),
+            ("c.test/\u{1}n", "a", Ok(())),
             ("c.test", "", Err(Unsendable::To)),
             ("c.test", "\u{1}\u{ffff}", Err(Unsendable::To)),
         ] {
@@ -451,7 +467,7 @@ mod tests {
         (kind, attributes(), prop::collection::vec(node, 0..5), hostile()).prop_map(
             |(kind, attributes, nodes, nick)| {
                 let mut stanza = build(kind, CLIENT_NS, attributes, nodes);
-                set(&mut stanza, "from", &format!("room@c.test/{nick}"));
+                set(&mut stanza, "from", &format!("room@c.test/n{nick}"));
                 set(&mut stanza, "to", &format!("a@b/{nick}"));
                 stanza
             },

@@ -5,6 +5,8 @@
 //! (RFC 3264). This module knows no codec: it compares names, rates and channels.
 
 pub mod offer;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt::{self, Display},

@@ -258,8 +258,13 @@ impl Negotiation {
             return Err(Refusal::Transport);
         }
         match stream.destination {
-            Destination::To(remote) if remote.is_ipv4() == self.address.is_ipv4() => Ok(()),
             Destination::Nowhere => Ok(()),
+            // Our socket cannot reach the other family, and must not be made to talk to itself.
+            Destination::To(remote)
+                if remote.is_ipv4() == self.address.is_ipv4() && remote != self.address =>
+            {
+                Ok(())
+            }
             Destination::To(_) | Destination::Unusable => Err(Refusal::Address),
         }
     }
