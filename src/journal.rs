@@ -9,6 +9,7 @@ use crate::id::RoomName;
 use crate::room::person::Who;
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
+use crate::room::{Fact, Room};
 
 /// One change of what is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,4 +55,60 @@ pub struct Snapshot {
     pub rooms: Vec<(StoredRoom, Vec<(Who, Affiliation)>)>,
     /// The directory.
     pub users: Vec<User>,
+}
+
+/// Writes down what a fact changed in what is stored. Rooms that are not persistent leave nothing.
+pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
+    match fact {
+        Fact::Configured { old, .. } => match (room.settings.persistent, old.persistent) {
+            // What was decided before the room was to be kept is kept with it.
+            (true, false) => write_whole(room, rows),
+            (true, true) => rows.push(Row::Room(room.stored())),
+            (false, true) => rows.push(Row::NoRoom(room.name.clone())),
+            (false, false) => {}
+        },
+        Fact::AffiliationChanged { who, new, reason, .. } if room.settings.persistent => {
+            rows.push(Row::Affiliation {
+                room: room.name.clone(),
+                who: who.clone(),
+                affiliation: *new,
+                reason: reason.clone(),
+            });
+        }
+        Fact::SubjectChanged { .. } | Fact::LockChanged if room.settings.persistent => {
+            rows.push(Row::Room(room.stored()));
+        }
+        Fact::Destroyed { .. } if room.settings.persistent => {
+            rows.push(Row::NoRoom(room.name.clone()));
+        }
+        Fact::AffiliationChanged { .. }
+        | Fact::CallEntered { .. }
+        | Fact::CallLeft { .. }
+        | Fact::ChatEntered { .. }
+        | Fact::ChatLeft { .. }
+        | Fact::Created { .. }
+        | Fact::Destroyed { .. }
+        | Fact::Gone { .. }
+        | Fact::HandChanged { .. }
+        | Fact::LegChanged { .. }
+        | Fact::LockChanged
+        | Fact::MuteChanged { .. }
+        | Fact::PresenceShown { .. }
+        | Fact::Renamed { .. }
+        | Fact::Spoken(_)
+        | Fact::StandingChanged { .. }
+        | Fact::SubjectChanged { .. }
+        | Fact::VoiceRequested { .. }
+        | Fact::Whispered { .. } => {}
+    }
+}
+
+fn write_whole(room: &Room, rows: &mut Vec<Row>) {
+    rows.push(Row::Room(room.stored()));
+    rows.extend(room.affiliations().map(|(who, affiliation)| Row::Affiliation {
+        room: room.name.clone(),
+        who: who.clone(),
+        affiliation,
+        reason: None,
+    }));
 }

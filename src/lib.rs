@@ -14,10 +14,14 @@
 pub mod admin;
 pub mod bridge;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod focus;
 pub mod id;
+#[cfg(feature = "io")]
+pub mod io;
 pub mod journal;
+pub mod metrics;
 pub mod mixer;
 pub mod muc;
 pub mod room;

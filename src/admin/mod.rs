@@ -1,9 +1,23 @@
 //! How operators see rooms: requests in, JSON out.
+//!
+//! The same three functions as every face: [`Admin::decode`] what they ask, [`Admin::answer`] the
+//! asker, [`render`] events to those who watch. HTTP paths and tokens are the shell's business.
 
-use jid::BareJid;
-use serde_json::Value;
+pub mod schema;
 
+use cusax::identity::Aor;
+use cusax_sip::digest::{Algorithm, Ha1};
+use jid::{BareJid, DomainPart};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::directory::{Directory, Secret, User};
 use crate::id::{PersonId, RoomName};
+use crate::journal::Row;
+use crate::room::person::{Person, Who};
+use crate::room::settings::Settings;
+use crate::room::standing::Affiliation;
+use crate::room::{By, Change, Command, Departure, Fact, Refusal, Room, Rooms};
 
 /// What an operator asks.
 #[derive(Clone, Debug)]
@@ -13,17 +27,17 @@ pub struct Request {
     /// Who asks, for audit.
     pub operator: String,
     /// What.
-    pub ask: Ask,
+    pub question: Question,
 }
 
 /// The questions and commands of operators.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
+pub enum Question {
     /// All rooms.
     Rooms,
     /// One room with its people.
     Room(RoomName),
-    /// Create a room, or change what the JSON names of its settings.
+    /// Create a room, or change those of its settings that the JSON names.
     PutRoom(RoomName, Value),
     /// Destroy a room.
     DeleteRoom(RoomName),
@@ -31,9 +45,9 @@ pub enum Ask {
     Lock(RoomName, bool),
     /// Mute or unmute someone's audio.
     Mute(RoomName, PersonId, bool),
-    /// Throw someone out.
+    /// Throw someone out, for a reason.
     Kick(RoomName, PersonId, Option<String>),
-    /// Ban someone.
+    /// Ban someone, for a reason.
     Ban(RoomName, PersonId, Option<String>),
     /// All users of the directory.
     Users,
@@ -59,6 +73,323 @@ pub struct Response {
 pub struct Event {
     /// What kind.
     pub name: &'static str,
-    /// The particulars.
+    /// The particulars; always with the room.
     pub data: Value,
+}
+
+/// A command, and whom to answer.
+#[derive(Debug)]
+pub struct Ask {
+    /// In which room.
+    pub room: RoomName,
+    /// By whom.
+    pub by: By,
+    /// What.
+    pub command: Command,
+    /// Whom to answer.
+    pub reply: Reply,
+}
+
+/// Whom to answer.
+#[derive(Debug)]
+pub struct Reply {
+    ticket: u64,
+    room: RoomName,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub enum Step {
+    /// It is answered.
+    Done(Response),
+    /// The room has to say.
+    Ask(Box<Ask>),
+}
+
+/// The operators' face.
+#[derive(Debug)]
+pub struct Admin {
+    domain: DomainPart,
+    sip_domain: String,
+}
+
+impl Admin {
+    /// The face of rooms at `domain` whose conference URIs are at `sip_domain`.
+    pub fn new(domain: DomainPart, sip_domain: String) -> Self {
+        Self { domain, sip_domain }
+    }
+
+    /// Reads a request as a command, or answers it here. Changes of the directory are made here.
+    pub fn decode(
+        &self,
+        request: Request,
+        rooms: &Rooms,
+        directory: &mut Directory,
+        store: &mut Vec<Row>,
+    ) -> Step {
+        let Request { ticket, operator, question } = request;
+        let by = By::Operator(operator);
+        let done = |status, body| Step::Done(Response { ticket, status, body });
+        let refuse = |refusal| done(status(refusal), problem(refusal));
+        let ask = |room: RoomName, command| {
+            let reply = Reply { ticket, room: room.clone() };
+            Step::Ask(Box::new(Ask { room, by: by.clone(), command, reply }))
+        };
+        let person = |room: &RoomName, id: PersonId| {
+            let found = rooms.get(room).ok_or(Refusal::NoSuchRoom)?;
+            found.person(id).ok_or(Refusal::NoSuchPerson)
+        };
+        match question {
+            Question::Rooms => {
+                done(200, json!({ "rooms": rooms.iter().map(schema::summary).collect::<Vec<_>>() }))
+            }
+            Question::Room(name) => match rooms.get(&name) {
+                Some(room) => done(200, self.show(room)),
+                None => refuse(Refusal::NoSuchRoom),
+            },
+            Question::PutRoom(name, changes) => {
+                let settings = match rooms.get(&name) {
+                    Some(room) => room.settings.clone(),
+                    None => Settings { persistent: true, ..Settings::default() },
+                };
+                match changed(&settings, changes) {
+                    Ok(settings) => ask(name, Command::Configure(Box::new(settings))),
+                    Err(why) => done(400, json!({ "error": why })),
+                }
+            }
+            Question::DeleteRoom(name) => {
+                ask(name, Command::Destroy { reason: None, alternate: None })
+            }
+            Question::Lock(name, on) => ask(name, Command::Lock(on)),
+            Question::Mute(name, person, on) => ask(name, Command::Mute { person, on }),
+            Question::Kick(name, id, reason) => match person(&name, id) {
+                Ok(Person { nick, .. }) => {
+                    let change = Change::Role { nick: nick.clone(), role: None, reason };
+                    ask(name, Command::Moderate(vec![change]))
+                }
+                Err(refusal) => refuse(refusal),
+            },
+            Question::Ban(name, id, reason) => match person(&name, id) {
+                Ok(Person { who, .. }) => {
+                    let (who, affiliation) = (who.clone(), Affiliation::Outcast);
+                    let change = Change::Affiliation { who, affiliation, reason };
+                    ask(name, Command::Moderate(vec![change]))
+                }
+                Err(refusal) => refuse(refusal),
+            },
+            Question::Users => done(
+                200,
+                json!({ "users": directory.users().map(schema::user).collect::<Vec<_>>() }),
+            ),
+            Question::PutUser(jid, body) => match self.user(jid, body, directory) {
+                Ok(user) => match directory.put(user.clone()) {
+                    Ok(()) => {
+                        let body = schema::user(&user);
+                        store.push(Row::User(user));
+                        done(200, body)
+                    }
+                    Err(taken) => done(409, json!({ "error": taken.to_string() })),
+                },
+                Err(why) => done(400, json!({ "error": why })),
+            },
+            Question::DeleteUser(jid) => match directory.remove(&jid) {
+                Some(_) => {
+                    store.push(Row::NoUser(jid));
+                    done(204, Value::Null)
+                }
+                None => done(404, json!({ "error": "no such user" })),
+            },
+        }
+    }
+
+    /// Answers a command: the room as it is now, or why not.
+    pub fn answer(&self, reply: Reply, result: Result<(), Refusal>, rooms: &Rooms) -> Response {
+        let Reply { ticket, room } = reply;
+        let (status, body) = match (result, rooms.get(&room)) {
+            (Ok(()), Some(room)) if !room.has_ended() => (200, self.show(room)),
+            (Ok(()), _) => (204, Value::Null),
+            (Err(refusal), _) => (status(refusal), problem(refusal)),
+        };
+        Response { ticket, status, body }
+    }
+
+    fn show(&self, room: &Room) -> Value {
+        let jid = room.name.jid(&self.domain).to_string();
+        let uri = Aor::new(room.name.as_str(), &self.sip_domain)
+            .map_or_else(|_| String::new(), |uri| uri.to_string());
+        schema::room(room, &jid, &uri)
+    }
+
+    /// Reads a user. Who is there already keeps what the JSON does not name.
+    fn user(&self, jid: BareJid, body: Value, directory: &Directory) -> Result<User, String> {
+        let body: UserBody = serde_json::from_value(body).map_err(|why| why.to_string())?;
+        let old = directory.by_jid(&jid);
+        let aor: Aor = match (&body.aor, old) {
+            (Some(aor), _) => aor.parse().map_err(|why| format!("aor: {why}"))?,
+            (None, Some(old)) => old.aor.clone(),
+            (None, None) => return Err("aor: is missing".to_owned()),
+        };
+        let secret = match body.password {
+            Some(password) if password.is_empty() => return Err("password: is empty".to_owned()),
+            Some(password) => Some(self.secret(aor.user(), &password)),
+            // The hash holds the user part: with another one it is worth nothing.
+            None => {
+                old.filter(|old| old.aor.user() == aor.user()).and_then(|old| old.secret.clone())
+            }
+        };
+        let name = body.name.or_else(|| old.and_then(|old| old.name.clone()));
+        if name.as_ref().is_some_and(|name| name.len() > 256) {
+            return Err("name: is longer than 256 bytes".to_owned());
+        }
+        Ok(User { jid, aor, name, secret })
+    }
+
+    fn secret(&self, user: &str, password: &str) -> Secret {
+        let hash = |algorithm| Ha1::new(algorithm, user, &self.sip_domain, password);
+        Secret {
+            md5: hash(Algorithm::Md5).as_hex().to_owned(),
+            sha256: hash(Algorithm::Sha256).as_hex().to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserBody {
+    aor: Option<String>,
+    name: Option<String>,
+    password: Option<String>,
+}
+
+/// The settings with what `changes` names changed; unknown names are an error.
+fn changed(settings: &Settings, changes: Value) -> Result<Settings, String> {
+    let mut value = serde_json::to_value(settings).map_err(|why| why.to_string())?;
+    let (Value::Object(all), Value::Object(changes)) = (&mut value, changes) else {
+        return Err("expected a JSON object".to_owned());
+    };
+    for (key, change) in changes {
+        match all.get_mut(&key) {
+            Some(setting) => *setting = change,
+            None => return Err(format!("{key}: there is no such setting")),
+        }
+    }
+    serde_json::from_value(value).map_err(|why| why.to_string())
+}
+
+/// The HTTP status of a refusal.
+fn status(refusal: Refusal) -> u16 {
+    match refusal {
+        Refusal::NoSuchRoom | Refusal::NoSuchPerson | Refusal::NotHere => 404,
+        Refusal::BadSettings => 400,
+        Refusal::Banned
+        | Refusal::Forbidden
+        | Refusal::Locked
+        | Refusal::MayNotCreate
+        | Refusal::MembersOnly
+        | Refusal::NoVoice
+        | Refusal::NotAllowed
+        | Refusal::NotConfigured
+        | Refusal::WrongPassword => 403,
+        Refusal::LastOwner | Refusal::NickTaken | Refusal::NotToYourself => 409,
+        Refusal::NoCommonMedia => 422,
+        Refusal::Draining | Refusal::Full | Refusal::TooMany => 503,
+    }
+}
+
+fn problem(refusal: Refusal) -> Value {
+    let error = match refusal {
+        Refusal::BadSettings => "these settings contradict themselves or break a limit",
+        Refusal::Banned => "banned",
+        Refusal::Draining => "the server is going down",
+        Refusal::Forbidden => "not permitted",
+        Refusal::Full => "the room is full",
+        Refusal::LastOwner => "a room keeps at least one owner",
+        Refusal::Locked => "the room is locked",
+        Refusal::MayNotCreate => "may not create rooms",
+        Refusal::MembersOnly => "members only",
+        Refusal::NickTaken => "that nick is taken",
+        Refusal::NoCommonMedia => "no codec in common",
+        Refusal::NoSuchPerson => "nobody by that number is in the room",
+        Refusal::NoSuchRoom => "there is no such room",
+        Refusal::NoVoice => "no voice",
+        Refusal::NotAllowed => "their affiliation protects them",
+        Refusal::NotConfigured => "the room is not configured yet",
+        Refusal::NotHere => "not in the room",
+        Refusal::NotToYourself => "nobody may do this to themselves",
+        Refusal::TooMany => "a limit of the server is reached",
+        Refusal::WrongPassword => "the password is missing or wrong",
+    };
+    json!({ "error": error })
+}
+
+/// Shows a fact to those who watch: ids and levels, never what was said.
+pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
+    let someone = |id: PersonId| match room.person(id) {
+        Some(person) => schema::person(room, person),
+        None => json!({ "id": id.to_string() }),
+    };
+    let (name, mut data) = match fact {
+        Fact::Created { .. } => ("room-created", json!({})),
+        Fact::ChatEntered { person, .. } => ("chat-entered", json!({ "person": someone(*person) })),
+        Fact::CallEntered { person, leg, .. } => {
+            ("call-entered", json!({ "person": someone(*person), "leg": leg.to_string() }))
+        }
+        Fact::ChatLeft { person, lost, .. } => {
+            ("chat-left", json!({ "person": someone(*person), "lost": lost }))
+        }
+        Fact::CallLeft { person, leg, .. } => {
+            ("call-left", json!({ "person": someone(*person), "leg": leg.to_string() }))
+        }
+        Fact::Gone { was, departure, reason, .. } => (
+            "gone",
+            json!({
+                "person": { "id": was.id.to_string(), "nick": was.nick.as_str() },
+                "why": departure_word(*departure),
+                "reason": reason,
+            }),
+        ),
+        Fact::Renamed { person, old } => {
+            ("renamed", json!({ "person": someone(*person), "old": old.as_str() }))
+        }
+        Fact::StandingChanged { person, .. } => {
+            ("standing-changed", json!({ "person": someone(*person) }))
+        }
+        Fact::AffiliationChanged { who, new, .. } => {
+            let who = match who {
+                Who::Jid(jid) => jid.to_string(),
+                Who::Aor(aor) => aor.to_string(),
+                Who::Unknown(leg) => leg.to_string(),
+            };
+            ("affiliation-changed", json!({ "who": who, "affiliation": new.as_str() }))
+        }
+        Fact::MuteChanged { person, .. } => ("mute-changed", json!({ "person": someone(*person) })),
+        Fact::LegChanged { person, leg, .. } => {
+            ("leg-changed", json!({ "person": someone(*person), "leg": leg.to_string() }))
+        }
+        Fact::HandChanged { person } => ("hand-changed", json!({ "person": someone(*person) })),
+        Fact::VoiceRequested { person } => {
+            ("voice-requested", json!({ "person": someone(*person) }))
+        }
+        Fact::SubjectChanged { .. } => {
+            ("subject-changed", json!({ "subject": room.subject.as_ref().map(|s| &s.text) }))
+        }
+        Fact::Configured { .. } => ("room-configured", json!({})),
+        Fact::LockChanged => ("lock-changed", json!({ "locked": room.locked })),
+        Fact::Destroyed { .. } => ("room-destroyed", json!({})),
+        Fact::PresenceShown { .. } | Fact::Spoken(_) | Fact::Whispered { .. } => return None,
+    };
+    data["room"] = json!(room.name.as_str());
+    Some(Event { name, data })
+}
+
+fn departure_word(departure: Departure) -> &'static str {
+    match departure {
+        Departure::Left => "left",
+        Departure::Lost => "lost",
+        Departure::Kicked => "kicked",
+        Departure::Banned => "banned",
+        Departure::MembershipLost => "membership-lost",
+        Departure::MembersOnly => "members-only",
+        Departure::Shutdown => "shutdown",
+    }
 }

@@ -1,5 +1,6 @@
 //! What was said, and what newcomers are told of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,7 +10,12 @@ use crate::id::{Nick, PersonId};
 
 /// What a chat client said: its message, which the room passes on and never reads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Payload(pub Arc<Element>);
+pub struct Payload {
+    /// The message.
+    pub stanza: Arc<Element>,
+    /// Whether newcomers are to be told of it.
+    pub lasting: bool,
+}
 
 /// Something that was said to all.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +32,25 @@ pub struct Said {
     pub payload: Payload,
 }
 
-/// What was said, up to the room's limit.
+/// What was said, oldest first, up to the room's limit.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    said: std::collections::VecDeque<Said>,
+    said: VecDeque<Said>,
+}
+
+impl History {
+    /// What was said, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Said> {
+        self.said.iter()
+    }
+
+    /// Keeps what lasts, as much of it as the limit allows.
+    pub(super) fn push(&mut self, said: Said, limit: u32) {
+        if !said.payload.lasting {
+            return;
+        }
+        self.said.push_back(said);
+        let excess = self.said.len().saturating_sub(limit as usize);
+        self.said.drain(..excess);
+    }
 }

@@ -10,19 +10,29 @@
 //! | [`standing`] | affiliations and roles; the privilege tables of XEP-0045 §5 |
 //! | [`settings`] | a room's configuration |
 //! | [`history`] | what was said, and what newcomers are told of it |
+//! | `enter`, `leave` | coming, with the ordered checks, and going |
+//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
+//! | `moderate` | roles, affiliations, lock, destruction |
 
+mod enter;
 pub mod history;
+mod leave;
+mod moderate;
 pub mod person;
 pub mod settings;
+mod speak;
 pub mod standing;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use jid::{BareJid, FullJid};
 
 use crate::clock::Now;
 use crate::id::{LegId, Nick, PersonId, RoomName};
+use crate::journal::StoredRoom;
 use history::{History, Payload, Said};
 use person::{Caller, Leg, Mutes, Person, Who};
 use settings::Settings;
@@ -33,14 +43,14 @@ use standing::{Affiliation, Role};
 pub struct Rooms {
     rooms: BTreeMap<RoomName, Room>,
     /// What holds for all of them.
-    pub policy: Policy,
+    policy: Policy,
 }
 
 /// What holds for all rooms.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Service admins: owners of every room.
-    pub admins: BTreeSet<BareJid>,
+    pub admins: Arc<BTreeSet<BareJid>>,
     /// Who may create rooms.
     pub creation: Creation,
     /// How many rooms there may be.
@@ -81,11 +91,20 @@ pub struct Room {
     pub people: BTreeMap<PersonId, Person>,
     /// Lasting relations; who is not in it has none.
     affiliations: BTreeMap<Who, Affiliation>,
-    /// Mutes by moderators of people who left: they hold when those come back.
-    kept_mutes: BTreeMap<Who, Mutes>,
+    /// Service admins, who own every room.
+    admins: Arc<BTreeSet<BareJid>>,
+    /// What holds for people who left, if they come back.
+    kept: BTreeMap<Who, Kept>,
     next_person: u64,
     /// No more; swept after its last facts were shown.
     ended: bool,
+}
+
+/// Voice and mutes of someone who left.
+#[derive(Clone, Debug)]
+struct Kept {
+    role: Role,
+    mutes: Mutes,
 }
 
 /// A room's subject.
@@ -533,10 +552,303 @@ pub struct Mark {
     pub by: Option<Actor>,
 }
 
+impl Rooms {
+    /// No rooms, under a policy.
+    pub fn new(policy: Policy) -> Self {
+        Self { rooms: BTreeMap::new(), policy }
+    }
+
+    /// Brings back a room that was stored.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        stored: StoredRoom,
+        affiliations: impl IntoIterator<Item = (Who, Affiliation)>,
+    ) {
+        let mut room = Room::new(now, stored.name, Arc::clone(&self.policy.admins));
+        room.settings = stored.settings;
+        room.configured = true;
+        room.locked = stored.locked;
+        room.subject = stored.subject.and_then(|(text, nick, at)| {
+            Nick::new(&nick).ok().map(|nick| Subject { text, nick, at, payload: None })
+        });
+        room.affiliations = affiliations.into_iter().collect();
+        self.rooms.insert(room.name.clone(), room);
+    }
+
+    /// A room by name.
+    pub fn get(&self, name: &RoomName) -> Option<&Room> {
+        self.rooms.get(name)
+    }
+
+    /// All rooms, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
+    /// What holds for all rooms.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Lets nobody new in, anywhere.
+    pub fn drain(&mut self) {
+        self.policy.draining = true;
+    }
+
+    /// Does `command` in `name` for `by`, or refuses it and changes nothing.
+    ///
+    /// A room that ended with it can still be read, so that its last facts can be shown, until
+    /// [`Self::sweep`].
+    pub fn apply(
+        &mut self,
+        now: Now,
+        name: &RoomName,
+        by: &By,
+        command: Command,
+    ) -> Result<Vec<Fact>, Refusal> {
+        if let Some(room) = self.rooms.get_mut(name).filter(|room| !room.ended) {
+            return room.apply(now, &self.policy, by, command);
+        }
+        let creator = self.may_create(by, &command)?;
+        let mut room = Room::new(now, name.clone(), Arc::clone(&self.policy.admins));
+        if let Some(creator) = &creator {
+            room.affiliations.insert(Who::Jid(creator.clone()), Affiliation::Owner);
+        }
+        let mut facts = vec![Fact::Created { by: creator }];
+        facts.extend(room.apply(now, &self.policy, by, command)?);
+        self.rooms.insert(name.clone(), room);
+        Ok(facts)
+    }
+
+    /// Forgets the rooms that ended.
+    pub fn sweep(&mut self) {
+        self.rooms.retain(|_, room| !room.ended);
+    }
+
+    /// Throws everyone out because the server goes down (XEP-0045 §11.2), room by room.
+    pub fn shut_down(&mut self) -> Vec<(RoomName, Vec<Fact>)> {
+        self.policy.draining = true;
+        self.rooms
+            .iter_mut()
+            .map(|(name, room)| (name.clone(), room.throw_out(Departure::Shutdown, |_| true)))
+            .collect()
+    }
+
+    /// A room comes to be when someone enters its chat, or when an operator configures it; a call
+    /// creates none (RFC 4353 §3.1: a conference URI exists before it is called).
+    fn may_create(&self, by: &By, command: &Command) -> Result<Option<BareJid>, Refusal> {
+        let creator = match (by, command) {
+            (By::Chat(chat), Command::EnterChat { .. }) => Some(chat.to_bare()),
+            (By::Operator(_), Command::Configure(_)) => None,
+            _ => return Err(Refusal::NoSuchRoom),
+        };
+        if self.policy.draining {
+            return Err(Refusal::Draining);
+        }
+        let allowed = match (&creator, self.policy.creation) {
+            (None, _) | (Some(_), Creation::Anyone) => true,
+            (Some(creator), Creation::Admins) => self.policy.admins.contains(creator),
+        };
+        if !allowed {
+            return Err(Refusal::MayNotCreate);
+        }
+        if self.rooms.len() >= self.policy.max_rooms {
+            return Err(Refusal::TooMany);
+        }
+        Ok(creator)
+    }
+}
+
+impl Room {
+    fn new(now: Now, name: RoomName, admins: Arc<BTreeSet<BareJid>>) -> Self {
+        Self {
+            name,
+            settings: Settings::default(),
+            configured: false,
+            locked: false,
+            since: now.utc,
+            subject: None,
+            history: History::default(),
+            people: BTreeMap::new(),
+            affiliations: BTreeMap::new(),
+            admins,
+            kept: BTreeMap::new(),
+            next_person: 1,
+            ended: false,
+        }
+    }
+
+    /// The table of contents: which file does what.
+    fn apply(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        by: &By,
+        command: Command,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let mut facts = match command {
+            Command::EnterChat { nick, password } => {
+                self.enter_chat(now, policy, by, nick, password.as_deref())
+            }
+            Command::Rename { nick } => self.rename(by, nick),
+            Command::LeaveChat => self.leave_chat(by),
+            Command::LoseChat { chat } => self.lose_chat(&chat),
+            Command::ShowPresence => self.show_presence(by),
+            Command::Call { leg, caller, password, media_agreed } => {
+                self.call(now, policy, leg, caller, password.as_deref(), media_agreed)
+            }
+            Command::ChangeLeg { hold, sends } => self.change_leg(by, hold, sends),
+            Command::HangUp { ending } => self.hang_up(by, ending),
+            Command::RaiseHand(up) => self.raise_hand(now, by, up),
+            Command::Say { id, payload } => self.say(now, by, id, payload),
+            Command::Whisper { to, id, payload } => self.whisper(by, &to, id, payload),
+            Command::ChangeSubject { id, text, payload } => {
+                self.change_subject(now, by, id, text, payload)
+            }
+            Command::RequestVoice => self.request_voice(by),
+            Command::MuteSelf(on) => self.mute_self(now, by, on),
+            Command::Moderate(changes) => self.moderate(now, by, &changes),
+            Command::Mute { person, on } => self.mute(now, by, person, on),
+            Command::Lock(locked) => self.lock(by, locked),
+            Command::Configure(settings) => self.configure(by, *settings),
+            Command::CancelConfiguration => self.cancel_configuration(by),
+            Command::Destroy { reason, alternate } => self.destroy(by, reason, alternate),
+        }?;
+        if self.people.is_empty() && !self.ended && !self.settings.persistent && !facts.is_empty() {
+            let end = if self.configured { RoomEnd::Emptied } else { RoomEnd::NeverConfigured };
+            facts.push(self.end(end));
+        }
+        Ok(facts)
+    }
+
+    /// Whether the room is no more, and only its last facts are still to be shown.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Someone here, by number.
+    pub fn person(&self, id: PersonId) -> Option<&Person> {
+        self.people.get(&id)
+    }
+
+    /// Whose chat session this is.
+    pub fn by_chat(&self, chat: &FullJid) -> Option<&Person> {
+        self.people.values().find(|person| person.chats.contains_key(chat))
+    }
+
+    /// Whose call leg this is.
+    pub fn by_leg(&self, leg: LegId) -> Option<&Person> {
+        self.people.values().find(|person| person.legs.contains_key(&leg))
+    }
+
+    /// Who has this nick, or one that looks the same.
+    pub fn by_nick(&self, nick: &Nick) -> Option<&Person> {
+        let key = nick.key();
+        self.people.values().find(|person| person.nick.key() == key)
+    }
+
+    /// Someone's affiliation. Service admins own every room.
+    pub fn affiliation(&self, who: &Who) -> Affiliation {
+        match who {
+            Who::Jid(jid) if self.admins.contains(jid) => Affiliation::Owner,
+            Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) => {
+                self.affiliations.get(who).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Every affiliation that was given, by identity.
+    pub fn affiliations(&self) -> impl Iterator<Item = (&Who, Affiliation)> {
+        self.affiliations.iter().map(|(who, affiliation)| (who, *affiliation))
+    }
+
+    /// The room as the store keeps it.
+    pub fn stored(&self) -> StoredRoom {
+        StoredRoom {
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+            locked: self.locked,
+            subject: self
+                .subject
+                .as_ref()
+                .map(|subject| (subject.text.clone(), subject.nick.to_string(), subject.at)),
+        }
+    }
+
+    /// Who gives a command, and with what power.
+    fn asker(&self, by: &By) -> Asker {
+        let person = match by {
+            By::Chat(chat) => self.by_chat(chat),
+            By::Leg(leg) => self.by_leg(*leg),
+            By::Operator(_) | By::Server => None,
+        };
+        let jid = match by {
+            By::Chat(chat) => Some(chat.to_bare()),
+            By::Leg(_) | By::Operator(_) | By::Server => person.and_then(|p| p.jid().cloned()),
+        };
+        let affiliation = match by {
+            By::Operator(_) | By::Server => Affiliation::Owner,
+            By::Chat(_) | By::Leg(_) => match (&jid, person) {
+                (Some(jid), _) => self.affiliation(&Who::Jid(jid.clone())),
+                (None, Some(person)) => self.affiliation(&person.who),
+                (None, None) => Affiliation::None,
+            },
+        };
+        let actor = match by {
+            By::Chat(_) | By::Leg(_) => {
+                Some(Actor { nick: person.map(|p| p.nick.clone()), jid: jid.clone() })
+            }
+            By::Operator(_) | By::Server => None,
+        };
+        Asker {
+            person: person.map(|p| p.id),
+            role: person.map(|p| p.role),
+            affiliation,
+            actor,
+            jid,
+        }
+    }
+
+    /// The person whose session or leg gives the command.
+    fn asking_person(&self, by: &By) -> Result<PersonId, Refusal> {
+        self.asker(by).person.ok_or(Refusal::NotHere)
+    }
+}
+
+/// Who gives a command, and with what power.
+#[derive(Debug)]
+struct Asker {
+    person: Option<PersonId>,
+    role: Option<Role>,
+    affiliation: Affiliation,
+    actor: Option<Actor>,
+    jid: Option<BareJid>,
+}
+
+impl Asker {
+    /// Moderators in the room, and admins and owners wherever they are.
+    fn may_moderate(&self) -> Result<(), Refusal> {
+        if self.role == Some(Role::Moderator) || self.affiliation >= Affiliation::Admin {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden)
+        }
+    }
+
+    fn at_least(&self, affiliation: Affiliation) -> Result<(), Refusal> {
+        if self.affiliation >= affiliation { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    fn mark(&self, now: Now) -> Mark {
+        Mark { since: now.utc, by: self.actor.clone() }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            admins: BTreeSet::new(),
+            admins: Arc::default(),
             creation: Creation::Anyone,
             max_rooms: 10_000,
             max_people: 5_000,

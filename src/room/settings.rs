@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
+
 /// What an owner configures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +42,19 @@ pub enum Whois {
     Anyone,
 }
 
+impl Settings {
+    /// The settings made whole, or refused where they contradict themselves or break a limit.
+    pub(super) fn checked(mut self) -> Result<Self, Refusal> {
+        self.password = self.password.filter(|password| !password.is_empty());
+        let secret = self.password.as_ref().map_or(0, String::len);
+        let fits = self.name.len() <= MAX_TEXT && self.description.len() <= MAX_TEXT * 8;
+        if self.max_users == Some(0) || !fits || secret > MAX_TEXT || self.history > MAX_HISTORY {
+            return Err(Refusal::BadSettings);
+        }
+        Ok(self)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -57,3 +72,8 @@ impl Default for Settings {
         }
     }
 }
+
+/// The longest name or password, in bytes; a description may be eight times as long.
+const MAX_TEXT: usize = 1_024;
+/// The most messages that a room tells newcomers.
+pub const MAX_HISTORY: u32 = 500;

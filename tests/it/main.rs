@@ -1,1 +1,9 @@
 //! Hermetic tests: no network, no clock, no order of their own.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(unreachable_pub, reason = "one binary")]
+
+mod hall;
+mod mix;
+mod muc;
+mod muc_hostile;

@@ -1,0 +1,72 @@
+//! Taking a little time out of sound without a click: one pitch period is folded into the next.
+
+/// The least and the most that is taken out, in samples at 48 kHz (2.5 and 20 ms).
+const LEAST: usize = 120;
+const MOST: usize = 960;
+/// Samples that fade from the one to the other (5 ms).
+const FADE: usize = 240;
+/// The search looks at every so many samples first.
+const COARSE: usize = 8;
+
+/// Shortens `samples` where its beginning resembles what follows most, and returns by how many; 0 when there are too
+/// few samples to choose from. What is left begins and ends as before.
+pub fn shorten(samples: &mut Vec<f32>) -> usize {
+    if samples.len() < MOST + FADE {
+        return 0;
+    }
+    let difference = |lag: usize, step: usize| -> f32 {
+        let pairs = samples[..FADE].iter().step_by(step).zip(samples[lag..].iter().step_by(step));
+        pairs.map(|(a, b)| (a - b) * (a - b)).sum()
+    };
+    // The longest of equals: silence and steady tones give up a whole tick.
+    let best = |lags: &mut dyn Iterator<Item = usize>, step: usize| {
+        lags.map(|lag| (lag, difference(lag, step)))
+            .reduce(|best, next| if next.1 <= best.1 + 1e-9 { next } else { best })
+            .map_or(MOST, |(lag, _)| lag)
+    };
+    let coarse = best(&mut (LEAST..=MOST).step_by(COARSE), COARSE);
+    let fine = coarse.saturating_sub(COARSE).max(LEAST)..=(coarse + COARSE).min(MOST);
+    let lag = best(&mut fine.into_iter(), 1);
+    for i in 0..FADE {
+        let part = (i as f32 + 0.5) / FADE as f32;
+        samples[i + lag] = samples[i] * (1.0 - part) + samples[i + lag] * part;
+    }
+    samples.drain(..lag);
+    lag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f32, len: usize) -> Vec<f32> {
+        (0..len).map(|i| 0.5 * (std::f32::consts::TAU * hz * i as f32 / 48_000.0).sin()).collect()
+    }
+
+    #[test]
+    fn a_tone_keeps_its_shape() {
+        for hz in [100.0, 137.0, 220.0, 400.0, 1_000.0, 3_100.0] {
+            let mut samples = tone(hz, 1_920);
+            let (first, last) = (samples[0], samples[1_919]);
+            let removed = shorten(&mut samples);
+            assert!((LEAST..=MOST).contains(&removed), "{hz}");
+            assert_eq!(samples.len(), 1_920 - removed);
+            assert_eq!(samples[samples.len() - 1], last);
+            assert!((samples[0] - first).abs() < 0.05, "{hz} starts at {}", samples[0]);
+            let step = samples.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+            let own = 0.5 * std::f32::consts::TAU * hz / 48_000.0;
+            assert!(step < own * 1.2 + 0.002, "{hz}: a step of {step}, its own are {own}");
+        }
+    }
+
+    #[test]
+    fn silence_gives_up_a_whole_tick() {
+        assert_eq!(shorten(&mut vec![0.0; 1_920]), MOST);
+    }
+
+    #[test]
+    fn too_little_is_left_alone() {
+        assert_eq!(shorten(&mut vec![0.0; MOST + FADE - 1]), 0);
+        assert_eq!(shorten(&mut Vec::new()), 0);
+    }
+}

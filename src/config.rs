@@ -1,0 +1,463 @@
+//! Every option once: its type, its default, and what it means. `conf/cusaxd.toml` shows them all.
+//!
+//! A [`Config`] is read from TOML and the environment by the shell; [`Config::check`] finds what
+//! cannot work before anything starts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use jid::{BareJid, DomainPart};
+use serde::{Deserialize, Deserializer, de};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The link to the XMPP server, and what the chat side allows.
+    pub xmpp: Xmpp,
+    /// The phone side.
+    pub sip: Sip,
+    /// Audio.
+    #[serde(default)]
+    pub media: Media,
+    /// What survives a restart.
+    #[serde(default)]
+    pub store: Store,
+    /// Metrics, health and the admin API.
+    #[serde(default)]
+    pub http: Http,
+    /// What is logged.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[xmpp]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Xmpp {
+    /// The component's own domain: rooms are `ROOM@domain`.
+    pub domain: Parsed<DomainPart>,
+    /// Where Prosody or ejabberd listens for components (XEP-0114), `host:port`.
+    #[serde(default = "default_server")]
+    pub server: String,
+    /// The component's secret, as the XMPP server has it.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// A file that holds the secret, instead of `secret`.
+    #[serde(default)]
+    pub secret_file: Option<String>,
+    /// Service admins, by bare JID: owners of every room.
+    #[serde(default)]
+    pub admins: Vec<Parsed<BareJid>>,
+    /// Who may create rooms: `anyone` or `admins`.
+    #[serde(default)]
+    pub create_rooms: CreateRooms,
+    /// How many rooms there may be.
+    #[serde(default = "default_max_rooms")]
+    pub max_rooms: usize,
+    /// How many people one room may hold at most.
+    #[serde(default = "default_max_people")]
+    pub max_people: u32,
+    /// Under which names `muc#roominfo` carries the conference URI (RFC 7081 §4).
+    #[serde(default = "default_uri_fields")]
+    pub uri_fields: Vec<String>,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sip {
+    /// Conference URIs are `sip:ROOM@domain`.
+    pub domain: String,
+    /// Where to listen: `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
+    #[serde(default = "default_sip_listen")]
+    pub listen: Vec<Parsed<Listen>>,
+    /// Networks whose P-Asserted-Identity counts (RFC 3325).
+    #[serde(default)]
+    pub trusted_proxies: Vec<Parsed<Network>>,
+    /// Who may call: `digest` (a user of the directory, or through a trusted proxy), `trusted`
+    /// (through a trusted proxy) or `open` (anyone, under any name: for demonstrations).
+    #[serde(default)]
+    pub auth: Auth,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// The address that SDP shows and RTP is bound to.
+    pub address: IpAddr,
+    /// The UDP ports of audio, `FIRST-LAST`; a call takes two.
+    pub ports: Parsed<PortRange>,
+    /// Threads that mix; 0: one a core.
+    pub workers: usize,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Where rooms, affiliations and the directory are kept: `sqlite:FILE`.
+    pub url: String,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where metrics, health and the admin API are served.
+    pub listen: SocketAddr,
+    /// The bearer token of the admin API. Without one, the API answers on loopback alone.
+    pub token: Option<String>,
+    /// A file that holds the token, instead of `token`.
+    pub token_file: Option<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: Level,
+    /// `text` or `json`.
+    pub format: Format,
+}
+
+/// Who may create rooms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateRooms {
+    /// Anyone who can reach the service.
+    #[default]
+    Anyone,
+    /// Service admins.
+    Admins,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Users of the directory by digest (RFC 8760), and whom a trusted proxy vouches for.
+    #[default]
+    Digest,
+    /// Whom a trusted proxy vouches for.
+    Trusted,
+    /// Anyone.
+    Open,
+}
+
+/// Log levels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// We stop.
+    Error,
+    /// An operator should look.
+    Warn,
+    /// A room or a link changed state.
+    #[default]
+    Info,
+    /// A peer erred.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+/// Log formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A line of JSON.
+    Json,
+}
+
+/// A SIP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Datagrams.
+    Udp(SocketAddr),
+    /// Streams.
+    Tcp(SocketAddr),
+}
+
+/// A network in CIDR notation; a single address is a network of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// An option that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its key, as in `sip.listen`.
+    pub key: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.reason)
+    }
+}
+
+impl Config {
+    /// Finds what cannot work, all of it at once.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = vec![];
+        let mut wrong =
+            |key, reason: &str| problems.push(Problem { key, reason: reason.to_owned() });
+        if !self.xmpp.server.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }) {
+            wrong("xmpp.server", "must be host:port");
+        }
+        match (&self.xmpp.secret, &self.xmpp.secret_file) {
+            (None, None) => wrong("xmpp.secret", "is missing (or give xmpp.secret_file)"),
+            (Some(_), Some(_)) => wrong("xmpp.secret_file", "is given besides xmpp.secret"),
+            (Some(secret), None) if secret.is_empty() => wrong("xmpp.secret", "is empty"),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        if self.xmpp.max_rooms == 0 {
+            wrong("xmpp.max_rooms", "must be at least 1");
+        }
+        if self.xmpp.max_people == 0 {
+            wrong("xmpp.max_people", "must be at least 1");
+        }
+        let domain = &self.sip.domain;
+        if domain.is_empty() || domain.contains([' ', '@', '/', ';', '<', '>', '"']) {
+            wrong("sip.domain", "must be a host name or an address");
+        }
+        if self.sip.listen.is_empty() {
+            wrong("sip.listen", "names no listener");
+        }
+        let listeners: BTreeSet<_> =
+            self.sip.listen.iter().map(|listen| listen.0.to_string()).collect();
+        if listeners.len() < self.sip.listen.len() {
+            wrong("sip.listen", "names one listener twice");
+        }
+        if self.sip.auth == Auth::Trusted && self.sip.trusted_proxies.is_empty() {
+            wrong(
+                "sip.trusted_proxies",
+                "is empty, so with sip.auth = \"trusted\" nobody can call",
+            );
+        }
+        if self.media.address.is_unspecified() || self.media.address.is_multicast() {
+            wrong("media.address", "must be an address that callers can send to");
+        }
+        if self.media.ports.0.calls() == 0 {
+            wrong("media.ports", "has no room for one call (an even port and the next)");
+        }
+        if !self.store.url.starts_with("sqlite:") {
+            wrong("store.url", "must be sqlite:FILE");
+        }
+        match (&self.http.token, &self.http.token_file) {
+            (Some(_), Some(_)) => wrong("http.token_file", "is given besides http.token"),
+            (Some(token), None) if token.is_empty() => wrong("http.token", "is empty"),
+            (Some(_), None) | (None, _) => {}
+        }
+        problems
+    }
+}
+
+impl PortRange {
+    /// How many calls have ports at once.
+    pub fn calls(self) -> usize {
+        let first = usize::from(self.first).next_multiple_of(2);
+        (usize::from(self.last) + 1).saturating_sub(first) / 2
+    }
+}
+
+impl Network {
+    /// Whether an address is in the network. IPv4 addresses written as IPv6 count as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
+            IpAddr::V6(v6) => (u128::from(v6), 128),
+        };
+        let ((mine, size), (theirs, other)) = (bits(self.address), bits(address));
+        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
+        size == other && mine & mask == theirs & mask
+    }
+}
+
+impl FromStr for Network {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a network such as 192.0.2.0/24 or 2001:db8::/32";
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| EXPECTED)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| EXPECTED)?;
+        if prefix > longest { Err(EXPECTED) } else { Ok(Self { address, prefix }) }
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected two ports such as 40000-44999";
+        let (first, last) = text.split_once('-').ok_or(EXPECTED)?;
+        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port >= 1024);
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first < last => Ok(Self { first, last }),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a listener such as udp:127.0.0.1:5060 or tcp:[::1]:5060";
+        let (transport, address) = text.split_once(':').ok_or(EXPECTED)?;
+        let address = address.parse().map_err(|_| EXPECTED)?;
+        match transport {
+            "udp" => Ok(Self::Udp(address)),
+            "tcp" => Ok(Self::Tcp(address)),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(address) => write!(f, "udp:{address}"),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+/// A value that is written as a string, and read by its own rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parsed<T>(pub T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|why| de::Error::custom(format_args!("`{text}`: {why}")))
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::from([127, 0, 0, 1]),
+            ports: Parsed(PortRange { first: 40_000, last: 44_999 }),
+            workers: 0,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:cusaxd.db".to_owned() }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8088));
+        Self { listen, token: None, token_file: None }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: Format::Text }
+    }
+}
+
+fn default_server() -> String {
+    "127.0.0.1:5347".to_owned()
+}
+
+fn default_sip_listen() -> Vec<Parsed<Listen>> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 5060));
+    vec![Parsed(Listen::Udp(address)), Parsed(Listen::Tcp(address))]
+}
+
+fn default_max_rooms() -> usize {
+    10_000
+}
+
+fn default_max_people() -> u32 {
+    5_000
+}
+
+fn default_uri_fields() -> Vec<String> {
+    ["audio-video-uri", "muc#roominfo_audio-video-uri"].map(str::to_owned).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_what_is_in_them() {
+        let check = |network: &str, address: &str, expected: bool| {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                expected,
+                "{network:?} {address}"
+            );
+        };
+        check("127.0.0.1/32", "127.0.0.1", true);
+        check("127.0.0.1", "127.0.0.2", false);
+        check("10.0.0.0/8", "10.255.0.1", true);
+        check("10.0.0.0/8", "11.0.0.1", false);
+        check("0.0.0.0/0", "203.0.113.9", true);
+        check("0.0.0.0/0", "::1", false);
+        check("2001:db8::/32", "2001:db8:1::5", true);
+        check("10.0.0.0/8", "::ffff:10.0.0.1", true);
+        for bad in ["", "10.0.0.0/33", "::/129", "host", "10.0.0.0/x", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_hold_pairs() {
+        let calls = |text: &str| text.parse::<PortRange>().map(PortRange::calls);
+        assert_eq!(calls("40000-40001"), Ok(1));
+        assert_eq!(calls("40001-40002"), Ok(0));
+        assert_eq!(calls("40001-40004"), Ok(1));
+        assert_eq!(calls("40000-44999"), Ok(2500));
+        for bad in ["", "40000", "5-4", "80-90", "40000-70000", "40000-40000"] {
+            assert!(calls(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listeners_name_a_transport() {
+        for good in ["udp:127.0.0.1:5060", "tcp:[::1]:5060"] {
+            assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
+        }
+        for bad in ["127.0.0.1:5060", "sctp:127.0.0.1:5060", "udp:localhost", "udp:1.2.3.4", ""] {
+            assert!(bad.parse::<Listen>().is_err(), "{bad}");
+        }
+    }
+}

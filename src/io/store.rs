@@ -1,0 +1,390 @@
+//! Rooms, affiliations and the directory in SQLite: read once at start-up, written as they change.
+
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use cusax::identity::Aor;
+use jid::BareJid;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
+
+use crate::directory::{Secret, User};
+use crate::id::RoomName;
+use crate::journal::{Row, Snapshot, StoredRoom};
+use crate::room::person::Who;
+use crate::room::standing::Affiliation;
+
+/// The database, by its one connection.
+#[derive(Debug)]
+pub struct Store {
+    connection: SqliteConnection,
+}
+
+impl Store {
+    /// Opens the database of a `sqlite:` URL, creates it if it is not there, and brings its schema up
+    /// to date.
+    pub async fn open(url: &str) -> Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)
+            .with_context(|| format!("store.url: {url}"))?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // With WAL this loses nothing when the process dies; when the machine does, at most the
+            // last transactions.
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let connection =
+            options.connect().await.with_context(|| format!("cannot open the store {url}"))?;
+        let mut store = Self { connection };
+        store.migrate().await.context("cannot bring the store's schema up to date")?;
+        Ok(store)
+    }
+
+    async fn migrate(&mut self) -> Result<()> {
+        let version: i64 =
+            sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut self.connection).await?;
+        let version = usize::try_from(version).context("negative schema version")?;
+        if version > MIGRATIONS.len() {
+            bail!("the store has schema {version}, this program knows {}", MIGRATIONS.len());
+        }
+        for (number, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+            let mut transaction = self.connection.begin().await?;
+            sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+            let done = match number + 1 {
+                1 => "PRAGMA user_version = 1",
+                other => bail!("no statement for schema {other}"),
+            };
+            sqlx::query(done).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was stored.
+    pub async fn load(&mut self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        for row in sqlx::query(
+            "SELECT name, settings, locked, subject, subject_nick, subject_at FROM rooms ORDER BY name",
+        )
+        .fetch_all(&mut self.connection)
+        .await?
+        {
+            let room = read_room(&row)?;
+            let mut affiliations = vec![];
+            for row in
+                sqlx::query("SELECT kind, who, affiliation FROM affiliations WHERE room = ?")
+                    .bind(room.name.as_str())
+                    .fetch_all(&mut self.connection)
+                    .await?
+            {
+                affiliations.push(read_affiliation(&row)?);
+            }
+            snapshot.rooms.push((room, affiliations));
+        }
+        for row in sqlx::query("SELECT jid, aor, name, md5, sha256 FROM users ORDER BY jid")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.users.push(read_user(&row)?);
+        }
+        Ok(snapshot)
+    }
+
+    /// Writes changes, all of them or none.
+    pub async fn write(&mut self, rows: &[Row]) -> Result<()> {
+        let mut transaction = self.connection.begin().await?;
+        for row in rows {
+            match row {
+                Row::Room(room) => {
+                    let (subject, nick, at) = match &room.subject {
+                        Some((text, nick, at)) => (Some(text), Some(nick), Some(seconds(*at))),
+                        None => (None, None, None),
+                    };
+                    sqlx::query(
+                        "INSERT INTO rooms (name, settings, locked, subject, subject_nick, subject_at)
+                         VALUES (?, ?, ?, ?, ?, ?)
+                         ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
+                         locked = excluded.locked, subject = excluded.subject,
+                         subject_nick = excluded.subject_nick, subject_at = excluded.subject_at",
+                    )
+                    .bind(room.name.as_str())
+                    .bind(serde_json::to_string(&room.settings)?)
+                    .bind(room.locked)
+                    .bind(subject)
+                    .bind(nick)
+                    .bind(at)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                Row::NoRoom(room) => {
+                    sqlx::query("DELETE FROM rooms WHERE name = ?")
+                        .bind(room.as_str())
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                Row::Affiliation { room, who, affiliation, reason } => {
+                    let Some((kind, who)) = write_who(who) else { continue };
+                    let query = if *affiliation == Affiliation::None {
+                        sqlx::query(
+                            "DELETE FROM affiliations WHERE room = ? AND kind = ? AND who = ?",
+                        )
+                        .bind(room.as_str())
+                        .bind(kind)
+                        .bind(who)
+                    } else {
+                        sqlx::query(
+                            "INSERT INTO affiliations (room, kind, who, affiliation, reason)
+                             VALUES (?, ?, ?, ?, ?)
+                             ON CONFLICT (room, kind, who) DO UPDATE SET
+                             affiliation = excluded.affiliation, reason = excluded.reason",
+                        )
+                        .bind(room.as_str())
+                        .bind(kind)
+                        .bind(who)
+                        .bind(affiliation.as_str())
+                        .bind(reason)
+                    };
+                    query.execute(&mut *transaction).await?;
+                }
+                Row::User(user) => {
+                    sqlx::query(
+                        "INSERT INTO users (jid, aor, name, md5, sha256) VALUES (?, ?, ?, ?, ?)
+                         ON CONFLICT (jid) DO UPDATE SET aor = excluded.aor, name = excluded.name,
+                         md5 = excluded.md5, sha256 = excluded.sha256",
+                    )
+                    .bind(user.jid.as_str())
+                    .bind(user.aor.to_string())
+                    .bind(&user.name)
+                    .bind(user.secret.as_ref().map(|secret| &secret.md5))
+                    .bind(user.secret.as_ref().map(|secret| &secret.sha256))
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                Row::NoUser(jid) => {
+                    sqlx::query("DELETE FROM users WHERE jid = ?")
+                        .bind(jid.as_str())
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Closes the database in good order.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.connection.close().await?)
+    }
+}
+
+fn read_room(row: &SqliteRow) -> Result<StoredRoom> {
+    let name: String = row.try_get("name")?;
+    let settings: String = row.try_get("settings")?;
+    let subject: Option<String> = row.try_get("subject")?;
+    let nick: Option<String> = row.try_get("subject_nick")?;
+    let at: Option<i64> = row.try_get("subject_at")?;
+    Ok(StoredRoom {
+        settings: serde_json::from_str(&settings)
+            .with_context(|| format!("stored settings of room {name}"))?,
+        name: RoomName::new(&name).map_err(|why| anyhow!("stored room {name}: {why}"))?,
+        locked: row.try_get("locked")?,
+        subject: match (subject, nick, at) {
+            (Some(subject), Some(nick), Some(at)) => {
+                let at = Duration::from_secs(u64::try_from(at).unwrap_or_default());
+                Some((subject, nick, SystemTime::UNIX_EPOCH + at))
+            }
+            _ => None,
+        },
+    })
+}
+
+fn read_affiliation(row: &SqliteRow) -> Result<(Who, Affiliation)> {
+    let (kind, who): (String, String) = (row.try_get("kind")?, row.try_get("who")?);
+    let word: String = row.try_get("affiliation")?;
+    let affiliation = Affiliation::parse(&word)
+        .with_context(|| format!("stored affiliation of {who}: {word}"))?;
+    let who = match kind.as_str() {
+        "jid" => Who::Jid(BareJid::new(&who).with_context(|| format!("stored JID {who}"))?),
+        "aor" => Who::Aor(who.parse::<Aor>().with_context(|| format!("stored address {who}"))?),
+        other => bail!("stored identity of kind {other}"),
+    };
+    Ok((who, affiliation))
+}
+
+fn read_user(row: &SqliteRow) -> Result<User> {
+    let (jid, aor): (String, String) = (row.try_get("jid")?, row.try_get("aor")?);
+    let md5: Option<String> = row.try_get("md5")?;
+    let sha256: Option<String> = row.try_get("sha256")?;
+    Ok(User {
+        aor: aor.parse().with_context(|| format!("stored address {aor}"))?,
+        jid: BareJid::new(&jid).with_context(|| format!("stored JID {jid}"))?,
+        name: row.try_get("name")?,
+        secret: md5.zip(sha256).map(|(md5, sha256)| Secret { md5, sha256 }),
+    })
+}
+
+/// Kind and text of an identity; someone unknown is nobody to be remembered.
+fn write_who(who: &Who) -> Option<(&'static str, String)> {
+    match who {
+        Who::Jid(jid) => Some(("jid", jid.to_string())),
+        Who::Aor(aor) => Some(("aor", aor.to_string())),
+        Who::Unknown(_) => None,
+    }
+}
+
+fn seconds(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The schema, one step a version; what landed is never edited, only added to.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE rooms (
+        name TEXT PRIMARY KEY NOT NULL,
+        settings TEXT NOT NULL,
+        locked INTEGER NOT NULL,
+        subject TEXT,
+        subject_nick TEXT,
+        subject_at INTEGER
+    ) STRICT;
+    CREATE TABLE affiliations (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        who TEXT NOT NULL,
+        affiliation TEXT NOT NULL,
+        reason TEXT,
+        PRIMARY KEY (room, kind, who)
+    ) STRICT;
+    CREATE TABLE users (
+        jid TEXT PRIMARY KEY NOT NULL,
+        aor TEXT NOT NULL UNIQUE,
+        name TEXT,
+        md5 TEXT,
+        sha256 TEXT
+    ) STRICT;
+"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::settings::Settings;
+
+    /// A database of its own in the system's folder for such things, gone with the value.
+    struct Scratch(std::path::PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let file = format!("cusaxd-store-{}-{name}", std::process::id());
+            let folder = std::env::temp_dir().join(file);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn url(&self) -> String {
+            format!("sqlite:{}", self.0.join("test.db").display())
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn room(name: &str) -> StoredRoom {
+        StoredRoom {
+            name: RoomName::new(name).unwrap(),
+            settings: Settings { persistent: true, ..Settings::default() },
+            locked: false,
+            subject: None,
+        }
+    }
+
+    fn user(jid: &str, aor: &str) -> User {
+        let secret = Some(Secret { md5: "0f".to_owned(), sha256: "1f".to_owned() });
+        let name = Some("Ötzi".to_owned());
+        User { jid: BareJid::new(jid).unwrap(), aor: aor.parse().unwrap(), name, secret }
+    }
+
+    fn affiliation(room: &StoredRoom, who: &Who, affiliation: Affiliation) -> Row {
+        let (room, who) = (room.name.clone(), who.clone());
+        Row::Affiliation { room, who, affiliation, reason: Some("why".to_owned()) }
+    }
+
+    #[tokio::test]
+    async fn gives_back_what_was_written_after_a_restart() {
+        let scratch = Scratch::new("restart");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), Snapshot::default());
+
+        let cave = StoredRoom {
+            locked: true,
+            settings: Settings {
+                name: "Höhle".to_owned(),
+                password: Some("sesame".to_owned()),
+                max_users: Some(7),
+                persistent: true,
+                ..Settings::default()
+            },
+            subject: Some((
+                "spells".to_owned(),
+                "Hecate".to_owned(),
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            )),
+            ..room("cave")
+        };
+        let owner = Who::Jid(BareJid::new("hecate@example.org").unwrap());
+        let banned = Who::Aor("sip:macbeth@example.org".parse().unwrap());
+        let rows = [
+            Row::Room(room("cave")),
+            Row::Room(cave.clone()),
+            affiliation(&cave, &owner, Affiliation::Owner),
+            affiliation(&cave, &banned, Affiliation::Member),
+            affiliation(&cave, &banned, Affiliation::Outcast),
+            Row::User(user("a@example.org", "sip:1@example.org")),
+        ];
+        store.write(&rows).await.unwrap();
+        // Not closed: as after a crash.
+        drop(store);
+
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        assert_eq!(snapshot.users, [user("a@example.org", "sip:1@example.org")]);
+        let [(stored, affiliations)] = snapshot.rooms.as_slice() else { panic!("{snapshot:?}") };
+        assert_eq!(*stored, cave);
+        let expected = [(banned.clone(), Affiliation::Outcast), (owner, Affiliation::Owner)];
+        assert_eq!(affiliations.len(), 2);
+        assert!(expected.iter().all(|entry| affiliations.contains(entry)), "{affiliations:?}");
+
+        let rows = [affiliation(&cave, &banned, Affiliation::None), Row::NoRoom(cave.name.clone())];
+        store.write(&rows[..1]).await.unwrap();
+        assert_eq!(store.load().await.unwrap().rooms[0].1.len(), 1);
+        store.write(&rows[1..]).await.unwrap();
+        assert_eq!(store.load().await.unwrap().rooms, []);
+    }
+
+    #[tokio::test]
+    async fn writes_all_or_nothing() {
+        let scratch = Scratch::new("atomic");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        store.write(&[Row::User(user("a@x", "sip:1@x"))]).await.unwrap();
+        let rows = [Row::Room(room("cave")), Row::User(user("b@x", "sip:1@x"))];
+        assert!(store.write(&rows).await.is_err(), "an address has one owner");
+        let snapshot = store.load().await.unwrap();
+        assert_eq!((snapshot.rooms.len(), snapshot.users.len()), (0, 1));
+        store.write(&rows[..1]).await.unwrap();
+        assert_eq!(store.load().await.unwrap().rooms.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn refuses_a_schema_from_the_future() {
+        let scratch = Scratch::new("future");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        sqlx::query("PRAGMA user_version = 99").execute(&mut store.connection).await.unwrap();
+        store.close().await.unwrap();
+        let why = format!("{:#}", Store::open(&scratch.url()).await.unwrap_err());
+        assert!(why.contains("schema 99"), "{why}");
+    }
+}

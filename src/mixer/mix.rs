@@ -1,0 +1,745 @@
+//! One room's audio: hear each, sum all, subtract the listener's own voice, say it.
+//!
+//! At each tick every leg gives 20 ms. Only legs that may be heard are decoded, and of these only what
+//! is loud enough is mixed ([`speakers`](super::speakers)). Listeners share one encode; each of the
+//! few who speak has their own ([`stream`](super::stream)).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cusax_media::codec::{Codec, CodecError, EncoderSettings};
+use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegStats, Received};
+use cusax_media::limiter::Limiter;
+use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
+
+use super::plan::{CodecKind, LegPlan, Report};
+use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
+use super::stream::{COMFORT_PACE, Class, FIRST_TOC, Stream, settings, silence};
+use crate::id::LegId;
+
+/// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
+/// streams, and before they do, both encoders have heard the same.
+pub const OWN_HOLD: Duration = Duration::from_millis(500);
+/// How many voices are mixed at once; of more, the loudest. Each costs a decode and an encode.
+pub const MAX_VOICES: usize = 32;
+/// A voice that begins must be this much louder than one that is mixed to take its place, in dB.
+pub const VOICE_MARGIN_DB: f32 = 6.0;
+/// Voice given or taken fades over this many samples (5 ms), so that it does not click.
+pub const FADE_SAMPLES: usize = 240;
+/// How often a leg that says of itself that it is silent is listened to nevertheless: voice flags
+/// know speech, not music.
+pub const PROBE: Duration = Duration::from_millis(500);
+/// The loss that a peer reported last counts for this much of itself a second later.
+const LOSS_MEMORY: f64 = 0.9;
+
+/// One room.
+#[derive(Debug)]
+pub struct Mix {
+    legs: BTreeMap<LegId, Box<Member>>,
+    classes: BTreeMap<EncoderSettings, Class>,
+    /// Who is mixed in this tick: the first `mixed` of these.
+    voices: Vec<Voice>,
+    mixed: usize,
+    /// The sum of them, limited.
+    full: Box<[f32; FRAME_SAMPLES]>,
+    /// The sum of them, as it is.
+    sum: Box<[f32; FRAME_SAMPLES]>,
+    /// `full`, one tick ago, and the limiter as it then was; `past_sounds` if it was not silence.
+    past: Box<[f32; FRAME_SAMPLES]>,
+    past_limiter: Limiter,
+    past_sounds: bool,
+    limiter: Limiter,
+    scratch: Box<[f32; FRAME_SAMPLES]>,
+    tick: u32,
+    tally: Tally,
+}
+
+/// One leg in the room.
+#[derive(Debug)]
+struct Member {
+    leg: Leg,
+    plan: Box<LegPlan>,
+    settings: EncoderSettings,
+    /// Whether what they send belongs in the mix.
+    heard: bool,
+    /// When that was asked for, until it has been reported.
+    asked: Option<Instant>,
+    /// What their voice was multiplied by at the end of the last tick: 0 or 1.
+    gain: f32,
+    speaker: Speaker,
+    /// Which of the voices of this tick is theirs.
+    voice: Option<usize>,
+    /// Ticks for which they still need a stream without themselves.
+    own_hold: u32,
+    feed: Feed,
+    /// What the last Opus packet to them began with.
+    toc: u8,
+    /// The loss that they report, smoothed: the worst of late.
+    loss: f64,
+    opened: Instant,
+    /// The SSRC that was reported.
+    ssrc: Option<u32>,
+    reported_dead: bool,
+    counted: LegStats,
+}
+
+/// What a leg is sent.
+#[derive(Debug)]
+enum Feed {
+    /// The full mix, by the class's stream.
+    Shared,
+    /// The mix without them, by a stream of their own.
+    Own(Box<Stream>),
+    /// Nothing: nobody else makes a sound, or they do not want to hear.
+    Silence,
+}
+
+/// Someone's part of one tick.
+#[derive(Debug)]
+struct Voice {
+    leg: LegId,
+    level_dbov: f32,
+    frame: Box<[f32; FRAME_SAMPLES]>,
+}
+
+/// One of a leg's two ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    /// RTP, and RTCP where the two are multiplexed.
+    Rtp,
+    /// RTCP.
+    Rtcp,
+}
+
+/// A packet to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// From which leg's port.
+    pub leg: LegId,
+    /// From which of them.
+    pub port: Port,
+    /// Whereto.
+    pub to: SocketAddr,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// Where what a room does goes to.
+pub struct Out<'a> {
+    /// Sends a packet.
+    pub send: &'a mut dyn FnMut(Packet<'_>),
+    /// What the control plane is told.
+    pub reports: &'a mut Vec<Report>,
+}
+
+/// What a room has done since it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames encoded for all who hear the same.
+    pub encodes_shared: u64,
+    /// Frames encoded for one who speaks.
+    pub encodes_own: u64,
+    /// Ticks of a leg that were decoded.
+    pub decoded: u64,
+    /// Ticks of a leg that were not: nobody may hear it, or it says that it is silent.
+    pub skipped: u64,
+    /// RTP packets taken in.
+    pub packets_in: u64,
+    /// RTP packets sent.
+    pub packets_out: u64,
+    /// RTP packets that the network lost.
+    pub lost: u64,
+    /// Frames made up.
+    pub concealed: u64,
+    /// Frames repaired by in-band FEC.
+    pub fec: u64,
+    /// Packets from strangers.
+    pub rejected_source: u64,
+    /// Packets refused for another reason: malformed, stale, of an unknown payload type.
+    pub rejected_other: u64,
+}
+
+/// How one leg does, once a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LegHealth {
+    /// Loudness now, in dBov.
+    pub level_dbov: f32,
+    /// Whether they speak.
+    pub speaking: bool,
+    /// Whether they may be heard.
+    pub heard: bool,
+    /// All the rest.
+    pub stats: LegStats,
+}
+
+impl std::fmt::Debug for Out<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Out").field("reports", &self.reports).finish_non_exhaustive()
+    }
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        let silence = || Box::new([0.0; FRAME_SAMPLES]);
+        Self {
+            legs: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            voices: Vec::with_capacity(MAX_VOICES),
+            mixed: 0,
+            full: silence(),
+            sum: silence(),
+            past: silence(),
+            past_limiter: Limiter::default(),
+            past_sounds: false,
+            limiter: Limiter::default(),
+            scratch: silence(),
+            tick: 0,
+            tally: Tally::default(),
+        }
+    }
+}
+
+impl Mix {
+    /// Takes a leg in. `seed` decides what must be unguessable in its RTP.
+    ///
+    /// # Errors
+    /// This build lacks the codec.
+    pub fn open(&mut self, now: Instant, plan: Box<LegPlan>, seed: u64) -> Result<(), CodecError> {
+        self.close_quietly(plan.leg);
+        let settings = settings(&plan.codec, 0.0);
+        self.join(settings)?;
+        let mut leg = Leg::new(now, config(&plan), &plan.cname, seed);
+        leg.set_ssrc(plan.ssrc);
+        let member = Member {
+            leg,
+            settings,
+            heard: plan.heard,
+            asked: None,
+            gain: 0.0,
+            speaker: Speaker::default(),
+            voice: None,
+            own_hold: 0,
+            feed: Feed::Silence,
+            toc: FIRST_TOC,
+            loss: 0.0,
+            opened: now,
+            ssrc: None,
+            reported_dead: false,
+            counted: LegStats::default(),
+            plan,
+        };
+        self.legs.insert(member.plan.leg, Box::new(member));
+        Ok(())
+    }
+
+    /// Takes over what was negotiated anew.
+    ///
+    /// # Errors
+    /// This build lacks the codec; the leg goes on as it was.
+    pub fn change(&mut self, now: Instant, plan: Box<LegPlan>) -> Result<(), CodecError> {
+        let Some(member) = self.legs.get(&plan.leg) else { return Ok(()) };
+        let settings = settings(&plan.codec, member.loss);
+        let leg = plan.leg;
+        self.reclass(leg, settings)?;
+        let heard = plan.heard;
+        if let Some(member) = self.legs.get_mut(&leg) {
+            member.leg.reconfigure(now, config(&plan));
+            member.plan = plan;
+        }
+        self.set_heard(leg, heard);
+        Ok(())
+    }
+
+    /// Gives a leg voice or takes it, from the next tick on.
+    pub fn voice(&mut self, leg: LegId, heard: bool, asked: Instant) {
+        self.set_heard(leg, heard);
+        if let Some(member) = self.legs.get_mut(&leg) {
+            member.asked = Some(asked);
+        }
+    }
+
+    /// Lets a leg go, with RTCP BYE. Returns whether it was here.
+    pub fn close(&mut self, now: Instant, leg: LegId, out: &mut Out<'_>) -> bool {
+        let Some(member) = self.legs.get_mut(&leg) else { return false };
+        if let Some(to) = member.leg.remote_rtcp(now) {
+            let mut packet = [0; MAX_PACKET];
+            let len = member.leg.bye(now, &mut packet);
+            if len > 0 {
+                let bytes = &packet[..len];
+                (out.send)(Packet { leg, port: member.rtcp_port(), to, bytes });
+            }
+        }
+        if member.speaker.hush().is_some() {
+            out.reports.push(Report::Speaking { leg, on: false });
+        }
+        self.close_quietly(leg);
+        true
+    }
+
+    /// Takes a packet that came to one of a leg's ports.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        port: Port,
+        from: SocketAddr,
+        packet: &[u8],
+        reports: &mut Vec<Report>,
+    ) {
+        let Some(member) = self.legs.get_mut(&leg) else { return };
+        let received = match port {
+            Port::Rtp => member.leg.receive(now, from, packet),
+            Port::Rtcp => member.leg.receive_rtcp(now, from, packet),
+        };
+        match received {
+            Received::Audio => self.tally.packets_in += 1,
+            Received::Digit(digit) => {
+                self.tally.packets_in += 1;
+                reports.push(Report::Digit { leg, digit });
+            }
+            Received::DigitContinues => self.tally.packets_in += 1,
+            Received::Rtcp => {}
+            Received::Dropped(DropReason::Source) => self.tally.rejected_source += 1,
+            Received::Dropped(
+                DropReason::TooLong
+                | DropReason::Malformed
+                | DropReason::PayloadType
+                | DropReason::Ssrc
+                | DropReason::Duplicate
+                | DropReason::Late,
+            ) => self.tally.rejected_other += 1,
+        }
+    }
+
+    /// Plays 20 ms: what everybody sent goes to everybody else.
+    pub fn tick(&mut self, now: Instant, out: &mut Out<'_>) {
+        self.hear(now, out.reports);
+        self.add_up();
+        self.choose_feeds();
+        self.say_shared();
+        self.send(now, out);
+        self.tick = self.tick.wrapping_add(1);
+    }
+
+    /// Once a second: how each leg does, who has fallen silent for good, and what loss FEC must face.
+    pub fn survey(
+        &mut self,
+        now: Instant,
+        patience: &Patience,
+        reports: &mut Vec<Report>,
+        mut show: impl FnMut(LegId, LegHealth),
+    ) {
+        for (leg, member) in &mut self.legs {
+            let stats = member.leg.stats();
+            self.tally.count(&member.counted, &stats);
+            member.counted = stats;
+            member.loss = stats.remote_loss.max(member.loss * LOSS_MEMORY);
+            let ssrc = member.leg.peer_ssrc();
+            if let Some(ssrc) = ssrc.filter(|_| ssrc != member.ssrc) {
+                member.ssrc = Some(ssrc);
+                reports.push(Report::Source { leg: *leg, ssrc });
+            }
+            let limit = if member.plan.hears { patience.active } else { patience.held };
+            let heard = member.leg.last_heard().unwrap_or(member.opened);
+            let dead = now.saturating_duration_since(heard) >= limit;
+            if dead && !member.reported_dead {
+                reports.push(Report::Dead { leg: *leg });
+            }
+            member.reported_dead = dead;
+            show(
+                *leg,
+                LegHealth {
+                    level_dbov: member.speaker.level_dbov(),
+                    speaking: member.speaker.is_speaking(),
+                    heard: member.heard,
+                    stats,
+                },
+            );
+        }
+        self.follow_loss();
+    }
+
+    /// What was done since the last time this was asked.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// The legs, by number.
+    pub fn legs(&self) -> impl Iterator<Item = LegId> {
+        self.legs.keys().copied()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.legs.is_empty()
+    }
+
+    // --- the tick, step by step --------------------------------------------------------------
+
+    /// Takes 20 ms of every leg, and keeps those that are to be mixed.
+    fn hear(&mut self, now: Instant, reports: &mut Vec<Report>) {
+        self.mixed = 0;
+        let probing = self.tick.is_multiple_of(ticks(PROBE));
+        for (id, member) in &mut self.legs {
+            member.voice = None;
+            if let Some(asked) = member.asked.take() {
+                let (leg, heard) = (*id, member.heard);
+                reports.push(Report::VoiceApplied { leg, heard, asked, at: now });
+            }
+            let frame = &mut self.scratch;
+            let (level, turned) = member.hear(now, probing, frame, &mut self.tally);
+            if let Some(on) = turned {
+                reports.push(Report::Speaking { leg: *id, on });
+            }
+            let Some(level_dbov) = level else { continue };
+            let slot = if self.mixed < MAX_VOICES {
+                if self.voices.len() == self.mixed {
+                    let frame = Box::new([0.0; FRAME_SAMPLES]);
+                    self.voices.push(Voice { leg: *id, level_dbov, frame });
+                }
+                self.mixed += 1;
+                self.mixed - 1
+            } else {
+                let quietest = self.voices.iter().enumerate();
+                let quietest = quietest.min_by(|a, b| a.1.level_dbov.total_cmp(&b.1.level_dbov));
+                match quietest {
+                    Some((slot, voice)) if voice.level_dbov + VOICE_MARGIN_DB < level_dbov => slot,
+                    Some(_) | None => continue,
+                }
+            };
+            let voice = &mut self.voices[slot];
+            (voice.leg, voice.level_dbov) = (*id, level_dbov);
+            std::mem::swap(&mut voice.frame, frame);
+        }
+        for (slot, voice) in self.voices[..self.mixed].iter().enumerate() {
+            if let Some(member) = self.legs.get_mut(&voice.leg) {
+                member.voice = Some(slot);
+            }
+        }
+    }
+
+    fn add_up(&mut self) {
+        std::mem::swap(&mut self.past, &mut self.full);
+        self.past_limiter.clone_from(&self.limiter);
+        self.sum.fill(0.0);
+        for voice in &self.voices[..self.mixed] {
+            for (sum, sample) in self.sum.iter_mut().zip(voice.frame.iter()) {
+                *sum += sample;
+            }
+        }
+        self.full.copy_from_slice(&self.sum[..]);
+        self.limiter.process(&mut self.full);
+    }
+
+    /// Puts everyone on the right stream.
+    fn choose_feeds(&mut self) {
+        for member in self.legs.values_mut() {
+            let Some(class) = self.classes.get_mut(&member.settings) else { continue };
+            if member.voice.is_some() {
+                member.own_hold = ticks(OWN_HOLD);
+            } else {
+                member.own_hold = member.own_hold.saturating_sub(1);
+            }
+            let speaks = member.own_hold > 0;
+            let others_sound = self.mixed > usize::from(member.voice.is_some());
+            let feed = std::mem::replace(&mut member.feed, Feed::Silence);
+            member.feed = match feed {
+                Feed::Shared if !member.plan.hears => {
+                    class.listeners -= 1;
+                    Feed::Silence
+                }
+                Feed::Own(stream) if !member.plan.hears => {
+                    class.give_back(stream);
+                    Feed::Silence
+                }
+                Feed::Silence if !member.plan.hears => Feed::Silence,
+
+                Feed::Shared if !speaks => Feed::Shared,
+                Feed::Shared => {
+                    class.listeners -= 1;
+                    let sounds = class.shared.as_ref().is_some_and(|shared| !shared.is_settled());
+                    if !sounds && !others_sound {
+                        Feed::Silence
+                    } else if class.listeners == 0 && class.shared.is_some() {
+                        class.shared.take().map_or(Feed::Silence, Feed::Own)
+                    } else {
+                        let past = sounds.then_some((&*self.past, &self.past_limiter));
+                        self.tally.encodes_own += u64::from(past.is_some());
+                        class.take(past).map_or(Feed::Silence, Feed::Own)
+                    }
+                }
+
+                Feed::Own(stream) if speaks && (others_sound || !stream.is_settled()) => {
+                    Feed::Own(stream)
+                }
+                Feed::Own(stream) if speaks => {
+                    class.give_back(stream);
+                    Feed::Silence
+                }
+                Feed::Own(stream) => {
+                    class.listeners += 1;
+                    match class.shared {
+                        Some(_) => class.give_back(stream),
+                        None => class.shared = Some(stream),
+                    }
+                    Feed::Shared
+                }
+
+                Feed::Silence if speaks && others_sound => {
+                    class.take(None).map_or(Feed::Silence, Feed::Own)
+                }
+                Feed::Silence if speaks => Feed::Silence,
+                Feed::Silence => {
+                    class.listeners += 1;
+                    if class.shared.is_none() {
+                        let past = self.past_sounds.then_some((&*self.past, &self.past_limiter));
+                        self.tally.encodes_shared += u64::from(past.is_some());
+                        class.shared = class.take(past);
+                    }
+                    Feed::Shared
+                }
+            };
+        }
+    }
+
+    /// Encodes the full mix once for each class that has listeners.
+    fn say_shared(&mut self) {
+        let sounds = self.mixed > 0;
+        for class in self.classes.values_mut() {
+            let Some(mut stream) = class.shared.take() else { continue };
+            if class.listeners == 0 {
+                class.give_back(stream);
+                continue;
+            }
+            if sounds {
+                stream.say_limited(&self.full);
+                self.tally.encodes_shared += 1;
+            } else {
+                self.tally.encodes_shared += u64::from(stream.say_nothing());
+            }
+            class.shared = Some(stream);
+        }
+        self.past_sounds = sounds;
+    }
+
+    /// Encodes for those who speak, and sends to all.
+    fn send(&mut self, now: Instant, out: &mut Out<'_>) {
+        let mut packet = [0; MAX_PACKET];
+        let comfort = self.tick.is_multiple_of(ticks(COMFORT_PACE));
+        for (id, member) in &mut self.legs {
+            if let Feed::Own(stream) = &mut member.feed {
+                let own = member.voice.map(|slot| &self.voices[slot].frame);
+                if self.mixed > usize::from(own.is_some()) {
+                    let mix = &mut self.scratch;
+                    mix.copy_from_slice(&self.sum[..]);
+                    for (mix, own) in mix.iter_mut().zip(own.iter().flat_map(|own| own.iter())) {
+                        *mix -= own;
+                    }
+                    stream.say(mix);
+                    self.tally.encodes_own += 1;
+                } else {
+                    self.tally.encodes_own += u64::from(stream.say_nothing());
+                }
+            }
+            let payload = match &member.feed {
+                Feed::Shared => self
+                    .classes
+                    .get(&member.settings)
+                    .and_then(|class| class.shared.as_ref())
+                    .and_then(|stream| stream.payload()),
+                Feed::Own(stream) => stream.payload(),
+                Feed::Silence => None,
+            };
+            if let Some(toc) = payload.and_then(|payload| payload.first()) {
+                member.toc = *toc;
+            }
+            let waits = payload.is_none() && member.plan.codec.dtx && !comfort;
+            match member.leg.remote(now) {
+                Some(to) if member.plan.hears && !waits => {
+                    let payload = payload.unwrap_or_else(|| silence(member.settings, &member.toc));
+                    let samples = FRAME_SAMPLES as u32;
+                    let len = member.leg.packetize(now, payload, samples, &mut packet);
+                    if len > 0 {
+                        let bytes = &packet[..len];
+                        (out.send)(Packet { leg: *id, port: Port::Rtp, to, bytes });
+                        self.tally.packets_out += 1;
+                    }
+                }
+                Some(_) | None => member.leg.pause(FRAME_SAMPLES as u32),
+            }
+            if member.leg.poll_timeout() <= now {
+                let len = member.leg.handle_timeout(now, &mut packet);
+                if let Some(to) = member.leg.remote_rtcp(now).filter(|_| len > 0) {
+                    let bytes = &packet[..len];
+                    (out.send)(Packet { leg: *id, port: member.rtcp_port(), to, bytes });
+                }
+            }
+        }
+    }
+
+    // --- coming, going, changing ---------------------------------------------------------------
+
+    fn set_heard(&mut self, leg: LegId, heard: bool) {
+        if let Some(member) = self.legs.get_mut(&leg) {
+            member.heard = heard;
+        }
+    }
+
+    /// Enters a class, which comes to be with its first member.
+    fn join(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
+        let class = match self.classes.entry(settings) {
+            Entry::Occupied(class) => class.into_mut(),
+            Entry::Vacant(place) => place.insert(Class::new(settings)?),
+        };
+        class.members += 1;
+        Ok(())
+    }
+
+    /// Leaves a class, which goes with its last member.
+    fn leave(&mut self, settings: EncoderSettings, feed: Feed) {
+        let Some(class) = self.classes.get_mut(&settings) else { return };
+        match feed {
+            Feed::Shared => class.listeners -= 1,
+            Feed::Own(stream) => class.give_back(stream),
+            Feed::Silence => {}
+        }
+        class.members -= 1;
+        if class.members == 0 {
+            self.classes.remove(&settings);
+        }
+    }
+
+    fn reclass(&mut self, leg: LegId, settings: EncoderSettings) -> Result<(), CodecError> {
+        let Some(member) = self.legs.get(&leg) else { return Ok(()) };
+        if member.settings == settings {
+            return Ok(());
+        }
+        self.join(settings)?;
+        if let Some(member) = self.legs.get_mut(&leg) {
+            let feed = std::mem::replace(&mut member.feed, Feed::Silence);
+            let old = std::mem::replace(&mut member.settings, settings);
+            self.leave(old, feed);
+        }
+        Ok(())
+    }
+
+    /// Moves legs whose loss has changed to where FEC is prepared for it.
+    fn follow_loss(&mut self) {
+        let moved: Vec<_> = self
+            .legs
+            .iter()
+            .map(|(leg, member)| (*leg, member.settings, settings(&member.plan.codec, member.loss)))
+            .filter(|(_, is, wanted)| is != wanted)
+            .collect();
+        for (leg, _, wanted) in moved {
+            // The codec is the one they have: nothing to refuse.
+            let _ = self.reclass(leg, wanted);
+        }
+    }
+
+    fn close_quietly(&mut self, leg: LegId) {
+        if let Some(member) = self.legs.remove(&leg) {
+            self.tally.count(&member.counted, &member.leg.stats());
+            self.leave(member.settings, member.feed);
+        }
+    }
+}
+
+impl Member {
+    /// Takes 20 ms into `frame`. Gives the level if it is to be mixed, and whether they began to speak
+    /// or ceased to.
+    fn hear(
+        &mut self,
+        now: Instant,
+        probing: bool,
+        frame: &mut [f32; FRAME_SAMPLES],
+        tally: &mut Tally,
+    ) -> (Option<f32>, Option<bool>) {
+        if self.gain == 0.0 && (!self.heard || self.says_silent(probing)) {
+            tally.skipped += 1;
+            self.leg.tick_skip(now);
+            return (
+                None,
+                if self.heard { self.speaker.hear(NOTHING) } else { self.speaker.hush() },
+            );
+        }
+        tally.decoded += 1;
+        let heard = self.leg.tick(now, frame);
+        let turned = if self.heard { self.speaker.hear(heard) } else { self.speaker.hush() };
+        let gain = if self.speaker.is_audible() { 1.0 } else { 0.0 };
+        let before = std::mem::replace(&mut self.gain, gain);
+        if !heard.sound || before == 0.0 && gain == 0.0 {
+            return (None, turned);
+        }
+        if before != gain {
+            for (i, sample) in frame.iter_mut().enumerate() {
+                let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
+                *sample *= before + (gain - before) * way;
+            }
+        }
+        (Some(heard.level_dbov), turned)
+    }
+
+    /// Whether the leg's own word lets us not listen to it.
+    fn says_silent(&self, probing: bool) -> bool {
+        match self.leg.upcoming() {
+            Activity::Silent => true,
+            Activity::Told { level_dbov: Some(level), .. } => f32::from(level) < AUDIBLE_DBOV,
+            Activity::Told { voice, level_dbov: None } => !voice && !probing,
+            Activity::Unknown => false,
+        }
+    }
+
+    fn rtcp_port(&self) -> Port {
+        if self.plan.mux { Port::Rtp } else { Port::Rtcp }
+    }
+}
+
+impl Tally {
+    /// Adds what a leg counted between two looks at it.
+    fn count(&mut self, before: &LegStats, after: &LegStats) {
+        let since = |count: fn(&LegStats) -> u64| count(after).saturating_sub(count(before));
+        self.lost += since(|stats| stats.lost);
+        self.concealed += since(|stats| stats.jitter.concealed);
+        self.fec += since(|stats| stats.jitter.fec);
+    }
+}
+
+/// For how long a leg may be without a sign of life, RTP or RTCP, before it is reported dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// While its side wants to hear us.
+    pub active: Duration,
+    /// While it is on hold, or sends without wanting to hear.
+    pub held: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { active: Duration::from_secs(60), held: Duration::from_secs(30 * 60) }
+    }
+}
+
+/// What a leg brings that brings nothing.
+const NOTHING: Heard = Heard { sound: false, level_dbov: -127.0, voice: false };
+
+/// A plan in the words of the media crate.
+fn config(plan: &LegPlan) -> LegConfig {
+    let codec = match plan.codec.kind {
+        CodecKind::Opus => Codec::Opus,
+        CodecKind::Pcmu => Codec::Pcmu,
+        CodecKind::Pcma => Codec::Pcma,
+    };
+    LegConfig {
+        receive: vec![Format { payload_type: plan.codec.receive_pt, codec }],
+        events: plan.dtmf.iter().map(|(payload_type, _)| *payload_type).collect(),
+        send: Format { payload_type: plan.codec.send_pt, codec },
+        level_extension: plan.level_ext,
+        rtcp_mux: plan.mux,
+        remote: plan.remote,
+        remote_rtcp: plan.remote_rtcp,
+        signalling: Some(plan.signalled_from),
+    }
+}

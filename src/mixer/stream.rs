@@ -1,0 +1,235 @@
+//! One mix, encoded once for all who hear it.
+//!
+//! A decoder goes on from where the last packet left it, so what a listener is sent must not jump
+//! from one encoder to another at any moment. How such jumps are made harmless:
+//!
+//! * Whoever listens is on the [`Stream`] of the full mix, shared by all of the same
+//!   [`EncoderSettings`]; whoever speaks hears a mix without themselves, from a stream of their own.
+//! * A stream that begins in the middle of sound is *primed*: its encoder first swallows the frame of
+//!   the full mix that the listener heard last, so that the first packet does not begin with the
+//!   6.5 ms of nothing which an encoder's look-ahead otherwise holds, and its first packets predict
+//!   nothing from a past that the decoder does not have.
+//! * Who ceases to speak keeps their stream for [`OWN_HOLD`](super::mix::OWN_HOLD). Both encoders are
+//!   then fed the very same samples, so that they agree when the listener goes over.
+//! * If nobody else is on the shared stream, it is handed over instead, and nothing jumps at all.
+//!
+//! Silence is never encoded: after a tail of [`TAIL`] a stored payload says it. For Opus that is the
+//! table-of-contents byte of the last packet alone, a frame of no data, by which Opus itself says
+//! "silence goes on" (RFC 6716 §3.2.1): the decoder keeps its mode and its state, as in DTX, and
+//! plays its own comfort noise. A peer that asked for DTX gets one every [`COMFORT_PACE`]; others get
+//! one every tick, so that no jitter buffer runs dry and nobody's loss meter moves.
+
+use std::time::Duration;
+
+use cusax_media::FRAME_SAMPLES;
+use cusax_media::codec::{CodecError, Encoder, EncoderSettings, OpusSettings};
+use cusax_media::limiter::Limiter;
+
+use super::plan::{CodecKind, CodecPlan};
+use super::speakers::ticks;
+
+/// How long silence is encoded before it is only said: decoders fade and learn the background.
+pub const TAIL: Duration = Duration::from_millis(100);
+/// The pace of packets in silence for peers that asked for DTX: libopus's own.
+pub const COMFORT_PACE: Duration = Duration::from_millis(400);
+/// What we send at most, in bits a second, and the steps below it for peers that want less. Steps, so
+/// that peers who each want a little less than the next cannot have an encode each.
+pub const BITRATES: [u32; 4] = [32_000, 24_000, 16_000, 8_000];
+/// The losses that in-band FEC is prepared for, in percent.
+pub const LOSS_CLASSES: [u8; 3] = [5, 10, 20];
+/// The longest payload, in bytes: 20 ms of 192 kbit/s, and three times what G.711 needs.
+pub const MAX_PAYLOAD: usize = 480;
+
+/// The settings that a leg's listener shares with others, given the loss that its peer reports.
+pub fn settings(codec: &CodecPlan, remote_loss: f64) -> EncoderSettings {
+    match codec.kind {
+        CodecKind::Opus => {
+            let wanted = codec.max_bitrate.unwrap_or(u32::MAX);
+            let lowest = BITRATES[BITRATES.len() - 1];
+            let bitrate = BITRATES.into_iter().find(|rate| *rate <= wanted).unwrap_or(lowest);
+            let percent = remote_loss * 100.0;
+            let class = LOSS_CLASSES.into_iter().find(|class| percent <= f64::from(*class));
+            let loss_percent = class.unwrap_or(LOSS_CLASSES[LOSS_CLASSES.len() - 1]);
+            EncoderSettings::Opus(OpusSettings {
+                bitrate,
+                fec: codec.fec,
+                loss_percent: if codec.fec { loss_percent } else { 0 },
+                dtx: false,
+                ..OpusSettings::default()
+            })
+        }
+        CodecKind::Pcmu => EncoderSettings::Pcmu,
+        CodecKind::Pcma => EncoderSettings::Pcma,
+    }
+}
+
+/// The payload that says silence, after a packet that began with `toc`.
+pub(super) fn silence(settings: EncoderSettings, toc: &u8) -> &[u8] {
+    match settings {
+        EncoderSettings::Opus(_) => std::slice::from_ref(toc),
+        EncoderSettings::Pcmu => &[0xFF; 160],
+        EncoderSettings::Pcma => &[0xD5; 160],
+    }
+}
+
+/// The table-of-contents byte to say silence with before anything was said: mono, 20 ms, hybrid full
+/// band, one frame (RFC 6716 §3.1).
+pub(super) const FIRST_TOC: u8 = 15 << 3;
+
+/// An encoder with its limiter, fed with one mix.
+#[derive(Debug)]
+pub(super) struct Stream {
+    encoder: Encoder,
+    limiter: Limiter,
+    /// Ticks of silence since the last sound.
+    quiet: u32,
+    payload: [u8; MAX_PAYLOAD],
+    len: usize,
+}
+
+impl Stream {
+    pub(super) fn new(settings: EncoderSettings) -> Result<Self, CodecError> {
+        Ok(Self {
+            encoder: Encoder::new(settings)?,
+            limiter: Limiter::default(),
+            quiet: ticks(TAIL),
+            payload: [0; MAX_PAYLOAD],
+            len: 0,
+        })
+    }
+
+    /// Begins anew, after `past`: what its listeners heard last, and the limiter it went through.
+    pub(super) fn begin(&mut self, past: Option<(&[f32; FRAME_SAMPLES], &Limiter)>) {
+        self.encoder.reset();
+        self.len = 0;
+        match past {
+            Some((frame, limiter)) => {
+                self.limiter = limiter.clone();
+                self.quiet = 0;
+                // What comes out was said already, by another.
+                let _ = self.encoder.encode(frame, &mut self.payload);
+            }
+            None => {
+                self.limiter = Limiter::default();
+                self.quiet = ticks(TAIL);
+            }
+        }
+    }
+
+    /// Says one frame of a mix that was summed without bounds.
+    pub(super) fn say(&mut self, mix: &mut [f32; FRAME_SAMPLES]) {
+        self.limiter.process(mix);
+        self.say_limited(mix);
+    }
+
+    /// Says one frame that some other limiter has been over.
+    pub(super) fn say_limited(&mut self, mix: &[f32; FRAME_SAMPLES]) {
+        self.quiet = 0;
+        self.encode(mix);
+    }
+
+    /// Says nothing for one frame; returns whether that took an encode.
+    pub(super) fn say_nothing(&mut self) -> bool {
+        if self.is_settled() {
+            self.len = 0;
+            return false;
+        }
+        self.quiet += 1;
+        self.encode(&[0.0; FRAME_SAMPLES]);
+        true
+    }
+
+    /// Whether all that is left to say is silence.
+    pub(super) fn is_settled(&self) -> bool {
+        self.quiet >= ticks(TAIL)
+    }
+
+    /// The payload of this tick; `None` in silence.
+    pub(super) fn payload(&self) -> Option<&[u8]> {
+        (self.len > 0).then_some(&self.payload[..self.len])
+    }
+
+    fn encode(&mut self, frame: &[f32; FRAME_SAMPLES]) {
+        // A frame that cannot be encoded is said as silence: listeners conceal it.
+        self.len = self.encoder.encode(frame, &mut self.payload).unwrap_or(0);
+    }
+}
+
+/// All who can be sent the same packets, and the spare streams for those of them who speak.
+#[derive(Debug)]
+pub(super) struct Class {
+    settings: EncoderSettings,
+    /// Runs while someone listens to it.
+    pub(super) shared: Option<Box<Stream>>,
+    /// Who listens to it.
+    pub(super) listeners: usize,
+    /// Who is in the class.
+    pub(super) members: usize,
+    #[expect(clippy::vec_box, reason = "they go from hand to hand without being copied")]
+    spare: Vec<Box<Stream>>,
+}
+
+impl Class {
+    /// With one stream in reserve, so that a codec which this build lacks is refused here.
+    pub(super) fn new(settings: EncoderSettings) -> Result<Self, CodecError> {
+        let spare = vec![Box::new(Stream::new(settings)?)];
+        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare })
+    }
+
+    /// A stream that begins after `past`. `None` when libopus cannot make one: memory ran out.
+    pub(super) fn take(
+        &mut self,
+        past: Option<(&[f32; FRAME_SAMPLES], &Limiter)>,
+    ) -> Option<Box<Stream>> {
+        let mut stream = match self.spare.pop() {
+            Some(stream) => stream,
+            None => Box::new(Stream::new(self.settings).ok()?),
+        };
+        stream.begin(past);
+        Some(stream)
+    }
+
+    pub(super) fn give_back(&mut self, stream: Box<Stream>) {
+        self.spare.push(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opus(max_bitrate: Option<u32>, fec: bool) -> CodecPlan {
+        let kind = CodecKind::Opus;
+        CodecPlan { kind, send_pt: 96, receive_pt: 96, max_bitrate, fec, dtx: false }
+    }
+
+    #[test]
+    fn peers_fall_into_few_classes() {
+        let check = |max_bitrate, fec, loss, expected: (u32, u8)| match settings(
+            &opus(max_bitrate, fec),
+            loss,
+        ) {
+            EncoderSettings::Opus(found) => {
+                assert_eq!((found.bitrate, found.loss_percent), expected);
+                assert_eq!((found.fec, found.dtx), (fec, false));
+            }
+            EncoderSettings::Pcmu | EncoderSettings::Pcma => panic!("not Opus"),
+        };
+        check(None, true, 0.0, (32_000, 5));
+        check(Some(510_000), true, 0.05, (32_000, 5));
+        check(Some(31_999), true, 0.06, (24_000, 10));
+        check(Some(20_000), true, 0.5, (16_000, 20));
+        check(Some(6_000), true, 0.0, (8_000, 5));
+        check(None, false, 0.3, (32_000, 0));
+        let mut classes: Vec<_> = (6_000..64_000)
+            .step_by(100)
+            .flat_map(|rate| (0..100).map(move |loss| (rate, loss)))
+            .flat_map(|(rate, loss)| {
+                [true, false].map(|fec| settings(&opus(Some(rate), fec), f64::from(loss) / 100.0))
+            })
+            .collect();
+        classes.sort();
+        classes.dedup();
+        assert_eq!(classes.len(), 16);
+    }
+}

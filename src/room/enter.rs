@@ -1,0 +1,238 @@
+//! Coming: the ordered checks, nicks, and who is one with whom.
+
+use super::person::{Caller, Leg, Mutes, Person, Who};
+use super::standing::{Affiliation, Role};
+use super::{Arrival, By, Fact, Policy, Refusal, Room};
+use crate::clock::Now;
+use crate::id::{LegId, MAX_NICK, Nick, PersonId};
+
+impl Room {
+    pub(super) fn enter_chat(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        by: &By,
+        nick: Nick,
+        password: Option<&str>,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let By::Chat(chat) = by else { return Err(Refusal::Forbidden) };
+        if let Some(person) = self.by_chat(chat) {
+            if person.nick != nick {
+                return self.rename(by, nick);
+            }
+            let (person, chat, arrival) = (person.id, chat.clone(), Arrival::Again);
+            return Ok(vec![Fact::ChatEntered { person, chat, arrival }]);
+        }
+        let who = Who::Jid(chat.to_bare());
+        let affiliation = self.may_enter(policy, &who)?;
+        self.knows_password(&who, password)?;
+        self.has_place(policy, &who, affiliation)?;
+
+        let same = self.by_nick(&nick).map(|person| (person.id, person.who == who));
+        let by_phone = self
+            .people
+            .values()
+            .find(|person| person.who == who && person.chats.is_empty())
+            .map(|person| person.id);
+        let (id, arrival) = match (same, by_phone) {
+            (Some((_, false)), _) => return Err(Refusal::NickTaken),
+            (Some((id, true)), _) | (None, Some(id)) => (id, Arrival::Joined),
+            (None, None) if is_phone_nick(&nick) => return Err(Refusal::NickTaken),
+            (None, None) => (self.new_person(now, who, nick.clone()), Arrival::New),
+        };
+        let person = self.people.get_mut(&id).expect("found or made above");
+        if person.chats.len() >= MAX_CHATS {
+            return Err(Refusal::TooMany);
+        }
+        person.chats.insert(chat.clone(), now.utc);
+        let mut facts = vec![];
+        if person.nick != nick && by_phone == Some(id) {
+            let old = std::mem::replace(&mut person.nick, nick);
+            facts.push(Fact::Renamed { person: id, old });
+        }
+        facts.push(Fact::ChatEntered { person: id, chat: chat.clone(), arrival });
+        Ok(facts)
+    }
+
+    pub(super) fn call(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        leg: LegId,
+        caller: Caller,
+        password: Option<&str>,
+        media_agreed: bool,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let who = caller.who.clone();
+        let affiliation = self.may_enter(policy, &who)?;
+        // Nobody types a password into a phone whom the room knows already.
+        if affiliation < Affiliation::Member {
+            self.knows_password(&who, password)?;
+        }
+        self.has_place(policy, &who, affiliation)?;
+        if !media_agreed {
+            return Err(Refusal::NoCommonMedia);
+        }
+        let here = self.people.values().filter(|person| person.who == who);
+        let (id, arrival) = match here.max_by_key(|person| !person.chats.is_empty()) {
+            Some(person) if person.legs.len() >= MAX_LEGS => return Err(Refusal::TooMany),
+            Some(person) => (person.id, Arrival::Joined),
+            None => {
+                let nick = self.nick_for(&caller);
+                (self.new_person(now, who, nick), Arrival::New)
+            }
+        };
+        let person = self.people.get_mut(&id).expect("found or made above");
+        person.legs.insert(leg, Leg { caller, since: now.utc, hold: false, sends: true });
+        Ok(vec![Fact::CallEntered { person: id, leg, arrival }])
+    }
+
+    pub(super) fn rename(&mut self, by: &By, nick: Nick) -> Result<Vec<Fact>, Refusal> {
+        let id = self.asking_person(by)?;
+        match self.by_nick(&nick) {
+            Some(other) if other.id != id => return Err(Refusal::NickTaken),
+            None if is_phone_nick(&nick) => return Err(Refusal::NickTaken),
+            Some(_) | None => {}
+        }
+        let person = self.people.get_mut(&id).expect("asking_person found it");
+        if person.nick == nick {
+            return Ok(vec![]);
+        }
+        let old = std::mem::replace(&mut person.nick, nick);
+        Ok(vec![Fact::Renamed { person: id, old }])
+    }
+
+    /// The checks that no password helps against, in the order of XEP-0045 §7.2 (and of
+    /// "Order of INVITE checks": exists, banned, members). Answers the affiliation.
+    fn may_enter(&self, policy: &Policy, who: &Who) -> Result<Affiliation, Refusal> {
+        let affiliation = self.affiliation(who);
+        if policy.draining {
+            return Err(Refusal::Draining);
+        }
+        if !self.configured && affiliation < Affiliation::Owner {
+            return Err(Refusal::NotConfigured); // §7.2.10
+        }
+        if affiliation == Affiliation::Outcast {
+            return Err(Refusal::Banned); // §7.2.7
+        }
+        if self.settings.members_only && affiliation < Affiliation::Member {
+            return Err(Refusal::MembersOnly); // §7.2.6
+        }
+        Ok(affiliation)
+    }
+
+    /// Who is here in one way may come in the other without the password (§7.2.5).
+    fn knows_password(&self, who: &Who, password: Option<&str>) -> Result<(), Refusal> {
+        match &self.settings.password {
+            Some(secret) if !self.is_here(who) && password != Some(secret) => {
+                Err(Refusal::WrongPassword)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Lock and capacity: admins and owners get in over both, up to [`RESERVED`] (§7.2.9).
+    fn has_place(
+        &self,
+        policy: &Policy,
+        who: &Who,
+        affiliation: Affiliation,
+    ) -> Result<(), Refusal> {
+        if self.is_here(who) {
+            return Ok(());
+        }
+        let reserved = if affiliation >= Affiliation::Admin { RESERVED } else { 0 };
+        if self.locked && reserved == 0 {
+            return Err(Refusal::Locked);
+        }
+        let places = self.settings.max_users.unwrap_or(policy.max_people).min(policy.max_people);
+        if self.people.len() >= places as usize + reserved {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn is_here(&self, who: &Who) -> bool {
+        self.people.values().any(|person| person.who == *who)
+    }
+
+    fn new_person(&mut self, now: Now, who: Who, nick: Nick) -> PersonId {
+        let affiliation = self.affiliation(&who);
+        let kept = self.kept.remove(&who);
+        let mut role = self.default_role(affiliation);
+        let mut mutes = Mutes::default();
+        if let Some(kept) = kept {
+            if role < Role::Moderator {
+                role = kept.role.min(Role::Participant);
+            }
+            mutes = kept.mutes;
+            mutes.room = None;
+        }
+        if role == Role::Visitor && mutes.moderator.is_none() {
+            mutes.room = Some(super::Mark { since: now.utc, by: None });
+        }
+        let id = PersonId(self.next_person);
+        self.next_person += 1;
+        self.people.insert(
+            id,
+            Person {
+                id,
+                who,
+                nick,
+                role,
+                chats: Default::default(),
+                legs: Default::default(),
+                mutes,
+                hand: None,
+                since: now.utc,
+            },
+        );
+        id
+    }
+
+    /// XEP-0045 §5.1.2.
+    pub(super) fn default_role(&self, affiliation: Affiliation) -> Role {
+        match affiliation {
+            Affiliation::Owner | Affiliation::Admin => Role::Moderator,
+            Affiliation::Member => Role::Participant,
+            Affiliation::None | Affiliation::Outcast if self.settings.moderated => Role::Visitor,
+            Affiliation::None | Affiliation::Outcast => Role::Participant,
+        }
+    }
+
+    /// A free nick for a caller without chat: the name they are known by, marked unless the
+    /// directory vouches for them, so that no caller can pass for someone in the chat.
+    fn nick_for(&self, caller: &Caller) -> Nick {
+        let (name, mark) = match &caller.who {
+            Who::Jid(jid) => {
+                let node = jid.node().map(|node| node.as_str().to_owned());
+                (caller.name.clone().or(node), "")
+            }
+            Who::Aor(_) | Who::Unknown(_) if caller.private => (None, PHONE),
+            Who::Aor(_) | Who::Unknown(_) => (caller.name.clone(), PHONE),
+        };
+        let fallback = if caller.private { "Anonymous" } else { "Caller" };
+        let name = name.filter(|name| Nick::new(name).is_ok()).unwrap_or(fallback.to_owned());
+        let name: String = name.chars().take(MAX_NICK - PHONE.len() - 12).collect();
+        (1_u32..)
+            .filter_map(|n| {
+                let number = if n == 1 { String::new() } else { format!(" {n}") };
+                Nick::new(&format!("{}{number}{mark}", name.trim())).ok()
+            })
+            .find(|nick| self.by_nick(nick).is_none())
+            .expect("there are more numbers than people")
+    }
+}
+
+fn is_phone_nick(nick: &Nick) -> bool {
+    nick.key().ends_with(PHONE)
+}
+
+/// What marks the nick of a caller whom nobody vouches for; no chat user may have such a nick.
+const PHONE: &str = " (phone)";
+/// Chat sessions of one person in one room.
+const MAX_CHATS: usize = 32;
+/// Call legs of one person in one room.
+const MAX_LEGS: usize = 8;
+/// Places for admins and owners in a full room.
+const RESERVED: usize = 10;

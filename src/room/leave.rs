@@ -1,0 +1,93 @@
+//! Going: part, hang up, be thrown out, and the end of a room.
+
+use jid::FullJid;
+
+use super::person::{Person, Who};
+use super::{Actor, By, Departure, Ending, Fact, Kept, Refusal, Room, RoomEnd};
+use crate::id::PersonId;
+
+impl Room {
+    pub(super) fn leave_chat(&mut self, by: &By) -> Result<Vec<Fact>, Refusal> {
+        let By::Chat(chat) = by else { return Err(Refusal::NotHere) };
+        self.drop_chat(chat, false)
+    }
+
+    pub(super) fn lose_chat(&mut self, chat: &FullJid) -> Result<Vec<Fact>, Refusal> {
+        self.drop_chat(chat, true)
+    }
+
+    fn drop_chat(&mut self, chat: &FullJid, lost: bool) -> Result<Vec<Fact>, Refusal> {
+        let id = self.by_chat(chat).ok_or(Refusal::NotHere)?.id;
+        let person = self.people.get_mut(&id).expect("by_chat found it");
+        if person.chats.len() == 1 && person.legs.is_empty() {
+            let departure = if lost { Departure::Lost } else { Departure::Left };
+            return Ok(self.remove(id, departure, None, None).into_iter().collect());
+        }
+        person.chats.remove(chat);
+        Ok(vec![Fact::ChatLeft { person: id, chat: chat.clone(), lost }])
+    }
+
+    pub(super) fn hang_up(&mut self, by: &By, ending: Ending) -> Result<Vec<Fact>, Refusal> {
+        let By::Leg(leg) = *by else { return Err(Refusal::NotHere) };
+        let id = self.by_leg(leg).ok_or(Refusal::NotHere)?.id;
+        let person = self.people.get_mut(&id).expect("by_leg found it");
+        if person.legs.len() == 1 && person.chats.is_empty() {
+            let (departure, reason) = match ending {
+                Ending::Departed => (Departure::Left, None),
+                Ending::Failed { text, .. } => (Departure::Lost, Some(text)),
+            };
+            return Ok(self.remove(id, departure, None, reason).into_iter().collect());
+        }
+        let was = person.legs.remove(&leg).expect("by_leg found it");
+        Ok(vec![Fact::CallLeft { person: id, leg, was, ending }])
+    }
+
+    /// Takes a person out of chat and call, and keeps what holds if they come back.
+    pub(super) fn remove(
+        &mut self,
+        id: PersonId,
+        departure: Departure,
+        by: Option<Actor>,
+        reason: Option<String>,
+    ) -> Option<Fact> {
+        let was = self.people.remove(&id)?;
+        let affiliation = self.affiliation(&was.who);
+        self.keep(&was);
+        Some(Fact::Gone { was: Box::new(was), affiliation, departure, by, reason })
+    }
+
+    pub(super) fn throw_out(
+        &mut self,
+        departure: Departure,
+        whom: impl Fn(&Person) -> bool,
+    ) -> Vec<Fact> {
+        let ids: Vec<_> = self.people.values().filter(|p| whom(p)).map(|p| p.id).collect();
+        ids.into_iter().filter_map(|id| self.remove(id, departure, None, None)).collect()
+    }
+
+    pub(super) fn end(&mut self, end: RoomEnd) -> Fact {
+        self.ended = true;
+        Fact::Destroyed { people: std::mem::take(&mut self.people).into_values().collect(), end }
+    }
+
+    /// A mute survives a re-dial, and voice given or taken a new visit (XEP-0045 §5.1).
+    fn keep(&mut self, was: &Person) {
+        let default = self.default_role(self.affiliation(&was.who));
+        let by_moderator = was.mutes.moderator.is_some() || was.role < default;
+        let worth_it = by_moderator || was.mutes.own.is_some() || was.role != default;
+        match was.who {
+            Who::Unknown(_) => {}
+            Who::Jid(_) | Who::Aor(_) if worth_it => {
+                // What moderators decided is never crowded out by what anyone can do.
+                if by_moderator || self.kept.len() < MAX_KEPT {
+                    let kept = Kept { role: was.role, mutes: was.mutes.clone() };
+                    self.kept.insert(was.who.clone(), kept);
+                }
+            }
+            Who::Jid(_) | Who::Aor(_) => {}
+        }
+    }
+}
+
+/// How many people's own mutes a room remembers after they left.
+const MAX_KEPT: usize = 1_000;

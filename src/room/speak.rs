@@ -1,0 +1,72 @@
+//! Messages to all and to one, the subject, asking for voice, showing presence.
+
+use super::history::{Payload, Said};
+use super::standing::Role;
+use super::{By, Fact, Refusal, Room, Subject};
+use crate::clock::Now;
+use crate::id::Nick;
+
+impl Room {
+    pub(super) fn say(
+        &mut self,
+        now: Now,
+        by: &By,
+        id: Option<String>,
+        payload: Payload,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let person = &self.people[&self.asking_person(by)?];
+        if person.role < Role::Participant {
+            return Err(Refusal::NoVoice);
+        }
+        let (from, nick) = (person.id, person.nick.clone());
+        let said = Said { from, nick, id, at: now.utc, payload };
+        self.history.push(said.clone(), self.settings.history);
+        Ok(vec![Fact::Spoken(said)])
+    }
+
+    pub(super) fn whisper(
+        &self,
+        by: &By,
+        to: &Nick,
+        id: Option<String>,
+        payload: Payload,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let from = self.asking_person(by)?;
+        let to = self.by_nick(to).filter(|person| !person.chats.is_empty());
+        let to = to.ok_or(Refusal::NoSuchPerson)?.id;
+        Ok(vec![Fact::Whispered { from, to, id, payload }])
+    }
+
+    pub(super) fn change_subject(
+        &mut self,
+        now: Now,
+        by: &By,
+        id: Option<String>,
+        text: String,
+        payload: Payload,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let person = &self.people[&self.asking_person(by)?];
+        let needed = if self.settings.change_subject { Role::Participant } else { Role::Moderator };
+        if person.role < needed {
+            return Err(Refusal::Forbidden);
+        }
+        let nick = person.nick.clone();
+        let payload_kept = Some(payload.clone());
+        self.subject = Some(Subject { text, nick, at: now.utc, payload: payload_kept });
+        Ok(vec![Fact::SubjectChanged { id, payload }])
+    }
+
+    pub(super) fn request_voice(&self, by: &By) -> Result<Vec<Fact>, Refusal> {
+        let person = &self.people[&self.asking_person(by)?];
+        if person.role > Role::Visitor && person.mutes.moderator.is_none() {
+            return Err(Refusal::NotAllowed);
+        }
+        Ok(vec![Fact::VoiceRequested { person: person.id }])
+    }
+
+    pub(super) fn show_presence(&self, by: &By) -> Result<Vec<Fact>, Refusal> {
+        let By::Chat(chat) = by else { return Err(Refusal::NotHere) };
+        let person = self.by_chat(chat).ok_or(Refusal::NotHere)?.id;
+        Ok(vec![Fact::PresenceShown { person, chat: chat.clone() }])
+    }
+}
