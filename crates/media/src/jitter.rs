@@ -36,9 +36,10 @@ pub const SHRINK_PACE: Duration = Duration::from_secs(1);
 
 /// Added to the measured quantile.
 const MARGIN_US: i64 = 10_000;
-/// Excess over the target from which a quiet moment is used to shrink; more than a tick, so that it does not have
-/// to grow again at once.
-const SHRINK_QUIET_US: i64 = 25_000;
+/// So much may be wanting before it grows.
+const GROW_US: i64 = 5_000;
+/// Excess over the target from which a quiet moment is used to shrink.
+const SHRINK_QUIET_US: i64 = 20_000;
 /// Excess from which it shrinks whatever is being said.
 const SHRINK_ANYWAY_US: i64 = 80_000;
 /// After a loss, a frame more is held for this long, so that the copy in the next packet comes in time.
@@ -169,6 +170,8 @@ pub struct JitterBuffer<Tag> {
     frame: i64,
     /// Playing time minus media time of what was played last.
     offset_us: i64,
+    /// The stream has just begun, perhaps with a burst of packets that were held up somewhere.
+    settling: bool,
     /// Samples made up since the buffer ran dry.
     starved: i64,
     /// Samples made up in place of lost ones.
@@ -208,6 +211,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             silent: false,
             frame: i64::from(rate) / 50,
             offset_us: 0,
+            settling: true,
             starved: 0,
             concealed: 0,
             lost_at_us: None,
@@ -224,6 +228,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
 
     /// Forgets the stream, keeps the counters: another stream begins, with a clock of `rate` Hz.
     pub fn restart(&mut self, rate: u32) {
+        self.stats.resets += u64::from(self.newest.is_some());
         while self.drop_front() {}
         self.rate = rate.max(1).into();
         self.frame = self.rate / 50;
@@ -233,7 +238,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         self.playing = false;
         self.silent = false;
         self.starved = 0;
-        self.stats.resets += 1;
+        self.settling = true;
     }
 
     /// Takes a packet.
@@ -267,6 +272,13 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             && apart > MAX_CONCEAL.as_micros() as i64
         {
             self.delays.clear();
+        }
+        if self.settling && self.newest.is_some() {
+            // Each comes faster than the one before: they were held up together, and tell nothing of what follows.
+            self.settling = self.delays.relative(delay) < 0;
+            if self.settling {
+                self.delays.clear();
+            }
         }
         self.newest = Some(self.newest.map_or(timestamp, |newest| newest.max(timestamp)));
         self.measure(now, delay, arrival.samples.into());
@@ -387,7 +399,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 }
                 self.concealed += step;
                 return Played::Conceal { samples: step as u32 };
-            } else if gap <= 0 && offset < target && self.delays.known() {
+            } else if gap <= 0 && offset + GROW_US < target && self.delays.known() {
                 self.offset_us += TICK_US;
                 self.stats.grown += 1;
                 return Played::Conceal { samples: wanted as u32 };

@@ -313,7 +313,11 @@ impl Decoder {
         match &mut self.machine {
             #[cfg(feature = "opus")]
             DecoderMachine::Opus(decoder) => decoder.recover(next, samples, out),
-            DecoderMachine::G711 { .. } => self.conceal(samples, out),
+            DecoderMachine::G711 { .. } => {
+                // G.711 has no copies.
+                let _ = next;
+                self.conceal(samples, out)
+            }
         }
     }
 

@@ -1,0 +1,7 @@
+//! The media crate from outside: one leg on a simulated network, in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
+mod hostile;
+mod leg;
+mod network;
+mod simulation;
