@@ -1,3 +1,3 @@
 //! Everything that touches the outside world.
 
-pub mod store;
+pub mod media;

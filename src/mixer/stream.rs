@@ -22,7 +22,7 @@
 use std::time::Duration;
 
 use cusax_media::FRAME_SAMPLES;
-use cusax_media::codec::{CodecError, Encoder, EncoderSettings, OpusSettings};
+use cusax_media::codec::{CodecError, Encoder, EncoderSettings, MAX_PAYLOAD, OpusSettings};
 use cusax_media::limiter::Limiter;
 
 use super::plan::{CodecKind, CodecPlan};
@@ -37,8 +37,6 @@ pub const COMFORT_PACE: Duration = Duration::from_millis(400);
 pub const BITRATES: [u32; 4] = [32_000, 24_000, 16_000, 8_000];
 /// The losses that in-band FEC is prepared for, in percent.
 pub const LOSS_CLASSES: [u8; 3] = [5, 10, 20];
-/// The longest payload, in bytes: 20 ms of 192 kbit/s, and three times what G.711 needs.
-pub const MAX_PAYLOAD: usize = 480;
 
 /// The settings that a leg's listener shares with others, given the loss that its peer reports.
 pub fn settings(codec: &CodecPlan, remote_loss: f64) -> EncoderSettings {

@@ -44,3 +44,17 @@ fn each_hears_all_others_and_never_itself() {
     check_who_hears_whom(&[Pcmu, Pcma, Pcmu]);
     check_who_hears_whom(&[Opus, Pcmu, Opus, Pcma]);
 }
+
+#[test]
+fn dbg() {
+    let mut hall = Hall::new();
+    for leg in 1..3 {
+        hall.dial(leg, CodecKind::Opus, Sound::Tone(tone(leg), 0.1));
+    }
+    for _ in 0..100 {
+        hall.tick();
+    }
+    println!("{:?}", hall.tally());
+    println!("{:?}", hall.phone(1).packets);
+    println!("{:?}", hall.reports);
+}
