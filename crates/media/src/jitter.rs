@@ -36,12 +36,14 @@ pub const SHRINK_PACE: Duration = Duration::from_secs(1);
 
 /// Added to the measured quantile.
 const MARGIN_US: i64 = 10_000;
+/// What is due within this is due.
+const DUE_US: i64 = 2_500;
 /// So much may be wanting before it grows.
 const GROW_US: i64 = 5_000;
 /// Excess over the target from which a quiet moment is used to shrink.
 const SHRINK_QUIET_US: i64 = 20_000;
 /// Excess from which it shrinks whatever is being said.
-const SHRINK_ANYWAY_US: i64 = 80_000;
+const SHRINK_ANYWAY_US: i64 = 60_000;
 /// After a loss, a frame more is held for this long, so that the copy in the next packet comes in time.
 const LOSS_MEMORY_US: i64 = 10_000_000;
 const TICK_US: i64 = TICK.as_micros() as i64;
@@ -261,7 +263,11 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             .next
             .is_some_and(|n| arrival.sequence < n.sequence || n.made_up > 0 && end <= n.timestamp);
         let apart = self.delays.relative(delay).abs();
-        if !late && apart > RESET.as_micros() as i64 {
+        if apart > RESET.as_micros() as i64 {
+            if late {
+                self.stats.late += 1;
+                return Inserted::Late;
+            }
             self.restart(self.rate as u32);
             return self.insert(now, arrival);
         }
@@ -333,8 +339,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         }
     }
 
-    /// What to play at `at`, the moment at which its first sample will be heard. Made-up sound and silence are no
-    /// longer than `wanted` (in the stream's clock), packets as long as they are.
+    /// What to play at `at`, the moment at which its first sample will be heard. Silence, and what is made up while
+    /// waiting, is as long as `wanted` (in the stream's clock); packets and what stands for them are as long as they are.
     pub fn pop(&mut self, at: Instant, wanted: u32) -> Played<'_, Tag> {
         let at_us = self.micros(at);
         let wanted = i64::from(wanted.max(1));
@@ -352,6 +358,17 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 ),
                 None => (0, 0, 0),
             };
+            // What was waited for is lost; the waiting has filled its place already.
+            if self.starved > 0 && gap > 0 && missing > 0 {
+                let filled = self.starved.min(gap).min(missing * self.frame);
+                if let Some(next) = &mut self.next {
+                    next.timestamp += filled;
+                    next.made_up += filled;
+                }
+                self.concealed += filled;
+                self.starved = 0;
+                continue;
+            }
             // Beyond what the missing numbers can have held, the sender had nothing to say.
             let pause = gap > 0 && made_up >= (missing * self.frame).min(self.conceal_limit());
             if pause {
@@ -378,7 +395,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 if offset < target && self.entries.len() < MAX_PACKETS {
                     return Played::Silence { samples: wanted as u32 };
                 }
-            } else if gap > 0 && offset + TICK_US / 2 < self.offset_us {
+            } else if gap > 0 && offset + DUE_US < self.offset_us {
                 // The front is not due: what lies before it is lost.
                 self.lost_at_us = Some(at_us);
                 if gap == self.frame && front.fec {
@@ -392,7 +409,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                         samples: gap as u32,
                     };
                 }
-                let step = gap.min(wanted).min(self.frame);
+                // Up to where the last missing frame begins, which a copy may hold.
+                let step = if gap > self.frame { gap - self.frame } else { gap }.min(self.frame);
                 if let Some(next) = &mut self.next {
                     next.timestamp += step;
                     next.made_up += step;

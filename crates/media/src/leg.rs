@@ -31,6 +31,11 @@ pub const QUIET_DBOV: f32 = -50.0;
 /// Frames louder than this are taken for speech when the sender tells nothing, in dBov.
 pub const SPEECH_DBOV: f32 = -45.0;
 
+/// The losses that encoders prepare for, in percent: legs share an encode within one step.
+pub const LOSS_STEPS: [u8; 4] = [0, 5, 10, 20];
+/// For so long the worst report of loss counts.
+pub const LOSS_MEMORY: Duration = Duration::from_secs(10);
+
 /// What signalling agreed on for one leg. A re-INVITE brings a new one ([`Leg::reconfigure`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegConfig {
@@ -46,7 +51,7 @@ pub struct LegConfig {
     pub rtcp_mux: bool,
     /// Where the peer's SDP says that it receives RTP. `None` on `c=0.0.0.0`.
     pub remote: Option<SocketAddr>,
-    /// Where the peer receives RTCP; used when not multiplexed.
+    /// Where the peer receives RTCP, used when not multiplexed: its `a=rtcp`, or the port above RTP's.
     pub remote_rtcp: Option<SocketAddr>,
     /// The address that the peer's signalling comes from: a hint for peers behind NAT.
     pub signalling: Option<IpAddr>,
@@ -237,7 +242,11 @@ pub struct Leg {
     pace: Pace,
     dropped: [u64; DropReason::ALL.len()],
     undecodable: u64,
+    /// Lost of streams that have ended.
+    lost_before: u64,
     remote_loss: f64,
+    /// The worst report of late, and when.
+    worst_loss: Option<(Instant, f64)>,
     rtt: Option<Duration>,
 }
 
@@ -278,7 +287,9 @@ impl Leg {
             pace: Pace::new(now, random.random()),
             dropped: [0; DropReason::ALL.len()],
             undecodable: 0,
+            lost_before: 0,
             remote_loss: 0.0,
+            worst_loss: None,
             rtt: None,
         }
     }
@@ -470,6 +481,22 @@ impl Leg {
         self.keypad.held(now)
     }
 
+    /// The loss that the encoder of what this leg hears should prepare for, in percent: the step of [`LOSS_STEPS`]
+    /// nearest to the worst that the peer reported of late.
+    #[must_use]
+    pub fn loss_step(&self, now: Instant) -> u8 {
+        let worst = self
+            .worst_loss
+            .filter(|(at, _)| now.saturating_duration_since(*at) < LOSS_MEMORY)
+            .map_or(self.remote_loss, |(_, loss)| loss);
+        match worst {
+            loss if loss < 0.01 => LOSS_STEPS[0],
+            loss if loss < 0.075 => LOSS_STEPS[1],
+            loss if loss < 0.15 => LOSS_STEPS[2],
+            _ => LOSS_STEPS[3],
+        }
+    }
+
     /// Our SSRC.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
@@ -499,7 +526,7 @@ impl Leg {
         let reception = self.stream.as_ref().map(|stream| &stream.reception);
         LegStats {
             jitter: self.jitter.stats(),
-            lost: reception.map_or(0, Reception::lost),
+            lost: self.lost_before + reception.map_or(0, Reception::lost),
             dropped: self.dropped,
             undecodable: self.undecodable,
             interarrival_jitter_s: reception
@@ -634,12 +661,17 @@ impl Leg {
             if packets < NEW_SSRC_PACKETS {
                 return Err(DropReason::Ssrc);
             }
-            self.jitter.restart(self.jitter.rate());
         }
+        self.jitter.restart(self.jitter.rate());
+        self.end_stream();
         self.newcomer = None;
         self.keypad = Keypad::default();
         self.stream = Some(Stream { ssrc, reception: Reception::new(sequence), timestamp: 0 });
         Ok(())
+    }
+
+    fn end_stream(&mut self) {
+        self.lost_before += self.stream.take().map_or(0, |stream| stream.reception.lost());
     }
 
     /// A peer found elsewhere than its SDP says sends RTCP from the port above (RFC 3550 §11).
@@ -692,7 +724,7 @@ impl Leg {
                     if let Some(ssrc) = self.stream.as_ref().map(|stream| stream.ssrc)
                         && sources.any(|leaving| leaving == ssrc)
                     {
-                        self.stream = None;
+                        self.end_stream();
                     }
                 }
             }
@@ -703,6 +735,11 @@ impl Leg {
     fn reports(&mut self, now: Instant, reports: rtcp::Reports<'_>) {
         for block in reports.filter(|block| block.ssrc == self.sending.ssrc) {
             self.remote_loss = f64::from(block.fraction_lost) / 256.0;
+            if self.worst_loss.is_none_or(|(at, loss)| {
+                self.remote_loss >= loss || now.saturating_duration_since(at) >= LOSS_MEMORY
+            }) {
+                self.worst_loss = Some((now, self.remote_loss));
+            }
             self.rtt = rtcp::round_trip(self.ntp(now), &block).or(self.rtt);
         }
     }

@@ -1,6 +1,6 @@
 //! Resampling by a whole factor, by polyphase FIR: 8 or 16 kHz to 48 kHz and back.
 //!
-//! A Kaiser-windowed low-pass of [`TAPS_PER_PHASE`] taps a phase, cut at the lower rate's half: flat to 85 % of it,
+//! A Kaiser-windowed low-pass of 32 taps a phase, cut at the lower rate's half: flat to 85 % of it,
 //! more than 60 dB down from 115 %. It delays by 16 samples of the lower rate (2 ms at 8 kHz).
 
 /// Length of each phase's filter, in samples of the lower rate.

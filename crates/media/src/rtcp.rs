@@ -552,3 +552,234 @@ impl Pace {
         Duration::from_secs_f64(mean * self.random.random_range(0.5..1.5) / Self::COMPENSATION)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use webrtc_util::marshal::{Marshal, Unmarshal};
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "virtual time needs one real instant to count from"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    const SENDER: SenderInfo =
+        SenderInfo { ntp: 0x0102_0304_0506_0708, rtp_timestamp: 9, packets: 10, octets: 11 };
+    const BLOCK: ReportBlock = ReportBlock {
+        ssrc: 0xAABB_CCDD,
+        fraction_lost: 5,
+        cumulative_lost: -2,
+        highest_sequence: 0x0001_0002,
+        jitter: 3,
+        last_sr: 4,
+        delay_since_last_sr: 5,
+    };
+
+    #[test]
+    fn reads_what_it_writes() {
+        for cname in ["", "a", "ab", "abc", "abcd", "user@host.example"] {
+            for leaving in [false, true] {
+                let mut out = [0; 200];
+                let len = write(&mut out, 7, Some(SENDER), Some(BLOCK), cname, leaving);
+                let compound = Compound::parse(&out[..len]).unwrap();
+                let packets: Vec<_> = compound.packets().collect();
+                let Packet::SenderReport { ssrc: 7, sender: SENDER, mut reports } = packets[0]
+                else {
+                    panic!("{packets:?}")
+                };
+                assert_eq!((reports.next(), reports.next()), (Some(BLOCK), None));
+                let Packet::Description(mut chunks) = packets[1] else { panic!("{packets:?}") };
+                assert_eq!((chunks.next(), chunks.next()), (Some((7, cname.as_bytes())), None));
+                match packets.get(2) {
+                    Some(Packet::Bye(sources)) => assert!(leaving && sources.into_iter().eq([7])),
+                    other => assert!(!leaving && other.is_none()),
+                }
+                // Never half a packet.
+                for short in 0..len {
+                    assert_eq!(
+                        write(&mut out[..short], 7, Some(SENDER), Some(BLOCK), cname, leaving),
+                        0
+                    );
+                }
+            }
+        }
+        let long = "x".repeat(400);
+        let mut out = [0; 400];
+        let len = write(&mut out, 7, None, None, &long, false);
+        let compound = Compound::parse(&out[..len]).unwrap();
+        let Some(Packet::Description(mut chunks)) = compound.packets().nth(1) else { panic!() };
+        assert_eq!(chunks.next().unwrap().1.len(), MAX_CNAME);
+    }
+
+    #[test]
+    fn an_independent_reader_agrees() {
+        use ::rtcp::{
+            goodbye::Goodbye, receiver_report::ReceiverReport,
+            source_description::SourceDescription,
+        };
+        let mut out = [0; 200];
+        let block = ReportBlock { cumulative_lost: 1_000, ..BLOCK };
+        let len = write(&mut out, 7, None, Some(block), "user@host", true);
+        let packets = ::rtcp::packet::unmarshal(&mut &out[..len]).unwrap();
+        let rr = packets[0].as_any().downcast_ref::<ReceiverReport>().unwrap();
+        assert_eq!(rr.ssrc, 7);
+        let theirs = &rr.reports[0];
+        assert_eq!(
+            (
+                theirs.ssrc,
+                theirs.fraction_lost,
+                theirs.total_lost,
+                theirs.last_sequence_number,
+                theirs.jitter
+            ),
+            (0xAABB_CCDD, 5, 1_000, 0x0001_0002, 3)
+        );
+        assert_eq!((theirs.last_sender_report, theirs.delay), (4, 5));
+        let sdes = packets[1].as_any().downcast_ref::<SourceDescription>().unwrap();
+        assert_eq!(&sdes.chunks[0].items[0].text[..], b"user@host");
+        let bye = packets[2].as_any().downcast_ref::<Goodbye>().unwrap();
+        assert_eq!(bye.sources, [7]);
+    }
+
+    #[test]
+    fn reads_what_an_independent_writer_writes() {
+        use ::rtcp::{goodbye::Goodbye, receiver_report::ReceiverReport};
+        let rr = ReceiverReport { ssrc: 5, ..ReceiverReport::default() };
+        let bye = Goodbye { sources: vec![5, 6], reason: "so long".into() };
+        let bytes = [rr.marshal().unwrap(), bye.marshal().unwrap()].concat();
+        let compound = Compound::parse(&bytes).unwrap();
+        let packets: Vec<_> = compound.packets().collect();
+        assert!(matches!(packets[0], Packet::ReceiverReport { ssrc: 5, .. }));
+        let Packet::Bye(sources) = packets[1] else { panic!("{packets:?}") };
+        assert!(sources.eq([5, 6]));
+        assert!(Goodbye::unmarshal(&mut &bytes[8..]).is_ok());
+    }
+
+    #[test]
+    fn unknown_kinds_and_padding_are_skipped() {
+        let mut bytes = vec![0x80, RR, 0, 1, 0, 0, 0, 5];
+        bytes.extend([0x80, 207, 0, 1, 1, 2, 3, 4]); // XR
+        bytes.extend([0xA0 | 1, BYE, 0, 2, 0, 0, 0, 5, 0, 0, 0, 4]); // padded
+        let compound = Compound::parse(&bytes).unwrap();
+        assert_eq!(compound.packets().count(), 2);
+    }
+
+    /// Sequence numbers in the order of arrival → lost in all, and the fraction of 256.
+    fn check(sequences: &[u16], lost: u64, fraction: u8) {
+        let now = start();
+        let mut reception = Reception::new(sequences[0]);
+        for sequence in sequences {
+            reception.sequence(*sequence);
+        }
+        assert_eq!(reception.lost(), lost, "{sequences:?}");
+        assert_eq!(reception.report(now, 1).fraction_lost, fraction, "{sequences:?}");
+        assert_eq!(reception.report(now, 1).fraction_lost, 0, "nothing since");
+    }
+
+    #[test]
+    fn counts_losses() {
+        check(&[1, 2, 3, 4], 0, 0);
+        check(&[1, 2, 4], 1, 64);
+        check(&[1, 4, 2, 3], 0, 0);
+        check(&[5, 4, 6], 0, 0);
+        check(&[1, 1, 2, 4], 0, 0); // a duplicate makes up for a loss, as A.3 has it
+        check(&[65_534, 65_535, 0, 2], 1, 51);
+        check(&[10, 5_000, 11, 12], 0, 0); // one wild number
+        check(&[10, 11, 13, 30_000, 30_001, 30_003], 2, 85); // the sender began anew
+    }
+
+    #[test]
+    fn follows_the_sequence() {
+        let mut reception = Reception::new(65_535);
+        assert_eq!(reception.sequence(65_535), Sequence::Valid(65_535));
+        assert_eq!(reception.sequence(0), Sequence::Valid(65_536));
+        assert_eq!(reception.sequence(2_999), Sequence::Valid(68_535));
+        assert_eq!(reception.sequence(2_950), Sequence::Valid(68_486));
+        assert_eq!(reception.sequence(2_800), Sequence::Suspect);
+        assert_eq!(reception.sequence(40_000), Sequence::Suspect);
+        assert_eq!(reception.sequence(40_001), Sequence::Restarted(40_001));
+        assert_eq!(reception.report(start(), 1).highest_sequence, 40_001);
+    }
+
+    #[test]
+    fn measures_jitter_as_appendix_a8() {
+        let mut reception = Reception::new(0);
+        for n in 0..2_000 {
+            // Every second packet is 80 units late: the estimate settles at 80.
+            reception.arrival(n * 160 + n % 2 * 80, n * 160);
+        }
+        assert!((76..=84).contains(&reception.jitter()), "{}", reception.jitter());
+        for n in 2_000..4_000 {
+            reception.arrival(n * 160, n * 160);
+        }
+        assert!(reception.jitter() <= 1);
+    }
+
+    #[test]
+    fn measures_the_round_trip() {
+        let second = 1 << 32;
+        let block = |last_sr, delay| ReportBlock { last_sr, delay_since_last_sr: delay, ..BLOCK };
+        for (now, last_sr, delay, expected) in [
+            (10 * second, 0, 0, None),
+            (10 * second, 9 << 16, 1 << 15, Some(500)),
+            (10 * second, 9 << 16, 1 << 16, Some(0)),
+            (10 * second, 9 << 16, 2 << 16, None), // they held it longer than it has been out
+            (70_000 * second, 69_999u32 << 16, 0, Some(1_000)), // the middle bits wrap
+        ] {
+            let trip = round_trip(now, &block(last_sr, delay)).map(|trip| trip.as_millis());
+            assert_eq!(trip, expected, "{now} {last_sr} {delay}");
+        }
+    }
+
+    #[test]
+    fn keeps_its_pace() {
+        let start = start();
+        let mut pace = Pace::new(start, 3);
+        let mut last = start;
+        let mut total = 0.0;
+        for n in 0..200 {
+            let span = (pace.next() - last).as_secs_f64();
+            let minimum = if n == 0 { 2.5 } else { 5.0 };
+            assert!(
+                (minimum * 0.5 / 1.2184..=minimum * 1.5 / 1.2182).contains(&span),
+                "{n}: {span}"
+            );
+            total += span;
+            last = pace.next();
+            pace.seen(90);
+            pace.sent(last, 80);
+        }
+        assert!((3.7..4.5).contains(&(total / 200.0)), "mean {}", total / 200.0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(
+            packets in proptest::collection::vec(
+                (0u8..4, any::<u8>(), prop_oneof![198u8..208, any::<u8>()], 0u16..12, proptest::collection::vec(any::<u8>(), 0..40)),
+                0..5),
+        ) {
+            let mut bytes = Vec::new();
+            for (version, first, kind, words, body) in packets {
+                let version = if version == 0 { first } else { 0x80 | first & 0x3F };
+                bytes.extend([version, kind]);
+                bytes.extend(words.to_be_bytes());
+                bytes.extend(body);
+            }
+            if let Ok(compound) = Compound::parse(&bytes) {
+                for packet in compound.packets() {
+                    let items = match packet {
+                        Packet::SenderReport { reports, .. } | Packet::ReceiverReport { reports, .. } => reports.count(),
+                        Packet::Description(chunks) => chunks.count(),
+                        Packet::Bye(sources) => sources.count(),
+                    };
+                    prop_assert!(items <= 31);
+                }
+            }
+        }
+    }
+}

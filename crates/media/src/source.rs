@@ -249,3 +249,310 @@ fn same_network(a: IpAddr, b: IpAddr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "virtual time needs one real instant to count from"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    const SDP: &str = "192.0.2.7:4000";
+    /// The SDP's address, another port.
+    const NEAR: &str = "192.0.2.7:9999";
+    const PRIVATE: &str = "10.0.0.9:4000";
+    const STRANGER: &str = "198.51.100.66:4000";
+    const NEIGHBOUR: &str = "192.0.2.200:5000";
+
+    /// A packet: when in ms, from where, its sequence number; and whether it is to be heard.
+    type Packet = (u64, &'static str, u16, bool);
+
+    /// Plays packets of one SSRC and checks each, and where we send in the end.
+    fn check(
+        name: &str,
+        (media, signalling): (Option<&str>, Option<&str>),
+        packets: &[Packet],
+        destination: Option<&str>,
+    ) {
+        let start = start();
+        let expected = Expected {
+            media: media.map(|media| media.parse().unwrap()),
+            signalling: signalling.map(|ip| ip.parse().unwrap()),
+        };
+        let mut lock = SourceLock::new(start, expected);
+        let mut now = start;
+        for (n, &(ms, source, sequence, heard)) in packets.iter().enumerate() {
+            now = start + Duration::from_millis(ms);
+            let verdict = lock.packet(now, source.parse().unwrap(), 7, Some(sequence));
+            assert_eq!(verdict != Verdict::Stranger, heard, "{name}: packet {n} {verdict:?}");
+        }
+        assert_eq!(lock.destination(now), destination.map(|to| to.parse().unwrap()), "{name}");
+    }
+
+    #[test]
+    fn table() {
+        let plain = (Some(SDP), Some("192.0.2.7"));
+        // Signalling comes through a proxy or NAT: anybody may be the peer.
+        let nat = (Some(PRIVATE), Some("203.0.113.1"));
+        check(
+            "the SDP's address at once",
+            plain,
+            &[(0, SDP, 1, true), (20, SDP, 2, true)],
+            Some(SDP),
+        );
+        check("nobody yet", plain, &[], Some(SDP));
+        check(
+            "no NAT, so no stranger ever",
+            plain,
+            &[
+                (0, STRANGER, 1, false),
+                (20, STRANGER, 2, false),
+                (40, STRANGER, 3, false),
+                (60, STRANGER, 4, false),
+                (4_000, STRANGER, 5, false),
+            ],
+            Some(SDP),
+        );
+        check(
+            "another port of the peer needs four in a row",
+            plain,
+            &[
+                (0, NEAR, 1, false),
+                (20, NEAR, 2, false),
+                (40, NEAR, 3, false),
+                (60, NEAR, 4, true),
+                (80, NEAR, 5, true),
+            ],
+            Some(NEAR),
+        );
+        check(
+            "not in a row",
+            plain,
+            &[
+                (0, NEAR, 1, false),
+                (20, NEAR, 3, false),
+                (40, NEAR, 4, false),
+                (60, NEAR, 5, false),
+                (80, NEAR, 5, false),
+            ],
+            Some(SDP),
+        );
+        check(
+            "the row may wrap",
+            plain,
+            &[
+                (0, NEAR, 65_534, false),
+                (20, NEAR, 65_535, false),
+                (40, NEAR, 0, false),
+                (60, NEAR, 1, true),
+            ],
+            Some(NEAR),
+        );
+        check(
+            "behind NAT it is learnt from four",
+            nat,
+            &[
+                (0, STRANGER, 1, false),
+                (20, STRANGER, 2, false),
+                (40, STRANGER, 3, false),
+                (60, STRANGER, 4, true),
+            ],
+            Some(STRANGER),
+        );
+        check(
+            "nor is anything sent there before",
+            nat,
+            &[(0, STRANGER, 1, false), (20, STRANGER, 2, false), (40, STRANGER, 3, false)],
+            Some(PRIVATE),
+        );
+        check(
+            "two at once are both kept out",
+            nat,
+            &[
+                (0, STRANGER, 1, false),
+                (1, NEIGHBOUR, 1, false),
+                (20, STRANGER, 2, false),
+                (21, NEIGHBOUR, 2, false),
+                (40, STRANGER, 3, false),
+                (41, NEIGHBOUR, 3, false),
+                (60, STRANGER, 4, false),
+            ],
+            Some(PRIVATE),
+        );
+        check(
+            "unless one is where signalling is",
+            nat,
+            &[
+                (0, "203.0.113.1:7", 1, false),
+                (1, STRANGER, 1, false),
+                (20, "203.0.113.1:7", 2, false),
+                (21, STRANGER, 2, false),
+                (40, "203.0.113.1:7", 3, false),
+                (41, STRANGER, 3, false),
+                (60, "203.0.113.1:7", 4, true),
+            ],
+            Some("203.0.113.1:7"),
+        );
+        let learnt = [
+            (0, STRANGER, 1, false),
+            (20, STRANGER, 2, false),
+            (40, STRANGER, 3, false),
+            (60, STRANGER, 4, true),
+        ];
+        let then = |more: &[Packet]| [&learnt[..], more].concat();
+        check(
+            "the signalling address wins within three seconds",
+            nat,
+            &then(&[
+                (500, "203.0.113.1:7", 9, false),
+                (520, "203.0.113.1:7", 10, false),
+                (540, "203.0.113.1:7", 11, false),
+                (560, "203.0.113.1:7", 12, true),
+                (580, STRANGER, 5, false),
+            ]),
+            Some("203.0.113.1:7"),
+        );
+        check(
+            "and no longer afterwards",
+            nat,
+            &then(&[
+                (3_100, STRANGER, 150, true),
+                (3_200, "203.0.113.1:7", 9, false),
+                (3_220, "203.0.113.1:7", 10, false),
+                (3_240, "203.0.113.1:7", 11, false),
+                (3_260, "203.0.113.1:7", 12, false),
+            ]),
+            Some(STRANGER),
+        );
+        check(
+            "the SDP's address wins whenever it comes",
+            nat,
+            &then(&[(9_000, STRANGER, 450, true), (9_001, PRIVATE, 1, true)]),
+            Some(PRIVATE),
+        );
+        check(
+            "once locked, strict",
+            plain,
+            &[
+                (0, SDP, 1, true),
+                (20, NEAR, 2, false),
+                (40, NEAR, 3, false),
+                (60, NEAR, 4, false),
+                (80, NEAR, 5, false),
+                (90, NEAR, 6, false),
+                (100, SDP, 7, true),
+            ],
+            Some(SDP),
+        );
+        check(
+            "moves when the old address is silent and a neighbour goes on",
+            plain,
+            &[
+                (0, SDP, 1, true),
+                (500, NEIGHBOUR, 26, false),
+                (520, NEIGHBOUR, 27, false),
+                (540, NEIGHBOUR, 28, false),
+                (560, NEIGHBOUR, 29, true),
+            ],
+            Some(NEIGHBOUR),
+        );
+        check(
+            "not while the old one speaks",
+            plain,
+            &[
+                (0, SDP, 1, true),
+                (480, SDP, 25, true),
+                (500, NEIGHBOUR, 26, false),
+                (520, NEIGHBOUR, 27, false),
+                (540, NEIGHBOUR, 28, false),
+                (560, NEIGHBOUR, 29, false),
+            ],
+            Some(SDP),
+        );
+        check(
+            "not to another network",
+            plain,
+            &[
+                (0, SDP, 1, true),
+                (900, STRANGER, 26, false),
+                (920, STRANGER, 27, false),
+                (940, STRANGER, 28, false),
+                (960, STRANGER, 29, false),
+            ],
+            Some(SDP),
+        );
+        check(
+            "not with a sequence from nowhere",
+            plain,
+            &[
+                (0, SDP, 1, true),
+                (900, NEIGHBOUR, 4_000, false),
+                (920, NEIGHBOUR, 4_001, false),
+                (940, NEIGHBOUR, 4_002, false),
+                (960, NEIGHBOUR, 4_003, false),
+            ],
+            Some(SDP),
+        );
+        check("no address, and nobody", (None, None), &[], None);
+    }
+
+    #[test]
+    fn an_address_where_nobody_answers_is_sent_to_for_five_seconds() {
+        let start = start();
+        let expected = Expected { media: Some(SDP.parse().unwrap()), signalling: None };
+        let mut lock = SourceLock::new(start, expected);
+        assert!(lock.destination(start + UNVERIFIED_SEND - Duration::from_millis(1)).is_some());
+        assert_eq!(lock.destination(start + UNVERIFIED_SEND), None);
+        let now = start + Duration::from_secs(20);
+        lock.verify(now);
+        assert!(lock.destination(now).is_some());
+        lock.packet(now, SDP.parse().unwrap(), 7, Some(1));
+        assert!(lock.destination(now + Duration::from_secs(3_600)).is_some());
+        assert_eq!((lock.heard(), lock.locked()), (Some(now), Some(SDP.parse().unwrap())));
+    }
+
+    #[test]
+    fn a_re_invite_turns_us_to_the_new_address() {
+        let start = start();
+        let plain = Expected { media: Some(SDP.parse().unwrap()), signalling: None };
+        let moved = Expected { media: Some("192.0.2.7:6000".parse().unwrap()), signalling: None };
+        let mut lock = SourceLock::new(start, plain);
+        lock.packet(start, SDP.parse().unwrap(), 7, Some(1));
+        lock.expect(start, plain);
+        assert_eq!(lock.locked(), Some(SDP.parse().unwrap()), "nothing changed");
+        lock.expect(start, moved);
+        assert_eq!(lock.destination(start), moved.media);
+        assert_eq!(lock.packet(start, moved.media.unwrap(), 7, Some(2)), Verdict::Locked);
+
+        // A source that was learnt stays until the new address speaks.
+        let mut lock = SourceLock::new(
+            start,
+            Expected { media: Some(PRIVATE.parse().unwrap()), signalling: None },
+        );
+        for sequence in 0..4 {
+            lock.packet(start, STRANGER.parse().unwrap(), 7, Some(sequence));
+        }
+        lock.expect(start, moved);
+        assert_eq!(lock.destination(start), Some(STRANGER.parse().unwrap()));
+        let late = start + Duration::from_secs(60);
+        assert_eq!(lock.packet(late, moved.media.unwrap(), 8, Some(9)), Verdict::Locked);
+    }
+
+    #[test]
+    fn networks_are_compared_by_24_and_64_bits() {
+        for (a, b, same) in [
+            ("192.0.2.1", "192.0.2.255", true),
+            ("192.0.2.1", "192.0.3.1", false),
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", false),
+        ] {
+            assert_eq!(same_network(a.parse().unwrap(), b.parse().unwrap()), same, "{a} {b}");
+        }
+    }
+}

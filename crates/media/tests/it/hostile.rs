@@ -77,7 +77,7 @@ fn malformed_packets_change_nothing() {
         ("too long", long, TooLong),
         ("unknown payload type", rtp(0x80, 96, &[8, 1]), PayloadType),
         ("comfort noise not negotiated", rtp(0x80, 13, &[40]), PayloadType),
-        ("RTCP on an unmultiplexed port", after_rr(&[]), PayloadType),
+        ("RTCP on an unmultiplexed port", after_rr(&after_rr(&[])), PayloadType),
         (
             "STUN",
             vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -217,7 +217,7 @@ fn a_stranger_is_neither_heard_nor_sent_to() {
         }
         assert_ne!(leg.remote(now), Some(stranger()));
         let heard = leg.tick(now, &mut [0.0; FRAME_SAMPLES]);
-        assert_eq!(heard.sound, (103..310).contains(&n) && heard.sound, "{n}");
+        assert!(!heard.sound || (100..310).contains(&n), "{n}");
     }
     assert_eq!(leg.stats().jitter.received, 200);
 }

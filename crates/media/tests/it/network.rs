@@ -30,7 +30,7 @@ fn loss_and_jitter_table() {
             );
             let lost_percent = lost as f64 / 30.0;
             assert!(
-                outcome.concealed_percent() <= 0.05 + lost_percent * (0.1 + 1.2 * loss),
+                outcome.concealed_percent() <= 0.05 + lost_percent * (0.2 + 1.1 * loss),
                 "loss {loss} jitter {jitter_ms}"
             );
             assert!(jitter.late as f64 <= 0.005 * 3_000.0, "late at jitter {jitter_ms}");
@@ -74,7 +74,8 @@ fn copies_repair_what_is_lost() {
         let repaired = with.stats.jitter.fec as f64 / with.lost_packets as f64;
         println!("loss {loss}: {} lost, {repaired:.2} repaired", with.lost_packets);
         assert!(repaired > 0.75 - loss);
-        assert_eq!(with.stats.lost as usize, with.lost_packets);
+        // Of the very last nobody can know.
+        assert!((with.stats.lost as usize).abs_diff(with.lost_packets) <= 1);
         let settings =
             EncoderSettings::Opus(OpusSettings { fec: false, ..OpusSettings::default() });
         let without = run(settings, babble, 60, &Network { loss, ..Network::default() }, 4);
@@ -190,6 +191,62 @@ fn disorder_and_duplicates_cost_nothing() {
     let jitter = outcome.stats.jitter;
     assert!(jitter.duplicate > 20, "{jitter:?}");
     assert!(jitter.concealed + jitter.fec <= 2, "{jitter:?}");
+}
+
+#[test]
+fn delay_comes_back_when_the_network_does() {
+    let sent = talk(opus(), babble, 60 * 50);
+    let (mut arrivals, _) =
+        carry(&sent[..1_500], &Network { jitter_ms: 60.0, ..Network::default() }, 7);
+    arrivals.extend(carry(&sent[1_500..], &Network::default(), 7).0);
+    let outcome = listen(Codec::Opus, &arrivals, 60 * 50);
+    assert!(outcome.delays_ms[1_400] > 60.0);
+    assert!(outcome.delays_ms[2_200] < 50.0, "{} ms after 14 s", outcome.delays_ms[2_200]);
+    // And when it gets worse, only the first moments suffer.
+    let (mut arrivals, _) = carry(&sent[..1_500], &Network::default(), 7);
+    arrivals.extend(carry(&sent[1_500..], &Network { jitter_ms: 60.0, ..Network::default() }, 7).0);
+    let outcome = listen(Codec::Opus, &arrivals, 60 * 50);
+    let jitter = outcome.stats.jitter;
+    assert!(jitter.concealed + jitter.late + jitter.grown <= 15, "{jitter:?}");
+}
+
+#[test]
+fn after_a_pause_sound_is_back_at_once() {
+    for pause_ms in [300, 900, 10_000, 300_000] {
+        for clock_stops in [false, true] {
+            for marked in [false, true] {
+                let mut sent = talk(EncoderSettings::Pcmu, tone, 250);
+                for (at, packet) in &mut sent[100..] {
+                    *at += pause_ms * 1_000;
+                    if !clock_stops {
+                        let timestamp =
+                            u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+                        packet[4..8].copy_from_slice(
+                            &timestamp.wrapping_add(pause_ms as u32 * 8).to_be_bytes(),
+                        );
+                    }
+                }
+                if marked {
+                    sent[100].1[1] |= 0x80;
+                }
+                let name = format!("{pause_ms} ms, clock stops {clock_stops}, marked {marked}");
+                let resumed = (2_000 + pause_ms as usize) / 20;
+                let outcome = listen(Codec::Pcmu, &sent, resumed + 140);
+                let back =
+                    outcome.heard[resumed..].iter().position(|heard| heard.level_dbov > -12.0);
+                assert!(back.is_some_and(|ticks| ticks <= 5), "{name}: after {back:?} ticks");
+                // Where the clock stopped unannounced, it may look like a late network for a moment.
+                let steady = if clock_stops { 120 } else { 8 };
+                assert!(
+                    outcome.heard[resumed + steady..].iter().all(|heard| heard.level_dbov > -12.0),
+                    "{name}"
+                );
+                if !clock_stops {
+                    assert_eq!(outcome.stats.jitter.concealed, 0, "{name}");
+                }
+            }
+        }
+    }
 }
 
 /// Repacks G.711 into packets of other lengths.

@@ -105,7 +105,7 @@ pub(crate) fn opus() -> EncoderSettings {
 pub(crate) struct Network {
     /// Part of the packets lost.
     pub(crate) loss: f64,
-    /// Mean length of a burst of losses, at least 1.
+    /// Mean length of a burst of losses; 0 when each is by itself.
     pub(crate) burst: f64,
     /// Delay varies evenly between 0 and this, order kept.
     pub(crate) jitter_ms: f64,
@@ -153,8 +153,8 @@ pub(crate) fn carry(sent: &[Sent], network: &Network, seed: u64) -> (Vec<Sent>, 
     let mut arrivals: BTreeMap<(u64, usize), &[u8]> = BTreeMap::new();
     let (mut losing, mut lost, mut last) = (false, 0, 0);
     for (n, (at, packet)) in sent.iter().enumerate() {
-        // Gilbert's two states.
-        let burst = network.burst.max(1.0);
+        // Gilbert's two states; without a wish, each packet by itself.
+        let burst = if network.burst > 0.0 { network.burst } else { 1.0 / (1.0 - network.loss) };
         losing = if losing {
             random.random::<f64>() < 1.0 - 1.0 / burst
         } else {
