@@ -16,7 +16,7 @@ use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
 use super::plan::{CodecKind, LegPlan, Report};
 use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
-use super::stream::{COMFORT_PACE, Class, FIRST_TOC, Stream, settings, silence};
+use super::stream::{COMFORT_PACE, Class, Stream, settings, silence};
 use crate::id::LegId;
 
 /// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
@@ -74,8 +74,6 @@ struct Member {
     /// Ticks for which they still need a stream without themselves.
     own_hold: u32,
     feed: Feed,
-    /// What the last Opus packet to them began with.
-    toc: u8,
     /// The loss that they report, smoothed: the worst of late.
     loss: f64,
     opened: Instant,
@@ -222,7 +220,6 @@ impl Mix {
             voice: None,
             own_hold: 0,
             feed: Feed::Silence,
-            toc: FIRST_TOC,
             loss: 0.0,
             opened: now,
             ssrc: None,
@@ -480,8 +477,11 @@ impl Mix {
                 }
                 Feed::Own(stream) => {
                     class.listeners += 1;
-                    match class.shared {
-                        Some(_) => class.give_back(stream),
+                    match &mut class.shared {
+                        Some(shared) => {
+                            shared.welcome();
+                            class.give_back(stream);
+                        }
                         None => class.shared = Some(stream),
                     }
                     Feed::Shared
@@ -493,10 +493,14 @@ impl Mix {
                 Feed::Silence if speaks => Feed::Silence,
                 Feed::Silence => {
                     class.listeners += 1;
-                    if class.shared.is_none() {
-                        let past = self.past_sounds.then_some((&*self.past, &self.past_limiter));
-                        self.tally.encodes_shared += u64::from(past.is_some());
-                        class.shared = class.take(past);
+                    match &mut class.shared {
+                        Some(shared) => shared.welcome(),
+                        None => {
+                            let past =
+                                self.past_sounds.then_some((&*self.past, &self.past_limiter));
+                            self.tally.encodes_shared += u64::from(past.is_some());
+                            class.shared = class.take(past);
+                        }
                     }
                     Feed::Shared
                 }
@@ -552,13 +556,10 @@ impl Mix {
                 Feed::Own(stream) => stream.payload(),
                 Feed::Silence => None,
             };
-            if let Some(toc) = payload.and_then(|payload| payload.first()) {
-                member.toc = *toc;
-            }
             let waits = payload.is_none() && member.plan.codec.dtx && !comfort;
             match member.leg.remote(now) {
                 Some(to) if member.plan.hears && !waits => {
-                    let payload = payload.unwrap_or_else(|| silence(member.settings, &member.toc));
+                    let payload = payload.unwrap_or_else(|| silence(member.settings));
                     let samples = FRAME_SAMPLES as u32;
                     let len = member.leg.packetize(now, payload, samples, &mut packet);
                     if len > 0 {

@@ -155,6 +155,12 @@ impl Hall {
                 let (from, reports) = (phone.address, &mut self.reports);
                 self.mix.receive(self.now, *leg, Port::Rtp, from, bytes, reports);
             }
+            let len = phone.leg.handle_timeout(self.now, &mut packet);
+            if len > 0 {
+                let from = SocketAddr::new(phone.address.ip(), phone.address.port() + 1);
+                let (bytes, reports) = (&packet[..len], &mut self.reports);
+                self.mix.receive(self.now, *leg, Port::Rtcp, from, bytes, reports);
+            }
         }
         self.now += TICK / 2;
         let (phones, now, ticks) = (&mut self.phones, self.now, self.ticks);
