@@ -46,8 +46,6 @@ pub struct Hall {
     pub phones: BTreeMap<LegId, Phone>,
     pub reports: Vec<Report>,
     pub ticks: usize,
-    /// What the mix counted since [`Hall::tally`] was last called.
-    tally_from: Tally,
 }
 
 /// The mixer's end of every leg.
@@ -98,7 +96,6 @@ impl Hall {
             phones: BTreeMap::new(),
             reports: vec![],
             ticks: 0,
-            tally_from: Tally::default(),
         }
     }
 
@@ -190,8 +187,7 @@ impl Hall {
 
     /// What the mix did since this was last called.
     pub fn tally(&mut self) -> Tally {
-        self.tally_from = self.mix.take_tally();
-        self.tally_from
+        self.mix.take_tally()
     }
 }
 
