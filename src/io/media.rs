@@ -740,3 +740,373 @@ impl Meters {
         self.rejected_other.inc_by(tally.rejected_other);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use cusax_media::FRAME_SAMPLES;
+    use cusax_media::codec::{Codec, Encoder, EncoderSettings, OpusSettings};
+    use cusax_media::leg::{Format, Leg, LegConfig};
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::mixer::plan::{CodecKind, CodecPlan};
+
+    const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// A caller on a real socket.
+    struct Phone {
+        socket: UdpSocket,
+        leg: Leg,
+        encoder: Encoder,
+        hz: Option<f32>,
+        played: usize,
+        heard: Vec<f32>,
+    }
+
+    /// An even port that is free with the next one.
+    fn free_port() -> u16 {
+        (0..100)
+            .find_map(|_| {
+                let rtp = UdpSocket::bind((LOCALHOST, 0)).ok()?;
+                let port = rtp.local_addr().ok()?.port();
+                (port % 2 == 0).then_some(())?;
+                UdpSocket::bind((LOCALHOST, port + 1)).ok().map(|_| port)
+            })
+            .unwrap()
+    }
+
+    fn plan(leg: u64, room: &str, remote: SocketAddr) -> LegPlan {
+        LegPlan {
+            leg: LegId(leg),
+            room: RoomName::new(room).unwrap(),
+            local: LOCALHOST,
+            port: free_port(),
+            remote: Some(remote),
+            remote_rtcp: None,
+            signalled_from: LOCALHOST,
+            mux: false,
+            codec: CodecPlan {
+                kind: CodecKind::Opus,
+                send_pt: 96,
+                receive_pt: 96,
+                max_bitrate: None,
+                fec: true,
+                dtx: false,
+            },
+            dtmf: vec![],
+            level_ext: None,
+            ssrc: leg as u32,
+            cname: "mixer".to_owned(),
+            hears: true,
+            heard: true,
+        }
+    }
+
+    impl Phone {
+        fn dial(media: &mut Media, leg: u64, room: &str, hz: Option<f32>) -> Self {
+            let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let plan = plan(leg, room, socket.local_addr().unwrap());
+            let format = Format { payload_type: 96, codec: Codec::Opus };
+            let config = LegConfig {
+                receive: vec![format],
+                events: vec![],
+                send: format,
+                level_extension: None,
+                rtcp_mux: false,
+                remote: Some(SocketAddr::new(plan.local, plan.port)),
+                remote_rtcp: None,
+                signalling: None,
+            };
+            let settings = EncoderSettings::Opus(OpusSettings::default());
+            let phone = Self {
+                socket,
+                leg: Leg::new(clock(), config, "phone", leg),
+                encoder: Encoder::new(settings).unwrap(),
+                hz,
+                played: 0,
+                heard: vec![],
+            };
+            assert_eq!(media.obey([Order::Open(Box::new(plan))]), vec![]);
+            phone
+        }
+
+        /// Speaks and listens for 20 ms.
+        fn tick(&mut self, now: Instant) {
+            let (mut payload, mut packet) = ([0; 1_500], [0; 1_500]);
+            if let Some(hz) = self.hz {
+                let step = std::f32::consts::TAU * hz / 48_000.0;
+                let frame = std::array::from_fn(|i| 0.2 * (step * (self.played + i) as f32).sin());
+                self.played += FRAME_SAMPLES;
+                let len = self.encoder.encode(&frame, &mut payload).unwrap();
+                let samples = FRAME_SAMPLES as u32;
+                let len = self.leg.packetize(now, &payload[..len], samples, &mut packet);
+                let to = self.leg.remote(now).unwrap();
+                self.socket.send_to(&packet[..len], to).unwrap();
+            }
+            while let Ok((len, from)) = self.socket.recv_from(&mut packet) {
+                self.leg.receive(now, from, &packet[..len]);
+            }
+            let mut frame = [0.0; FRAME_SAMPLES];
+            self.leg.tick(now, &mut frame);
+            self.heard.extend_from_slice(&frame);
+        }
+
+        /// How loud a tone is in the last 200 ms heard.
+        fn hears(&self, hz: f32) -> f32 {
+            let last = &self.heard[self.heard.len() - 9_600..];
+            let step = std::f32::consts::TAU * hz / 48_000.0;
+            let (mut re, mut im) = (0.0, 0.0);
+            for (i, sample) in last.iter().enumerate() {
+                re += sample * (step * i as f32).cos();
+                im += sample * (step * i as f32).sin();
+            }
+            2.0 * re.hypot(im) / last.len() as f32
+        }
+    }
+
+    /// Waits by a socket that nothing comes to: what is tested here runs in real time.
+    fn wait_until(moment: Instant) {
+        let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+        loop {
+            let left = moment.saturating_duration_since(clock());
+            if left.is_zero() {
+                return;
+            }
+            socket.set_read_timeout(Some(left)).unwrap();
+            let _ = socket.recv(&mut [0]);
+        }
+    }
+
+    fn run(phones: &mut [Phone], time: Duration) {
+        let began = clock();
+        let mut due = began;
+        while due < began + time {
+            wait_until(due);
+            for phone in &mut *phones {
+                phone.tick(due);
+            }
+            due += TICK;
+        }
+    }
+
+    fn start(workers: usize) -> (Media, Metrics, mpsc::Receiver<Report>) {
+        let (reports, told) = mpsc::channel(1_000);
+        let metrics = Metrics::new();
+        let settings = Settings { workers, ..Settings::default() };
+        let media = Media::start(settings, &metrics, &reports, StdRng::seed_from_u64(1)).unwrap();
+        (media, metrics, told)
+    }
+
+    fn all(told: &mut mpsc::Receiver<Report>) -> Vec<Report> {
+        std::iter::from_fn(|| told.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn callers_hear_each_other_until_one_is_muted_and_one_hangs_up() {
+        let (mut media, metrics, mut told) = start(2);
+        let mut phones = vec![
+            Phone::dial(&mut media, 1, "one", Some(440.0)),
+            Phone::dial(&mut media, 2, "one", Some(1_000.0)),
+            Phone::dial(&mut media, 3, "one", None),
+            Phone::dial(&mut media, 4, "two", None),
+        ];
+        run(&mut phones, Duration::from_millis(1_500));
+        assert!(phones[0].hears(1_000.0) > 0.1 && phones[0].hears(440.0) < 0.02);
+        assert!(phones[1].hears(440.0) > 0.1 && phones[1].hears(1_000.0) < 0.02);
+        assert!(phones[2].hears(440.0) > 0.1 && phones[2].hears(1_000.0) > 0.1);
+        assert!(phones[3].hears(440.0) < 0.001, "another room");
+        let reports = all(&mut told);
+        for report in [
+            Report::Speaking { leg: LegId(1), on: true },
+            Report::Speaking { leg: LegId(2), on: true },
+        ] {
+            assert!(reports.contains(&report), "{report:?} is not in {reports:?}");
+        }
+        assert!(media.health().get(LegId(1)).unwrap().stats.jitter.received > 20);
+
+        let asked = clock();
+        let voice = Order::Voice { leg: LegId(1), heard: false, asked };
+        assert_eq!(media.obey([voice, Order::Close(LegId(2))]), vec![]);
+        run(&mut phones, Duration::from_millis(500));
+        assert!(phones[2].hears(440.0) < 0.001 && phones[2].hears(1_000.0) < 0.001);
+        let applied = all(&mut told).into_iter().find_map(|report| match report {
+            Report::VoiceApplied { leg: LegId(1), heard: false, asked: from, at } => {
+                assert_eq!(from, asked);
+                Some(at.saturating_duration_since(asked))
+            }
+            Report::OpenFailed { .. }
+            | Report::Source { .. }
+            | Report::Speaking { .. }
+            | Report::Digit { .. }
+            | Report::VoiceApplied { .. }
+            | Report::Dead { .. } => None,
+        });
+        assert!(applied.is_some());
+        assert_eq!(media.health().get(LegId(2)), None);
+        media.stop();
+        assert!(metrics.rtp_packets.with_label_values(&["out"]).get() > 100);
+        assert!(metrics.encodes.with_label_values(&["own"]).get() > 40);
+        assert!(metrics.encodes.with_label_values(&["shared"]).get() > 20);
+        assert_eq!(metrics.panics.with_label_values(&["mix"]).get(), 0);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_fails_one_leg() {
+        let (mut media, _, mut told) = start(1);
+        let taken = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+        let mut plan = plan(1, "one", taken.local_addr().unwrap());
+        plan.port = taken.local_addr().unwrap().port();
+        assert_eq!(media.obey([Order::Open(Box::new(plan))]), vec![]);
+        match told.blocking_recv() {
+            Some(Report::OpenFailed { leg: LegId(1), why }) => assert!(why.contains("port")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(media.obey([Order::Close(LegId(1))]), vec![]);
+        let phone = Phone::dial(&mut media, 2, "one", None);
+        run(&mut [phone], Duration::from_millis(100));
+        assert_eq!(all(&mut told), vec![]);
+        media.stop();
+    }
+
+    /// A worker that is moved by hand.
+    fn worker(waiting: usize) -> (Worker, orders::SyncSender<Job>, mpsc::Receiver<Report>) {
+        let (jobs, taken) = orders::sync_channel(10);
+        let (reports, told) = mpsc::channel(waiting);
+        let worker = Worker {
+            number: 0,
+            jobs: taken,
+            wake: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap()),
+            sockets: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap(),
+            rooms: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            draining: vec![],
+            reports,
+            waiting: VecDeque::new(),
+            new_reports: vec![],
+            meters: Meters::new(&Metrics::new()),
+            health: Health::default(),
+            patience: Patience::default(),
+            loads: [AtomicU32::new(0)].into_iter().collect(),
+            load: 0.0,
+            ticks: 0,
+        };
+        (worker, jobs, told)
+    }
+
+    fn open(worker: &mut Worker, leg: u64, room: &str) -> u16 {
+        let plan = plan(leg, room, SocketAddr::new(LOCALHOST, 9));
+        let port = plan.port;
+        worker.do_job(clock(), Job { order: Order::Open(Box::new(plan)), seed: leg });
+        assert_eq!(worker.new_reports, []);
+        port
+    }
+
+    #[test]
+    fn a_fault_in_one_room_ends_its_calls_alone() {
+        let (mut worker, _jobs, mut told) = worker(10);
+        for (leg, room) in [(1, "good"), (2, "bad"), (3, "bad")] {
+            open(&mut worker, leg, room);
+        }
+        worker.rooms.get_mut("bad").unwrap().mix.faulty = true;
+        worker.tick(clock());
+        worker.tick(clock());
+        worker.deliver();
+        assert_eq!(
+            all(&mut told),
+            [Report::Dead { leg: LegId(2) }, Report::Dead { leg: LegId(3) }]
+        );
+        assert_eq!(worker.meters.panics.get(), 1);
+        assert_eq!(worker.rooms.len(), 1);
+        for leg in [2, 3] {
+            worker.do_job(clock(), Job { order: Order::Close(LegId(leg)), seed: 0 });
+        }
+        open(&mut worker, 4, "bad");
+        worker.tick(clock());
+        assert_eq!(worker.new_reports, []);
+        assert_eq!((worker.rooms.len(), worker.ports.len(), worker.draining.len()), (2, 2, 2));
+    }
+
+    #[test]
+    fn a_closed_port_stays_bound_and_deaf_until_it_is_wanted_or_thirty_seconds_passed() {
+        let (mut worker, _jobs, _told) = worker(10);
+        let now = clock();
+        let port = open(&mut worker, 1, "one");
+        worker.do_job(now, Job { order: Order::Close(LegId(1)), seed: 0 });
+        assert!(worker.rooms.is_empty() && worker.ports.is_empty());
+        assert!(UdpSocket::bind((LOCALHOST, port)).is_err(), "bound");
+        let stale = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+        stale.send_to(&[0x80; 172], (LOCALHOST, port)).unwrap();
+        worker.receive(now);
+        assert_eq!(worker.new_reports, []);
+
+        // The next call on this port finds nothing in it.
+        let mut next = plan(2, "one", SocketAddr::new(LOCALHOST, 9));
+        next.port = port;
+        worker.do_job(now, Job { order: Order::Open(Box::new(next)), seed: 0 });
+        worker.receive(now);
+        assert_eq!((worker.new_reports.len(), worker.draining.len()), (0, 0));
+        let tally = worker.rooms.get_mut("one").unwrap().mix.take_tally();
+        assert_eq!((tally.packets_in, tally.rejected_source, tally.rejected_other), (0, 0, 0));
+
+        worker.do_job(now, Job { order: Order::Close(LegId(2)), seed: 0 });
+        for second in 0..=DRAIN.as_secs() {
+            worker.ticks = SURVEY_TICKS - 1;
+            worker.tick(now + Duration::from_secs(second));
+            let bound = UdpSocket::bind((LOCALHOST, port)).is_err();
+            assert_eq!(bound, second < DRAIN.as_secs(), "after {second} s");
+        }
+    }
+
+    #[test]
+    fn what_must_be_told_waits_for_a_busy_control_plane() {
+        let (mut worker, _jobs, mut told) = worker(2);
+        let dead = |leg| Report::Dead { leg: LegId(leg) };
+        let speaking = |leg| Report::Speaking { leg: LegId(leg), on: true };
+        worker.new_reports.extend([speaking(1), speaking(2), dead(3), speaking(4), dead(5)]);
+        worker.deliver();
+        assert_eq!(all(&mut told), [speaking(1), speaking(2)]);
+        worker.deliver();
+        assert_eq!(all(&mut told), [dead(3), dead(5)]);
+        assert!(worker.is_idle());
+    }
+
+    #[test]
+    fn rooms_stay_whole_and_spread_over_workers() {
+        let (mut media, _, _told) = start(2);
+        let remote = SocketAddr::new(LOCALHOST, 9);
+        for (leg, room) in [(1, "one"), (2, "two"), (3, "one"), (4, "three"), (5, "one")] {
+            assert_eq!(media.obey([Order::Open(Box::new(plan(leg, room, remote)))]), vec![]);
+        }
+        let worker = |leg| media.worker_of(LegId(leg)).unwrap();
+        assert_eq!([1, 2, 3, 4, 5].map(worker), [0, 1, 0, 1, 0]);
+        let again = media.obey([Order::Open(Box::new(plan(1, "two", remote)))]);
+        assert!(matches!(again[..], [Report::OpenFailed { leg: LegId(1), .. }]));
+        assert_eq!(media.obey((1..=5).map(|leg| Order::Close(LegId(leg)))), vec![]);
+        assert!(media.rooms.is_empty() && media.legs.is_empty());
+        assert!(media.workers.iter().all(|worker| worker.legs == 0));
+        media.stop();
+    }
+
+    #[test]
+    fn a_worker_that_ended_takes_its_calls_with_it_and_no_more() {
+        let (mut media, _, _told) = start(2);
+        let remote = SocketAddr::new(LOCALHOST, 9);
+        let open = |leg, room| [Order::Open(Box::new(plan(leg, room, remote)))];
+        assert_eq!(media.obey(open(1, "one")), vec![]);
+        assert_eq!(media.obey(open(2, "two")), vec![]);
+        // Its end of the channel is dropped, as when a thread ends.
+        let (jobs, ended) = orders::sync_channel(1);
+        drop(ended);
+        media.workers[0].jobs = Some(jobs);
+        let voice = |leg| Order::Voice { leg: LegId(leg), heard: false, asked: clock() };
+        assert_eq!(media.obey([voice(1), voice(2)]), vec![Report::Dead { leg: LegId(1) }]);
+        assert!(matches!(media.obey(open(3, "one"))[..], [Report::OpenFailed { .. }]));
+        assert_eq!(media.obey([Order::Close(LegId(1))]), vec![]);
+        assert_eq!(media.obey(open(4, "one")), vec![], "the room begins anew, elsewhere");
+        assert_eq!(media.worker_of(LegId(4)), Some(1));
+        media.stop();
+    }
+}

@@ -54,6 +54,9 @@ pub struct Mix {
     scratch: Box<[f32; FRAME_SAMPLES]>,
     tick: u32,
     tally: Tally,
+    /// The next tick panics: what the worker must contain.
+    #[cfg(test)]
+    pub(crate) faulty: bool,
 }
 
 /// One leg in the room.
@@ -195,6 +198,8 @@ impl Default for Mix {
             scratch: silence(),
             tick: 0,
             tally: Tally::default(),
+            #[cfg(test)]
+            faulty: false,
         }
     }
 }
@@ -312,6 +317,8 @@ impl Mix {
 
     /// Plays 20 ms: what everybody sent goes to everybody else.
     pub fn tick(&mut self, now: Instant, out: &mut Out<'_>) {
+        #[cfg(test)]
+        assert!(!self.faulty, "a fault, as asked for");
         self.hear(now, out.reports);
         self.add_up();
         self.choose_feeds();

@@ -6,9 +6,9 @@
 //! * Whoever listens is on the [`Stream`] of the full mix, shared by all of the same
 //!   [`EncoderSettings`]; whoever speaks hears a mix without themselves, from a stream of their own.
 //! * Whenever somebody changes streams, the next packet of the new one is *independent*: it predicts
-//!   nothing from a past that their decoder does not have. Measured on tones and on a vowel, that one
-//!   frame leaves nothing to hear, while without it even an encoder that has been fed the same samples
-//!   for half a second leaves 20 ms of distortion.
+//!   nothing from a past that their decoder does not have. On a steady tone, that leaves one frame
+//!   with a residue of −21 dB, where the codec's own is −29 dB; without it the residue is −8 dB, even
+//!   if the new encoder has been fed the same samples for half a second.
 //! * A stream that begins in the middle of sound is *primed*: its encoder first swallows the frame of
 //!   the full mix that the listener heard last. An encoder looks 6.5 ms ahead, so its first packet
 //!   would otherwise begin with as much of nothing.

@@ -185,6 +185,28 @@ impl Hall {
         }
     }
 
+    /// Lets 20 ms pass in which the phones hear nothing; returns how often the mixer allocated.
+    pub fn count_allocations(&mut self) -> u64 {
+        let mut spoken = vec![];
+        for (leg, phone) in &mut self.phones {
+            let mut packet = vec![0; MAX_PACKET];
+            let len = phone.speak(self.now, &mut packet);
+            packet.truncate(len);
+            spoken.push((*leg, phone.address, packet));
+        }
+        self.reports.reserve(2 * self.phones.len());
+        let (from, to) = (self.now, self.now + TICK / 2);
+        let counted = allocation_counter::measure(|| {
+            for (leg, address, packet) in spoken.iter().filter(|(.., packet)| !packet.is_empty()) {
+                self.mix.receive(from, *leg, Port::Rtp, *address, packet, &mut self.reports);
+            }
+            self.mix.tick(to, &mut Out { send: &mut |_| {}, reports: &mut self.reports });
+        });
+        self.now += TICK;
+        self.ticks += 1;
+        counted.count_total
+    }
+
     /// What the mix did since this was last called.
     pub fn tally(&mut self) -> Tally {
         self.mix.take_tally()

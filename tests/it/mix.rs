@@ -308,6 +308,32 @@ fn largest_step(heard: &[f32]) -> f32 {
 }
 
 #[test]
+fn a_room_that_has_warmed_up_allocates_nothing() {
+    let mut hall = Hall::new();
+    for leg in 1..=8 {
+        let kind = [CodecKind::Opus, CodecKind::Pcmu, CodecKind::Pcma][leg as usize % 3];
+        hall.dial(leg, kind, Sound::Noise(0.0));
+    }
+    // Who speaks changes every second; the first round warms up.
+    let mut warming = 0;
+    for round in 0..2 {
+        for second in 0..8 {
+            for leg in 1..=8 {
+                let speaks = (leg + second) % 4 == 0 || leg == 1;
+                let sound = if speaks { Sound::Tone(tone(leg), 0.1) } else { Sound::Noise(0.0) };
+                hall.phone(leg).sound = sound;
+            }
+            for _ in 0..50 {
+                let now = hall.count_allocations();
+                warming += now;
+                assert!(round == 0 || now == 0, "{now} allocations in tick {}", hall.ticks);
+            }
+        }
+    }
+    assert!(warming > 0, "the counter counts");
+}
+
+#[test]
 fn who_sends_nothing_is_reported_dead_once() {
     let mut hall = Hall::new();
     hall.dial(1, CodecKind::Pcmu, Sound::Nothing);
