@@ -1,7 +1,7 @@
 //! What the media plane costs and adds, through real sockets on loopback, one worker:
 //! CPU time of a listener and of a talker, delay, and how long a muted voice is still heard.
 //!
-//! `cargo bench --bench mix` prints a table; it takes about a minute and asserts what must hold
+//! `cargo bench --bench mix` prints a table; it takes about two minutes and asserts what must hold
 //! anywhere: that the audio arrives, and that listeners do not cost encodes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -42,9 +42,9 @@ fn main() {
     println!("\na listener more: {:.1} µs a tick", (of((3, 200)) - of((3, 50))) / 150.0);
     println!("a talker more: {:.0} µs a tick\n", (of((8, 1)) - of((3, 1))) / 5.0);
 
-    let delays = delays(100);
+    let delays = delays(60);
     println!("delay that the bridge adds: {}", spread(&delays));
-    let (applied, heard) = mutes(40);
+    let (applied, heard) = mutes(30);
     println!("from the order to mute until it is in force: {}", spread(&applied));
     println!("from the order to mute until the last audible packet: {}", spread(&heard));
 }
@@ -243,15 +243,15 @@ fn delays(words: usize) -> Vec<f64> {
     let mut reference = Decoder::new(Codec::Opus).expect("Opus");
     let mut found = vec![];
     let mut said: Option<(Instant, f64)> = None;
-    for n in 0..50 + words * 60 {
-        // A word of 300 ms, a pause of 900; phones and mixer do not share a beat, so it drifts.
-        let amplitude = if n >= 50 && n % 60 < 15 { 0.2 } else { 0.0 };
+    for n in 0..50 + words * 40 {
+        // A word of 300 ms, a pause of 500; phones and mixer do not share a beat, so it drifts.
+        let amplitude = if n >= 50 && n % 40 < 15 { 0.2 } else { 0.0 };
         let sent = clock();
         let (payload, len) = site.phones[0].speak(amplitude, 1_000.0);
         site.phones[1].speak(0.0, 1_000.0);
         let mut samples = vec![];
         reference.decode(&payload[..len], &mut samples).expect("Opus");
-        if n >= 50 && n % 60 == 0 {
+        if n >= 50 && n % 40 == 0 {
             let onset = samples.iter().position(|s| s.abs() > AUDIBLE);
             said = onset.map(|at| (sent, at as f64 / 48.0));
             // Shift our beat against the mixer's, to see all of its phases.
