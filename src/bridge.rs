@@ -1,28 +1,43 @@
 //! The whole server as one value: an [`Input`] goes in, an [`Outbox`] fills, nothing else happens.
+//!
+//! What a face reads as a command goes to its room; who asked is answered; what became true is shown
+//! by every face to its own. No logic of its own.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use cusax_sip::flow::{Flow, Transmit};
+use cusax_sip::message::Message;
+use cusax_sip::parse::ParseError;
 use minidom::Element;
 
-use crate::admin;
-use crate::journal::Row;
+use crate::admin::{self, Admin, Step};
+use crate::clock::Now;
+use crate::config::{Config, CreateRooms};
+use crate::directory::Directory;
+use crate::focus::{self, Focus, FocusConfig};
+use crate::id::RoomName;
+use crate::journal::{self, Row, Snapshot};
+use crate::metrics::Metrics;
+use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
-use crate::muc::Rejected;
+use crate::muc::{self, Muc, MucConfig};
+use crate::room::person::Level;
+use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
 
 /// Everything that can happen to the server.
 #[derive(Debug)]
 pub enum Input {
     /// The XMPP server handed us a stanza.
     Stanza(Element),
-    /// The XMPP link skipped a stanza that breaks a limit.
-    Rejected(Rejected),
     /// The link to the XMPP server is up, or down.
     Link(bool),
-    /// Bytes arrived over SIP: a datagram, or one framed message of a stream.
+    /// A message arrived over SIP, or something that should have been one.
     Sip {
         /// On which flow.
         flow: Flow,
-        /// The message.
-        bytes: Vec<u8>,
+        /// The message, or how far it could be read.
+        message: Result<Message, ParseError>,
     },
     /// What was sent on a flow, or to a place, could not be delivered (RFC 3261 §17.1.4).
     SipFailed {
@@ -33,8 +48,8 @@ pub enum Input {
     Media(Report),
     /// An operator asks.
     Admin(admin::Request),
-    /// Take nobody new.
-    Drain,
+    /// The server goes down: everyone is told, and nobody new is let in.
+    ShutDown,
 }
 
 /// Everything that the server asks of the world: one list for each wire.
@@ -55,4 +70,215 @@ pub struct Outbox {
     pub admin: Vec<admin::Response>,
     /// For those who watch events.
     pub events: Vec<admin::Event>,
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Bridge {
+    rooms: Rooms,
+    directory: Directory,
+    muc: Muc,
+    focus: Focus,
+    admin: Admin,
+    floor: Floor,
+    metrics: Metrics,
+}
+
+impl Bridge {
+    /// The server as it was stored. `secret` is the component's; `seed` is where everything random
+    /// comes from, and must be known to nobody.
+    pub fn new(
+        now: Now,
+        config: &Config,
+        secret: &str,
+        seed: [u8; 32],
+        snapshot: Snapshot,
+        metrics: Metrics,
+    ) -> Self {
+        let domain = config.xmpp.domain.0.clone();
+        let sip_domain = config.sip.domain.to_ascii_lowercase();
+        let mut rooms = Rooms::new(Policy {
+            admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
+            creation: match config.xmpp.create_rooms {
+                CreateRooms::Anyone => Creation::Anyone,
+                CreateRooms::Admins => Creation::Admins,
+            },
+            max_rooms: config.xmpp.max_rooms,
+            max_people: config.xmpp.max_people,
+            draining: false,
+        });
+        for (room, affiliations) in snapshot.rooms {
+            rooms.restore(now, room, affiliations);
+        }
+        let mut directory = Directory::default();
+        for user in snapshot.users {
+            let put = directory.put(user);
+            debug_assert!(put.is_ok(), "the store holds each address once");
+        }
+        let muc = MucConfig {
+            domain: domain.clone(),
+            sip_domain: sip_domain.clone(),
+            spellings: config.xmpp.uri_fields.clone(),
+            secret: secret.as_bytes().to_vec(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rates: muc::Rates::default(),
+        };
+        let [a, b, c, d, e, f, g, h, ..] = seed;
+        Self {
+            rooms,
+            directory,
+            muc: Muc::new(muc, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+            focus: Focus::new(now.instant, FocusConfig::new(config), seed),
+            admin: Admin::new(domain, sip_domain),
+            floor: Floor::default(),
+            metrics,
+        }
+    }
+
+    /// Takes one input all the way: decode, apply, answer, render.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Stanza(stanza) => {
+                let ask = self.muc.decode(now, stanza, &self.rooms, &mut out.stanzas);
+                if let Some(ask) = ask {
+                    self.for_chat(now, ask, out);
+                }
+            }
+            Input::Link(up) => {
+                self.metrics.component_up.set(up.into());
+                self.muc.link(now, up);
+            }
+            Input::Sip { flow, message } => {
+                self.metrics.count_request(message.as_ref());
+                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+                let asks =
+                    self.focus.receive(now, flow, message, &self.rooms, &self.directory, wires);
+                self.for_phones(now, asks, out);
+            }
+            Input::SipFailed { flow } => {
+                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+                let asks = self.focus.failed(now, flow, &self.rooms, wires);
+                self.for_phones(now, asks, out);
+            }
+            Input::Media(report) => {
+                if let Report::VoiceApplied { asked, at, .. } = report {
+                    self.metrics.mirror.observe(at.saturating_duration_since(asked).as_secs_f64());
+                }
+                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+                let asks = self.focus.report(now, &report, &self.rooms, wires);
+                self.for_phones(now, asks, out);
+            }
+            Input::Admin(request) => {
+                let Outbox { store, admin, .. } = out;
+                match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
+                    Step::Done(response) => admin.push(response),
+                    Step::Ask(ask) => self.for_operator(now, *ask, out),
+                }
+            }
+            Input::ShutDown => {
+                for (room, facts) in self.rooms.shut_down() {
+                    self.publish(now, &room, &facts, out);
+                }
+            }
+        }
+        self.rooms.sweep();
+    }
+
+    /// When [`Self::handle_timeout`] is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.muc.poll_timeout(), self.focus.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`; harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
+        for ask in self.muc.handle_timeout(now, &mut out.stanzas) {
+            self.for_chat(now, ask, out);
+        }
+        let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+        let asks = self.focus.handle_timeout(now, &self.rooms, wires);
+        self.for_phones(now, asks, out);
+        self.rooms.sweep();
+    }
+
+    /// The rooms as they are.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.
+    pub fn divergence(&self) -> usize {
+        self.floor.divergence(&self.rooms)
+    }
+
+    /// Brings the gauges up to date: cheap enough for once a second, too dear for each input.
+    pub fn measure(&self) {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let people = || self.rooms.iter().flat_map(|room| room.people.values());
+        let legs = || people().flat_map(|person| person.legs.iter().map(move |leg| (person, leg)));
+        self.metrics.rooms.set(gauge(self.rooms.iter().count()));
+        for (level, name) in [(Level::Chat, "chat"), (Level::Audio, "audio"), (Level::Both, "both")]
+        {
+            let count = people().filter(|person| person.level() == level).count();
+            self.metrics.people.with_label_values(&[name]).set(gauge(count));
+        }
+        let held = legs().filter(|(_, (_, leg))| leg.hold).count();
+        let heard = legs().filter(|(person, (id, _))| person.may_be_heard(**id)).count();
+        let muted = legs().count() - held - heard;
+        for (state, count) in [("held", held), ("connected", heard), ("muted", muted)] {
+            self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
+        }
+        self.metrics.subscriptions.set(gauge(self.focus.subscriptions()));
+        self.metrics.mirror_divergence.set(gauge(self.divergence()));
+    }
+
+    fn for_chat(&mut self, now: Now, ask: muc::Ask, out: &mut Outbox) {
+        let muc::Ask { room, by, command, reply } = ask;
+        let (result, facts) = self.apply(now, &room, &by, command);
+        self.muc.answer(&room, reply, result, &mut out.stanzas);
+        self.publish(now, &room, &facts, out);
+    }
+
+    fn for_phones(&mut self, now: Now, asks: Vec<focus::Ask>, out: &mut Outbox) {
+        for focus::Ask { room, by, command, reply } in asks {
+            let (result, facts) = self.apply(now, &room, &by, command);
+            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+            self.focus.answer(now, reply, result, &self.rooms, wires);
+            self.publish(now, &room, &facts, out);
+        }
+    }
+
+    fn for_operator(&mut self, now: Now, ask: admin::Ask, out: &mut Outbox) {
+        let admin::Ask { room, by, command, reply } = ask;
+        let (result, facts) = self.apply(now, &room, &by, command);
+        self.publish(now, &room, &facts, out);
+        out.admin.push(self.admin.answer(reply, result, &self.rooms));
+    }
+
+    fn apply(
+        &mut self,
+        now: Now,
+        room: &RoomName,
+        by: &By,
+        command: Command,
+    ) -> (Result<(), Refusal>, Vec<Fact>) {
+        match self.rooms.apply(now, room, by, command) {
+            Ok(facts) => (Ok(()), facts),
+            Err(refusal) => (Err(refusal), vec![]),
+        }
+    }
+
+    /// Shows facts everywhere, the mixer first.
+    fn publish(&mut self, now: Now, room: &RoomName, facts: &[Fact], out: &mut Outbox) {
+        let Some(room) = self.rooms.get(room) else { return };
+        for fact in facts {
+            self.floor.render(now, room, fact, &mut out.media);
+        }
+        for fact in facts {
+            self.muc.render(now, room, fact, &mut out.stanzas);
+            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+            self.focus.render(now, room, fact, wires);
+            journal::write(room, fact, &mut out.store);
+            out.events.extend(admin::render(room, fact));
+        }
+    }
 }

@@ -1,3 +1,7 @@
 //! Starts the server.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

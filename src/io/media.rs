@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc as orders;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -98,6 +98,7 @@ pub struct Media {
     rooms: BTreeMap<RoomName, Seat>,
     legs: BTreeMap<LegId, RoomName>,
     health: Health,
+    pulses: Arc<[Pulse]>,
     random: StdRng,
 }
 
@@ -115,7 +116,18 @@ struct Handle {
     wake: Arc<EventFd>,
     backlog: VecDeque<Job>,
     legs: usize,
+    /// What [`Media::moves`] saw last: ticks, if there were any legs to tick for.
+    seen: Option<u64>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a worker shows of itself.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// How much of its time it uses, in thousandths.
+    load: AtomicU32,
+    /// Ticks since it began.
+    ticks: AtomicU64,
 }
 
 /// An order, with the randomness that obeying it may take.
@@ -138,7 +150,7 @@ impl Media {
             count => count,
         };
         let health = Health::default();
-        let loads: Arc<[AtomicU32]> = (0..count).map(|_| AtomicU32::new(0)).collect();
+        let pulses: Arc<[Pulse]> = (0..count).map(|_| Pulse::default()).collect();
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
             let (jobs, taken) = orders::sync_channel(ORDERS_WAITING);
@@ -158,7 +170,7 @@ impl Media {
                 meters: Meters::new(metrics),
                 health: health.clone(),
                 patience: settings.patience,
-                loads: Arc::clone(&loads),
+                pulses: Arc::clone(&pulses),
                 load: 0.0,
                 ticks: 0,
             };
@@ -169,10 +181,11 @@ impl Media {
                 wake,
                 backlog: VecDeque::new(),
                 legs: 0,
+                seen: None,
                 thread: Some(thread),
             });
         }
-        Ok(Self { workers, rooms: BTreeMap::new(), legs: BTreeMap::new(), health, random })
+        Ok(Self { workers, rooms: BTreeMap::new(), legs: BTreeMap::new(), health, pulses, random })
     }
 
     /// How each leg does.
@@ -216,6 +229,18 @@ impl Media {
             }
         }
         reports
+    }
+
+    /// Whether every worker that has legs has ticked since this was last asked: to be asked once a
+    /// second.
+    pub fn moves(&mut self) -> bool {
+        let mut all = true;
+        for (worker, pulse) in self.workers.iter_mut().zip(self.pulses.iter()) {
+            let ticks = pulse.ticks.load(Ordering::Relaxed);
+            all &= worker.jobs.is_some() && worker.seen != Some(ticks);
+            worker.seen = (worker.legs > 0).then_some(ticks);
+        }
+        all
     }
 
     /// Ends all calls' media, with RTCP BYE, and the threads.
@@ -333,8 +358,8 @@ struct Worker {
     meters: Meters,
     health: Health,
     patience: Patience,
-    /// How busy each worker is, in thousandths.
-    loads: Arc<[AtomicU32]>,
+    /// Every worker's; this one's is at `number`.
+    pulses: Arc<[Pulse]>,
     load: f64,
     ticks: u64,
 }
@@ -600,9 +625,11 @@ impl Worker {
     /// Keeps a smoothed account of how much of a tick's time is used.
     fn measure(&mut self, busy: Duration) {
         self.load += 0.05 * ((busy.as_secs_f64() / TICK.as_secs_f64()).min(1.0) - self.load);
-        self.loads[self.number].store((self.load * 1_000.0) as u32, Ordering::Relaxed);
+        let pulse = &self.pulses[self.number];
+        pulse.load.store((self.load * 1_000.0) as u32, Ordering::Relaxed);
+        pulse.ticks.store(self.ticks, Ordering::Relaxed);
         if self.ticks.is_multiple_of(SURVEY_TICKS) {
-            let busiest = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).max();
+            let busiest = self.pulses.iter().map(|pulse| pulse.load.load(Ordering::Relaxed)).max();
             self.meters.stress.set(f64::from(busiest.unwrap_or(0)) / 1_000.0);
         }
     }
@@ -926,6 +953,7 @@ mod tests {
             assert!(reports.contains(&report), "{report:?} is not in {reports:?}");
         }
         assert!(media.health().get(LegId(1)).unwrap().stats.jitter.received > 20);
+        assert!(media.moves());
 
         let asked = clock();
         let voice = Order::Voice { leg: LegId(1), heard: false, asked };
@@ -945,6 +973,8 @@ mod tests {
             | Report::Dead { .. } => None,
         });
         assert!(applied.is_some());
+        assert!(media.moves());
+        assert!(!media.moves(), "nothing moved in no time");
         assert_eq!(media.health().get(LegId(2)), None);
         media.stop();
         assert!(metrics.rtp_packets.with_label_values(&["out"]).get() > 100);
@@ -989,7 +1019,7 @@ mod tests {
             meters: Meters::new(&Metrics::new()),
             health: Health::default(),
             patience: Patience::default(),
-            loads: [AtomicU32::new(0)].into_iter().collect(),
+            pulses: [Pulse::default()].into_iter().collect(),
             load: 0.0,
             ticks: 0,
         };
@@ -1103,6 +1133,7 @@ mod tests {
         media.workers[0].jobs = Some(jobs);
         let voice = |leg| Order::Voice { leg: LegId(leg), heard: false, asked: clock() };
         assert_eq!(media.obey([voice(1), voice(2)]), vec![Report::Dead { leg: LegId(1) }]);
+        assert!(!media.moves());
         assert!(matches!(media.obey(open(3, "one"))[..], [Report::OpenFailed { .. }]));
         assert_eq!(media.obey([Order::Close(LegId(1))]), vec![]);
         assert_eq!(media.obey(open(4, "one")), vec![], "the room begins anew, elsewhere");

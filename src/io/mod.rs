@@ -1,3 +1,238 @@
-//! Everything that touches the outside world.
+//! Everything that touches the outside world: one loop that owns the [`Bridge`], and the tasks and
+//! threads that feed it.
+//!
+//! | read | to learn |
+//! | --- | --- |
+//! | [`xmpp`] | the component link (XEP-0114) |
+//! | [`sip`] | SIP's sockets |
+//! | [`media`] | RTP's sockets and the threads that mix |
+//! | [`store`] | what survives a restart |
+//! | [`http`] | metrics, health, the admin API |
+//! | [`settings`] | reading the configuration |
 
+pub mod http;
 pub mod media;
+pub mod settings;
+pub mod sip;
+pub mod store;
+pub mod xmpp;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::rngs::{OsRng, StdRng};
+use rand::{SeedableRng, TryRngCore};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::bridge::{Bridge, Input, Outbox};
+use crate::clock::Now;
+use crate::journal::Row;
+use crate::metrics::Metrics;
+use crate::mixer::plan::Report;
+use http::{Health, Http};
+use media::Media;
+use settings::Settings;
+use sip::SipSockets;
+use store::Store;
+use xmpp::{LinkEvent, LinkHandle};
+
+/// Runs the server until it is told to stop.
+pub async fn run(settings: Settings) -> Result<()> {
+    let Settings { config, secret, token } = settings;
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
+    let metrics = Metrics::new();
+    let health = Arc::new(Health::default());
+
+    let mut store = Store::open(&config.store.url).await?;
+    let snapshot = store.load().await.context("cannot read the store")?;
+    info!(rooms = snapshot.rooms.len(), users = snapshot.users.len(), "loaded");
+    health.store.store(true, Relaxed);
+
+    let (inputs, mut incoming) = mpsc::channel(MAX_INPUTS);
+    let (reports, mut reported) = mpsc::channel(MAX_INPUTS);
+    let (events, mut link_events) = mpsc::channel(xmpp::EVENTS);
+    let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
+    let sip = SipSockets::bind(&listen, inputs.clone()).await?;
+    health.sip.store(true, Relaxed);
+    let workers = media::Settings { workers: config.media.workers, ..Default::default() };
+    let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
+    let media =
+        Media::start(workers, &metrics, &reports, random).context("cannot start the mixer")?;
+    health.media.store(true, Relaxed);
+    let (http, bound) =
+        Http::serve(config.http.listen, token, inputs, metrics.clone(), Arc::clone(&health))
+            .await?;
+    let bridge = Bridge::new(Now::read(), &config, &secret, seed, snapshot, metrics.clone());
+    let link = xmpp::spawn(
+        xmpp::Config {
+            domain: config.xmpp.domain.0.to_string(),
+            server: config.xmpp.server.clone(),
+            secret,
+            limits: xmpp::Limits::default(),
+            seed: OsRng.try_next_u64().context("the system gives no random numbers")?,
+        },
+        events,
+    );
+    info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
+
+    let mut shell =
+        Shell { bridge, media, store, link, sip, http, metrics, health, unsaved: VecDeque::new() };
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
+    let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
+    let mut out = Outbox::default();
+    loop {
+        let due = shell.bridge.poll_timeout().map(Instant::from_std);
+        tokio::select! {
+            // In this order: stopping, then what the mixer says, then the networks, in batches so that
+            // none of them starves the rest, then the clock.
+            biased;
+            _ = stop.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => warn!("the configuration is read at start-up: restart to apply it"),
+            _ = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => {}
+            _ = link_events.recv_many(&mut batch_of_events, MAX_BATCH) => {}
+            _ = incoming.recv_many(&mut batch, MAX_BATCH) => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            _ = second.tick() => shell.measure(),
+        }
+        let now = Now::read();
+        for report in batch_of_reports.drain(..) {
+            shell.bridge.handle(now, Input::Media(report), &mut out);
+        }
+        for event in batch_of_events.drain(..) {
+            shell.link_says(now, event, &mut out);
+        }
+        for input in batch.drain(..) {
+            shell.bridge.handle(now, input, &mut out);
+        }
+        shell.bridge.handle_timeout(now, &mut out);
+        shell.send(&mut out).await;
+    }
+    shell.stop(&mut out).await;
+    Ok(())
+}
+
+/// The loop's hands.
+struct Shell {
+    bridge: Bridge,
+    media: Media,
+    store: Store,
+    link: LinkHandle,
+    sip: SipSockets,
+    http: Http,
+    metrics: Metrics,
+    health: Arc<Health>,
+    /// What the store did not take yet, oldest first.
+    unsaved: VecDeque<Row>,
+}
+
+impl Shell {
+    fn link_says(&mut self, now: Now, event: LinkEvent, out: &mut Outbox) {
+        match event {
+            LinkEvent::Up => {
+                self.health.xmpp.store(true, Relaxed);
+                self.bridge.handle(now, Input::Link(true), out);
+            }
+            LinkEvent::Down { .. } => {
+                self.health.xmpp.store(false, Relaxed);
+                self.bridge.handle(now, Input::Link(false), out);
+            }
+            LinkEvent::Stanza(stanza) => self.bridge.handle(now, Input::Stanza(stanza), out),
+            LinkEvent::Refused(refused) => out.stanzas.extend(refused.answer()),
+        }
+    }
+
+    /// Empties the outbox, in the order that [`Outbox`] promises.
+    async fn send(&mut self, out: &mut Outbox) {
+        loop {
+            let failed = self.media.obey(out.media.drain(..));
+            if failed.is_empty() {
+                break;
+            }
+            // These legs hang up, which gives orders to close, and those cannot fail.
+            for report in failed {
+                self.bridge.handle(Now::read(), Input::Media(report), out);
+            }
+        }
+        self.save(&mut out.store).await;
+        if !out.stanzas.is_empty() {
+            self.link.send(std::mem::take(&mut out.stanzas));
+        }
+        for transmit in out.sip.drain(..) {
+            self.metrics.count_sent(&transmit.bytes);
+            self.sip.send(transmit).await;
+        }
+        for response in out.admin.drain(..) {
+            self.http.answer(response);
+        }
+        for event in out.events.drain(..) {
+            self.http.publish(event);
+        }
+    }
+
+    /// Writes what changed. What a failing store does not take is kept and tried again with the next
+    /// change and every second, so that a full disk loses nothing that fits in memory.
+    async fn save(&mut self, rows: &mut Vec<Row>) {
+        self.unsaved.extend(rows.drain(..));
+        if self.unsaved.is_empty() {
+            return;
+        }
+        match timeout(STORE_TIMEOUT, self.store.write(self.unsaved.make_contiguous())).await {
+            Ok(Ok(())) => {
+                self.unsaved.clear();
+                self.health.store.store(true, Relaxed);
+            }
+            failed => {
+                self.metrics.store_errors.inc();
+                if self.health.store.swap(false, Relaxed) {
+                    error!(?failed, "the store takes no changes; they are kept in memory");
+                }
+                let excess = self.unsaved.len().saturating_sub(MAX_UNSAVED);
+                self.unsaved.drain(..excess);
+            }
+        }
+    }
+
+    fn measure(&mut self) {
+        self.bridge.measure();
+        self.link.counters().measure(&self.metrics);
+        self.health.media.store(self.media.moves(), Relaxed);
+    }
+
+    /// Tells everyone, and leaves in good order.
+    async fn stop(mut self, out: &mut Outbox) {
+        info!("stopping");
+        self.health.draining.store(true, Relaxed);
+        self.bridge.handle(Now::read(), Input::ShutDown, out);
+        self.send(out).await;
+        if timeout(STOP_TIMEOUT, self.link.close()).await.is_err() {
+            warn!("the XMPP server did not close the link");
+        }
+        self.media.stop();
+        if let Err(why) = self.store.close().await {
+            error!(%why, "the store did not close well");
+        }
+    }
+}
+
+/// Inputs that wait for the loop, of each kind.
+const MAX_INPUTS: usize = 4_096;
+/// Inputs of a kind that are taken in one turn of the loop.
+const MAX_BATCH: usize = 64;
+/// Changes that wait for a failing store; beyond, the oldest are given up.
+const MAX_UNSAVED: usize = 10_000;
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);

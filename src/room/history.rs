@@ -10,7 +10,12 @@ use crate::id::{Nick, PersonId};
 
 /// What a chat client said: its message, which the room passes on and never reads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Payload(pub Arc<Element>);
+pub struct Payload {
+    /// The message.
+    pub stanza: Arc<Element>,
+    /// Whether newcomers are to be told of it.
+    pub lasting: bool,
+}
 
 /// Something that was said to all.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +44,11 @@ impl History {
         self.said.iter()
     }
 
+    /// Keeps what lasts, as much of it as the limit allows.
     pub(super) fn push(&mut self, said: Said, limit: u32) {
+        if !said.payload.lasting {
+            return;
+        }
         self.said.push_back(said);
         let excess = self.said.len().saturating_sub(limit as usize);
         self.said.drain(..excess);

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "one binary")]
 
+mod accord;
 mod hall;
 mod mix;
+mod muc;
+mod muc_hostile;

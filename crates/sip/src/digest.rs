@@ -220,10 +220,10 @@ impl Verifier {
     ) -> Result<String, Denied> {
         let answer = self.answer_of(&request.headers)?;
         let known = ha1(&answer.user, answer.algorithm).filter(|h| h.algorithm == answer.algorithm);
-        // An unknown user costs as much time as a known one.
-        let nobody = || Ha1::new(answer.algorithm, &answer.user, &self.realm, "");
+        // Made for known users too: an unknown one costs the same time.
+        let nobody = Ha1::new(answer.algorithm, &answer.user, &self.realm, "");
         let exists = known.is_some();
-        let expected = known.unwrap_or_else(nobody).respond(
+        let expected = known.unwrap_or(nobody).respond(
             &answer.nonce,
             Some((&answer.nc, &answer.cnonce)),
             &request.method,
@@ -461,4 +461,268 @@ fn same(a: &str, b: &str) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{message::Status, uri::Uri};
+
+    use Algorithm::{Md5, Sha256, Sha512_256};
+
+    #[test]
+    fn vectors() {
+        let check =
+            |algorithm, user: &str, realm, password, nonce, auth, call: (&str, &str), expected| {
+                let ha1 = Ha1::new(algorithm, user, realm, password);
+                let (method, uri) = call;
+                let method = Method::from_token(method);
+                assert_eq!(ha1.respond(nonce, auth, &method, uri), expected);
+            };
+        // RFC 7616 §3.9.1.
+        let realm = "http-auth@example.org";
+        let nonce = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v";
+        let auth = Some(("00000001", "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"));
+        let get = ("GET", "/dir/index.html");
+        let md5 = "8ca523f5e9506fed4657c9700eebdbec";
+        check(Md5, "Mufasa", realm, "Circle of Life", nonce, auth, get, md5);
+        let sha = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
+        check(Sha256, "Mufasa", realm, "Circle of Life", nonce, auth, get, sha);
+        // RFC 2617 §3.5.
+        let realm = "testrealm@host.com";
+        let nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093";
+        let auth = Some(("00000001", "0a4f113b"));
+        let md5 = "6629fae49393a05397450978507c4ef1";
+        check(Md5, "Mufasa", realm, "Circle Of Life", nonce, auth, get, md5);
+        // The form without qop, as in RFC 2069 and RFC 3261 §22.4; computed with Python's hashlib.
+        let invite = ("INVITE", "sip:bob@biloxi.com");
+        let old = "bf57e4e0d0bffc0fbaedce64d59add5e";
+        check(Md5, "bob", "biloxi.com", "zanzibar", nonce, None, invite, old);
+        // RFC 7616 §3.9.2 with the name in clear; its printed response does not follow from its
+        // input (errata 4897), so this too is hashlib's.
+        let nonce = "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK";
+        let auth = Some(("00000001", "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v"));
+        let call = ("GET", "/doe.json");
+        let sha512 = "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5";
+        check(
+            Sha512_256,
+            "Jäsøn Doe",
+            "api@example.org",
+            "Secret, or not?",
+            nonce,
+            auth,
+            call,
+            sha512,
+        );
+    }
+
+    #[test]
+    fn a_call_goes_through() {
+        let mut site = Site::new(&[Sha256, Md5]);
+        let mut account = Account::new("alice", "secret", Some("example.org"));
+        let unauthorized = site.challenge(Denied::Missing);
+        let lines: Vec<_> = unauthorized.headers.all(&Name::WWW_AUTHENTICATE).collect();
+        assert!(lines[0].contains("algorithm=SHA-256, qop=\"auth\"") && lines.len() == 2);
+        assert!(account.challenged(&unauthorized.headers, &Name::WWW_AUTHENTICATE));
+        for count in 1..=3 {
+            let request = site.request(&mut account);
+            assert!(request.headers.get(&Name::AUTHORIZATION).unwrap().contains("qop=auth"));
+            assert_eq!(site.verify(&request), Ok("alice".to_owned()), "{count}");
+            assert_eq!(site.verify(&request), Err(Denied::Stale), "a replay");
+        }
+        // An old nonce is stale, and a fresh one puts it right without asking anyone.
+        site.now += NONCE_LIFETIME + Duration::from_millis(1);
+        assert_eq!(site.verify(&site.request(&mut account)), Err(Denied::Stale));
+        let stale = site.challenge(Denied::Stale);
+        assert!(stale.headers.get(&Name::WWW_AUTHENTICATE).unwrap().ends_with("stale=true"));
+        account.accepted();
+        assert!(account.challenged(&stale.headers, &Name::WWW_AUTHENTICATE));
+        assert_eq!(site.verify(&site.request(&mut account)), Ok("alice".to_owned()));
+        assert_eq!(site.verifier.used.len(), 1);
+    }
+
+    #[test]
+    fn who_is_turned_away() {
+        let mut site = Site::new(&[Sha256]);
+        let bare = site.plain();
+        assert_eq!(site.verify(&bare), Err(Denied::Missing));
+        let challenge = site.challenge(Denied::Missing);
+        let mut good = Account::new("alice", "secret", None);
+        assert!(good.challenged(&challenge.headers, &Name::WWW_AUTHENTICATE));
+        let good = site.request(&mut good);
+        let header = good.headers.get(&Name::AUTHORIZATION).unwrap().to_owned();
+        let mut check = |from: &str, to: &str, expected| {
+            assert!(header.contains(from), "{header}");
+            let mut request = site.plain();
+            request.headers.push(Name::AUTHORIZATION, header.replace(from, to));
+            assert_eq!(site.verify(&request), expected, "{from} {to}");
+        };
+        check("alice", "mallory", Err(Denied::Wrong));
+        check("alice", "bob", Err(Denied::Wrong));
+        check("example.org\"", "example.com\"", Err(Denied::Missing));
+        check("Digest", "Basic", Err(Denied::Missing));
+        check("qop=auth", "qop=auth-int", Err(Denied::Wrong));
+        check(", qop=auth", "", Err(Denied::Wrong));
+        check("nc=00000001", "nc=1", Err(Denied::Wrong));
+        check("nc=00000001", "nc=00000002", Err(Denied::Wrong));
+        check("nc=00000001", "nc=+0000001", Err(Denied::Wrong));
+        check("SHA-256", "MD5", Err(Denied::Wrong));
+        check("SHA-256", "SHA-256-sess", Err(Denied::Wrong));
+        check(", algorithm=SHA-256", "", Err(Denied::Wrong));
+        check("response=\"", "response=\"0", Err(Denied::Wrong));
+        check("response=\"", "x=\"", Err(Denied::Wrong));
+        check("nonce=\"", "nonce=\"A", Err(Denied::Wrong));
+        let mut other = good.clone();
+        other.method = Method::Bye;
+        assert_eq!(site.verify(&other), Err(Denied::Wrong), "another method");
+        assert_eq!(site.verify(&good), Ok("alice".to_owned()), "none of these spent the count");
+    }
+
+    #[test]
+    fn a_nonce_of_another_run_is_stale() {
+        let mut before = Site::new(&[Sha256]);
+        let mut after = Site::new(&[Sha256]);
+        after.verifier.key = Key([8; 32]);
+        let mut account = Account::new("alice", "secret", None);
+        let challenge = before.challenge(Denied::Missing);
+        assert!(account.challenged(&challenge.headers, &Name::WWW_AUTHENTICATE));
+        assert_eq!(after.verify(&after.request(&mut account)), Err(Denied::Stale));
+        // Nor does one made for MD5 do for SHA-256.
+        let mut md5 = Site::new(&[Md5]);
+        let mut account = Account::new("alice", "secret", None);
+        let challenge = md5.challenge(Denied::Missing);
+        assert!(account.challenged(&challenge.headers, &Name::WWW_AUTHENTICATE));
+        account.answering.as_mut().unwrap().algorithm = Sha256;
+        let request = md5.request(&mut account);
+        md5.verifier.algorithms = vec![Sha256];
+        assert_eq!(md5.verify(&request), Err(Denied::Stale));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut site = Site::new(&[Md5]);
+        let mut first = None;
+        for _ in 0..MAX_NONCES + 10 {
+            let mut account = Account::new("alice", "secret", None);
+            let challenge = site.challenge(Denied::Missing);
+            assert!(account.challenged(&challenge.headers, &Name::WWW_AUTHENTICATE));
+            assert!(site.verify(&site.request(&mut account)).is_ok());
+            first.get_or_insert(account);
+        }
+        assert_eq!(site.verifier.used.len(), MAX_NONCES);
+        // What was forgotten cannot be replayed.
+        let late = site.request(first.as_mut().unwrap());
+        assert_eq!(site.verify(&late), Err(Denied::Stale));
+        site.now += NONCE_LIFETIME * 2;
+        let mut account = Account::new("alice", "secret", None);
+        let challenge = site.challenge(Denied::Missing);
+        account.challenged(&challenge.headers, &Name::WWW_AUTHENTICATE);
+        assert!(site.verify(&site.request(&mut account)).is_ok());
+        assert_eq!(site.verifier.used.len(), 1);
+    }
+
+    #[test]
+    fn counts_may_overtake_each_other() {
+        let mut uses = Uses::new(Duration::ZERO);
+        let mut check = |nc, expected: bool| assert_eq!(uses.take(nc).is_some(), expected, "{nc}");
+        check(0, false);
+        check(2, true);
+        check(1, true);
+        check(1, false);
+        check(65, true);
+        check(3, true);
+        check(2, false);
+        check(1, false);
+        check(u32::MAX, true);
+        check(u32::MAX, false);
+        check(u32::MAX - 63, true);
+        check(u32::MAX - 64, false);
+    }
+
+    #[test]
+    fn a_client_gives_up() {
+        let headers = |line: &str| {
+            let mut headers = Headers::new();
+            headers.push(Name::WWW_AUTHENTICATE, line);
+            headers
+        };
+        let fresh = "Digest realm=\"r\", nonce=\"n\", qop=\"auth,auth-int\", opaque=\"o\"";
+        let mut account = Account::new("a", "p", Some("r"));
+        assert!(account.credentials(&Method::Invite, "sip:h", "c").is_none());
+        assert!(account.challenged(&headers(fresh), &Name::WWW_AUTHENTICATE));
+        let credentials = account.credentials(&Method::Invite, "sip:h", "c").unwrap();
+        assert_eq!(credentials.get("opaque"), Some("o"));
+        assert_eq!(credentials.get("nc"), Some("00000001"));
+        assert!(!account.challenged(&headers(fresh), &Name::WWW_AUTHENTICATE), "wrong password");
+        let stale = format!("{fresh}, stale=TRUE");
+        assert!(account.challenged(&headers(&stale), &Name::WWW_AUTHENTICATE));
+        assert!(!account.challenged(&headers(&stale), &Name::WWW_AUTHENTICATE), "too often");
+        let never = |line: &str| {
+            let mut account = Account::new("a", "p", Some("r"));
+            assert!(!account.challenged(&headers(line), &Name::WWW_AUTHENTICATE), "{line}");
+        };
+        never("Digest realm=\"trunk\", nonce=\"n\", qop=\"auth\"");
+        never("Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\"");
+        never("Digest realm=\"r\", nonce=\"n\", algorithm=SHA3");
+        never("Digest realm=\"r\"");
+        never("Basic realm=\"r\"");
+        never("Digest");
+        let mut old = Account::new("a", "p", Some("r"));
+        assert!(old.challenged(&headers("Digest realm=r, nonce=n"), &Name::WWW_AUTHENTICATE));
+        let credentials = old.credentials(&Method::Invite, "sip:h", "c").unwrap();
+        assert_eq!((credentials.get("qop"), credentials.get("cnonce")), (None, None));
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let site = Site::new(&[Md5]);
+        let ha1 = Ha1::new(Md5, "alice", "example.org", "secret");
+        let shown = format!("{ha1:?} {:?} {:?}", site.verifier, Account::new("a", "secret", None));
+        assert!(
+            !shown.contains("secret") && !shown.contains(ha1.as_hex()) && !shown.contains("7, 7")
+        );
+        assert_eq!(Ha1::from_hex(Md5, ha1.as_hex()), Some(ha1.clone()));
+        assert_eq!(Ha1::from_hex(Sha256, ha1.as_hex()), None);
+        assert_eq!(Ha1::from_hex(Md5, &"g".repeat(32)), None);
+    }
+
+    /// A server with one user.
+    struct Site {
+        verifier: Verifier,
+        now: Instant,
+    }
+
+    impl Site {
+        #[expect(clippy::disallowed_methods, reason = "any fixed start will do")]
+        fn new(algorithms: &[Algorithm]) -> Self {
+            let now = Instant::now();
+            Self { verifier: Verifier::new(now, "example.org", algorithms, [7; 32]), now }
+        }
+
+        fn challenge(&mut self, denied: Denied) -> crate::message::Response {
+            let mut response = self.plain().response(Status::UNAUTHORIZED);
+            for challenge in self.verifier.challenge(self.now, denied) {
+                response.headers.push(Name::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+
+        fn plain(&self) -> Request {
+            Request::new(Method::Invite, "sip:room@example.org".parse::<Uri>().unwrap())
+        }
+
+        fn request(&self, account: &mut Account) -> Request {
+            let mut request = self.plain();
+            let uri = request.uri.to_string();
+            let credentials = account.credentials(&request.method, &uri, "c").unwrap();
+            request.headers.push(Name::AUTHORIZATION, credentials);
+            request
+        }
+
+        fn verify(&mut self, request: &Request) -> Result<String, Denied> {
+            self.verifier.verify(self.now, request, |user, algorithm| {
+                (user == "alice").then(|| Ha1::new(algorithm, user, "example.org", "secret"))
+            })
+        }
+    }
 }

@@ -155,3 +155,111 @@ impl Framer {
 fn unframed(head: Result<Head, ParseError>, fault: Fault) -> FrameError {
     FrameError::Unframed(head.map_or_else(|error| error, |head| head.reject(fault)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Status;
+
+    const HEAD: &str = "OPTIONS sip:h SIP/2.0\r\nv: SIP/2.0/TCP h\r\nf: <sip:b@h>;tag=1\r\n\
+                        t: <sip:a@h>\r\ni: c\r\nCSeq: 1 OPTIONS\r\n";
+
+    /// What a stream of these bytes gives, in chunks of `size`.
+    fn frames(bytes: &[u8], size: usize) -> Vec<String> {
+        let mut framer = Framer::new();
+        let mut out = vec![];
+        for chunk in bytes.chunks(size) {
+            framer.push(chunk);
+            loop {
+                match framer.next() {
+                    Ok(None) => break,
+                    Ok(Some(Frame::Message(message))) => {
+                        let Message::Request(request) = *message else { panic!() };
+                        out.push(String::from_utf8(request.body).unwrap());
+                    }
+                    Ok(Some(Frame::Malformed(error))) => out.push(format!("malformed {error}")),
+                    Ok(Some(Frame::Ping)) => out.push("ping".to_owned()),
+                    Ok(Some(Frame::EmptyLine)) => out.push("-".to_owned()),
+                    Err(error) => {
+                        out.push(error.to_string());
+                        framer.push(b"more");
+                        assert_eq!(framer.next(), Err(FrameError::Failed));
+                        assert!(framer.bytes.is_empty());
+                        return out;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn check(bytes: &str, expected: &[&str]) {
+        for size in [1, 2, 3, 7, 64, 1000, usize::MAX] {
+            assert_eq!(frames(bytes.as_bytes(), size), expected, "{bytes:?} by {size}");
+        }
+    }
+
+    #[test]
+    fn messages_and_keep_alives() {
+        let message = |body: &str| format!("{HEAD}l: {}\r\n\r\n{body}", body.len());
+        check(&message("abc"), &["abc"]);
+        check(&format!("{}{}", message("a\r\n\r\n"), message("")), &["a\r\n\r\n", ""]);
+        check("\r\n", &["-"]);
+        check("\r\n\r\n", &["-", "ping"]);
+        check("\r\n\r\n\r\n", &["-", "ping", "-"]);
+        check(&format!("\r\n\r\n{}\r\n", message("x")), &["-", "ping", "x", "-"]);
+        check(&format!("\n{}", message("x").replace("\r\n", "\n")), &["-", "x"]);
+        check(&HEAD[..50], &[]);
+        // One whose end is known does not end the stream.
+        let odd = HEAD.replace("sip:h", "h");
+        let rejected = "malformed rejected with 400: Malformed Request-URI";
+        check(&format!("{odd}l: 1\r\n\r\nx{}", message("y")), &[rejected, "y"]);
+    }
+
+    #[test]
+    fn what_ends_a_stream() {
+        let lost = |bytes: &str, why: &str| {
+            check(bytes, &[format!("lost the end of a message: {why}").as_str()]);
+        };
+        lost(&format!("{HEAD}\r\n"), "rejected with 400: Missing Content-Length header");
+        let repeated = "rejected with 400: Repeated Content-Length header";
+        lost(&format!("{HEAD}l: 1\r\nl: 2\r\n\r\nab"), repeated);
+        let malformed = "rejected with 400: Malformed Content-Length header";
+        lost(&format!("{HEAD}l: 4294967296\r\n\r\n"), malformed);
+        lost(&format!("{HEAD}l: -1\r\n\r\n"), malformed);
+        let large = "rejected with 513: Message Too Large";
+        lost(&format!("{HEAD}l: 4294967295\r\n\r\n"), large);
+        lost(&format!("{HEAD}l: {MAX_MESSAGE}\r\n\r\n"), large);
+        lost(&format!("{HEAD}{}", "X: y\r\n".repeat(MAX_MESSAGE / 6)), large);
+        lost(&format!("{HEAD}X: {}", "y".repeat(MAX_MESSAGE)), large);
+        let control = "rejected with 400: Control Character in Header";
+        lost(&format!("{HEAD}X: \0\r\nl: 0\r\n\r\n"), control);
+        lost(&format!("{HEAD}X: \ry\r\nl: 0\r\n\r\n"), control);
+        lost(&format!("{HEAD}X\r\nl: 0\r\n\r\n"), "rejected with 400: Malformed Header Line");
+        lost("GET / HTTP/1.1\r\n\r\n", "dropped: not SIP");
+        lost("\0\0\0\n\n", "dropped: not SIP");
+        // A length of the greatest message that there may be.
+        let length = MAX_MESSAGE - HEAD.len() - "l: 65000\r\n\r\n".len();
+        let whole = format!("{HEAD}l: {length}\r\n\r\n{}", "x".repeat(length));
+        assert_eq!(whole.len(), MAX_MESSAGE);
+        check(&whole, &["x".repeat(length).as_str()]);
+    }
+
+    #[test]
+    fn a_failed_stream_has_its_answer() {
+        let mut framer = Framer::new();
+        assert!(framer.is_idle());
+        framer.push(b"\r\n");
+        assert_eq!(framer.next(), Ok(Some(Frame::EmptyLine)));
+        assert!(framer.is_idle());
+        framer.push(HEAD.as_bytes());
+        assert_eq!(framer.next(), Ok(None));
+        assert!(!framer.is_idle());
+        framer.push(b"\r\n");
+        let Err(FrameError::Unframed(ParseError::Rejected(rejected))) = framer.next() else {
+            panic!()
+        };
+        assert_eq!(rejected.response.status, Status::BAD_REQUEST);
+        assert_eq!(rejected.response.headers.len(), 5);
+    }
+}

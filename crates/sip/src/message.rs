@@ -386,3 +386,88 @@ statuses! {
     DOES_NOT_EXIST_ANYWHERE 604 "Does Not Exist Anywhere"
     NOT_ACCEPTABLE_ANYWHERE 606 "Not Acceptable"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request::new(Method::Invite, "sip:a@h".parse::<Uri>().unwrap())
+            .with(Name::VIA, "SIP/2.0/UDP a;branch=z9hG4bK1")
+            .with(Name::VIA, "SIP/2.0/UDP b")
+            .with(Name::RECORD_ROUTE, "<sip:p;lr>")
+            .with(Name::TIMESTAMP, 54)
+            .with(Name::FROM, "<sip:b@h>;tag=1")
+            .with(Name::TO, "\"x\" <sip:a@h>")
+            .with(Name::CALL_ID, "c")
+            .with(Name::CSEQ, "1 INVITE")
+    }
+
+    fn names(response: &Response) -> Vec<&str> {
+        response.headers.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_response_copies_what_it_must() {
+        let ok = request().response(Status::OK).with_to_tag("t");
+        assert_eq!(names(&ok), ["Via", "Via", "From", "To", "Call-ID", "CSeq", "Record-Route"]);
+        assert_eq!(ok.headers.get(&Name::TO), Some("\"x\" <sip:a@h>;tag=t"));
+        let busy = request().response(Status::BUSY_HERE);
+        assert_eq!(names(&busy), ["Via", "Via", "From", "To", "Call-ID", "CSeq"]);
+        let trying = request().response(Status::TRYING);
+        assert_eq!(names(&trying).last(), Some(&"Timestamp"));
+    }
+
+    #[test]
+    fn prints_with_its_own_length() {
+        let request = Request::new(Method::Options, "sip:h".parse::<Uri>().unwrap())
+            .with(Name::CONTENT_LENGTH, 99)
+            .with_body(&MediaType::new("Text", "plain"), "hi");
+        let expected =
+            "OPTIONS sip:h SIP/2.0\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+        assert_eq!(String::from_utf8(request.to_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_its_line() {
+        let mut response = Response::new(Status::OK)
+            .with_reason("a\r\nInjected: 1")
+            .with(Name::SUBJECT, "b\nInjected: 2\r\r\n\r\n\0");
+        response.headers.push(
+            Name::TO,
+            NameAddr::new("sip:h".parse::<Uri>().unwrap())
+                .with_display("c\r\nInjected: 3")
+                .with_param("tag", Some("d\r\nInjected: 4"))
+                .with_param("e\r\nInjected: 5", None),
+        );
+        let mut odd =
+            Request::new(Method::Other("X\r\nInjected: 6".into()), "sip:h".parse::<Uri>().unwrap());
+        odd.headers = response.headers.clone();
+        for bytes in [response.to_bytes(), odd.to_bytes()] {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(!text.contains("\nInjected"), "{text}");
+            assert!(!text.contains('\0'));
+            assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn statuses_have_reasons() {
+        let check = |code, reason| assert_eq!(Status::new(code).unwrap().reason(), reason);
+        check(200, "OK");
+        check(299, "OK");
+        check(486, "Busy Here");
+        check(499, "Bad Request");
+        check(699, "Busy Everywhere");
+        assert_eq!(Status::new(99), None);
+        assert_eq!(Status::new(700), None);
+    }
+
+    #[test]
+    fn methods_keep_their_case() {
+        for method in KNOWN {
+            assert_eq!(Method::from_token(method.as_str()), method);
+        }
+        assert_eq!(Method::from_token("invite"), Method::Other("invite".to_owned()));
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
     header::{HeaderError, Headers, Name},
     message::{Message, Method, Request, Response, Status},
     scan,
-    uri::Uri,
+    uri::{SipUri, Uri},
 };
 
 /// The longest message: what a UDP datagram can hold.
@@ -37,7 +37,8 @@ pub struct Rejected {
     /// The method, for counting.
     pub method: Method,
     /// The answer, complete but for a To tag and for `received` and `rport` in its topmost Via. It
-    /// holds those of Via, From, To, Call-ID and CSeq that could be found, as they were written.
+    /// holds those of Via, From, To, Call-ID and CSeq that could be found, as they were written: even
+    /// the topmost Via may be unreadable, and then the answer goes to where the request came from.
     pub response: Response,
 }
 
@@ -131,9 +132,9 @@ fn reject(method: Method, headers: &Headers, Fault(status, reason): Fault) -> Pa
     if method == Method::Ack {
         return ParseError::Dropped("malformed ACK");
     }
-    // Without a Via there is no way back, and what has none was not sent by a SIP client.
-    if headers.via().is_err() {
-        return ParseError::Dropped("no usable Via");
+    // What has no Via was not sent by a SIP client.
+    if !headers.contains(&Name::VIA) {
+        return ParseError::Dropped("no Via");
     }
     let mut response = Response::new(status).with_reason(&reason);
     for name in [Name::VIA, Name::FROM, Name::TO, Name::CALL_ID, Name::CSEQ] {
@@ -202,7 +203,9 @@ fn read_start(line: &str) -> Result<Start, ParseError> {
         Err(bad("Malformed Request-Line"))
     } else {
         // Blanks and brackets around or within the URI end here too.
-        uri.parse().map_err(|_| bad("Malformed Request-URI"))
+        let uri = uri.parse::<Uri>().ok();
+        let uri = uri.filter(|uri| !uri.as_sip().is_some_and(SipUri::has_headers));
+        uri.ok_or_else(|| bad("Malformed Request-URI"))
     };
     Ok(Start::Request { method: Method::from_token(method), uri })
 }
@@ -253,7 +256,12 @@ fn check_common(headers: &Headers) -> Result<Method, HeaderError> {
 
 fn check_request(method: &Method, headers: &Headers) -> Result<(), Fault> {
     if check_common(headers)? != *method {
-        return Err(bad("CSeq Method Mismatch"));
+        // A method from the future may have a CSeq of its own kind (RFC 4475 §3.1.2.18).
+        return Err(if matches!(method, Method::Other(_)) {
+            Fault::new(Status::NOT_IMPLEMENTED, "Not Implemented")
+        } else {
+            bad("CSeq Method Mismatch")
+        });
     }
     headers.max_forwards()?;
     headers.contacts()?;
@@ -336,5 +344,158 @@ fn text(bytes: &(impl AsRef<[u8]> + ?Sized)) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADERS: &str = "v: SIP/2.0/UDP h;branch=z9hG4bK1\r\nf: <sip:b@h>;tag=1\r\nt: <sip:a@h>\r\n\
+                           i: c@h\r\nCSeq: 1 OPTIONS\r\n";
+
+    /// What becomes of `start`, the usual headers, and `rest`: `ok` with the body, or a status, or
+    /// why it is dropped.
+    fn outcome(start: &str, rest: &str) -> String {
+        outcome_of(format!("{start}\r\n{HEADERS}{rest}").as_bytes())
+    }
+
+    fn outcome_of(bytes: &[u8]) -> String {
+        match parse(bytes) {
+            Ok(Message::Request(request)) => {
+                format!("ok {}", String::from_utf8_lossy(&request.body))
+            }
+            Ok(Message::Response(response)) => format!("{} {}", response.status, response.reason),
+            Err(ParseError::Rejected(rejected)) => {
+                format!("{} {}", rejected.response.status, rejected.response.reason)
+            }
+            Err(ParseError::Dropped(why)) => format!("dropped: {why}"),
+        }
+    }
+
+    #[test]
+    fn start_lines() {
+        let check = |start: &str, expected: &str| {
+            assert_eq!(outcome(start, "\r\n"), expected, "{start}");
+        };
+        check("OPTIONS sip:h SIP/2.0", "ok ");
+        check("OPTIONS sip:h sip/2.0", "ok ");
+        check("\r\n\r\n\nOPTIONS sip:h SIP/2.0", "ok ");
+        check("OPTIONS urn:service:sos SIP/2.0", "ok ");
+        check("OPTIONS tel:+1 SIP/2.0", "ok ");
+        check("options sip:h SIP/2.0", "501 Not Implemented");
+        check("INVITE sip:h SIP/2.0", "400 CSeq Method Mismatch");
+        check("OPTIONS sip:h SIP/2.1", "505 Version Not Supported");
+        check("OPTIONS sip:h SIP/2.00", "505 Version Not Supported");
+        check("OPTIONS sip:h HTTP/1.1", "dropped: not SIP");
+        check("OPTIONS sip:h", "dropped: not SIP");
+        check("OPTIONS", "dropped: not SIP");
+        check("", "dropped: not SIP");
+        check("\u{0}", "dropped: not SIP");
+        check("GET / HTTP/1.1", "dropped: not SIP");
+        check("OPTIONS h SIP/2.0", "400 Malformed Request-URI");
+        check("OPTIONS  SIP/2.0", "400 Malformed Request-URI");
+        check("OPTIONS sip:a b@h SIP/2.0", "400 Malformed Request-URI");
+        check("SIP/2.0 200 OK", "200 OK");
+        check("SIP/2.0 200", "200 ");
+        check("SIP/2.0 200 ", "200 ");
+        check("SIP/2.0 099 x", "dropped: bad status line");
+        check("SIP/2.0 0200 x", "dropped: bad status line");
+        check("SIP/2.0 2x0 x", "dropped: bad status line");
+        check("SIP/2.0  200 x", "dropped: bad status line");
+        let long = format!("OPTIONS sip:{}@h SIP/2.0", "a".repeat(MAX_LINE));
+        check(&long, "414 Request-URI Too Long");
+    }
+
+    #[test]
+    fn header_lines() {
+        let check = |rest: &str, expected: &str| {
+            assert_eq!(outcome("OPTIONS sip:h SIP/2.0", rest), expected, "{rest:?}");
+        };
+        check("X: y\r\n\r\n", "ok ");
+        check("X:\r\n\r\n", "ok ");
+        check("X\t : y\n\r\n", "ok ");
+        check("X: y\r\n z\r\n\tu\r\n\r\n", "ok ");
+        check("X: y\r\n \r\n\r\n", "ok ");
+        check("no colon\r\n\r\n", "400 Malformed Header Line");
+        check(": y\r\n\r\n", "400 Malformed Header Line");
+        check("X Y: y\r\n\r\n", "400 Malformed Header Line");
+        check("X: a\rb\r\n\r\n", "400 Control Character in Header");
+        check("X: a\0b\r\n\r\n", "400 Control Character in Header");
+        check("\0: y\r\n\r\n", "400 Control Character in Header");
+        check("X: y", "400 Header Section Cut Short");
+        check("", "400 Header Section Cut Short");
+        check("Max-Forwards: 256\r\n\r\n", "400 Malformed Max-Forwards header");
+        check("m: <sip:\r\n\r\n", "400 Malformed Contact header");
+        check("Route: <sip:a@h>,\r\n\r\n", "400 Malformed Route header");
+        check("f: <sip:c@h>\r\n\r\n", "400 Repeated From header");
+        check("l: 9\r\nl: 8\r\n\r\n", "400 Repeated Content-Length header");
+        let long = format!("X: {}\r\n\r\n", "a".repeat(MAX_LINE));
+        check(&long, "413 Header Line Too Long");
+        let folded = format!("X: a\r\n{}\r\n", " aaaaaaaaaaaaaaa\r\n".repeat(MAX_LINE / 16));
+        check(&folded, "413 Header Line Too Long");
+        check(&"X: y\r\n".repeat(MAX_HEADERS), "413 Too Many Header Lines");
+        let vias = "v: SIP/2.0/UDP h\r\n".repeat(crate::header::MAX_VALUES);
+        check(&format!("{vias}\r\n"), "400 Too many values in Via");
+    }
+
+    #[test]
+    fn bodies_of_datagrams() {
+        let check = |rest: &str, expected: &str| {
+            assert_eq!(outcome("OPTIONS sip:h SIP/2.0", rest), expected, "{rest:?}");
+        };
+        check("\r\nrest", "ok rest");
+        check("\nrest", "ok rest");
+        check("l: 2\r\n\r\nrest", "ok re");
+        check("l: 4\r\n\r\nrest", "ok rest");
+        check("l: 0004\r\nl: 4\r\n\r\nrest", "ok rest");
+        check("l: 5\r\n\r\nrest", "400 Body Shorter Than Content-Length");
+        check("l: 4294967295\r\n\r\nrest", "400 Body Shorter Than Content-Length");
+        check("l: 4294967296\r\n\r\nrest", "400 Malformed Content-Length header");
+        check("l: -1\r\n\r\nrest", "400 Malformed Content-Length header");
+        check("l: 1 2\r\n\r\nrest", "400 Malformed Content-Length header");
+        check("l:\r\n\r\nrest", "400 Malformed Content-Length header");
+        let long = format!("\r\n{}", "a".repeat(MAX_MESSAGE));
+        check(&long, "513 Message Too Large");
+    }
+
+    #[test]
+    fn what_must_be_there() {
+        for line in HEADERS.split_inclusive("\r\n") {
+            let without = format!("OPTIONS sip:h SIP/2.0\r\n{}\r\n", HEADERS.replace(line, ""));
+            let expected = match line.split_once(':').unwrap().0 {
+                "v" => "dropped: no Via",
+                "f" => "400 Missing From header",
+                "t" => "400 Missing To header",
+                "i" => "400 Missing Call-ID header",
+                _ => "400 Missing CSeq header",
+            };
+            assert_eq!(outcome_of(without.as_bytes()), expected);
+            let response = without.replace("OPTIONS sip:h SIP/2.0", "SIP/2.0 200 OK");
+            assert_eq!(outcome_of(response.as_bytes()), "dropped: malformed response");
+        }
+        let ack = format!("ACK sip:h SIP/2.0\r\n{HEADERS}\r\n");
+        assert_eq!(outcome_of(ack.as_bytes()), "dropped: malformed ACK");
+    }
+
+    #[test]
+    fn latin_1_is_read_and_not_lost() {
+        let bytes =
+            b"OPTIONS sip:h SIP/2.0\r\nSubject: gr\xfc\xdfe\r\nOrganization: gr\xc3\xbc\r\n";
+        let bytes = [bytes, HEADERS.as_bytes(), b"\r\n"].concat();
+        let message = parse(&bytes).unwrap();
+        assert_eq!(message.headers().get(&Name::SUBJECT), Some("grüße"));
+        assert_eq!(message.headers().get(&Name::ORGANIZATION), Some("grü"));
+    }
+
+    #[test]
+    fn a_rejection_can_be_sent() {
+        let bytes = format!("OPTIONS sip: SIP/2.0\r\n{HEADERS}X: y\r\n\r\n");
+        let Err(ParseError::Rejected(rejected)) = parse(bytes.as_bytes()) else { panic!() };
+        let text = String::from_utf8(rejected.response.with_to_tag("t").to_bytes()).unwrap();
+        let expected = "SIP/2.0 400 Malformed Request-URI\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+                        From: <sip:b@h>;tag=1\r\nTo: <sip:a@h>;tag=t\r\nCall-ID: c@h\r\n\
+                        CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(text, expected);
     }
 }

@@ -163,12 +163,17 @@ impl SipUri {
 
     /// Removes a URI parameter.
     pub fn remove_param(&mut self, name: &str) {
-        self.params.retain(|(had, _)| !had.eq_ignore_ascii_case(name));
+        self.params.retain(|(had, _)| !normal(had).eq_ignore_ascii_case(name));
     }
 
     /// The headers after `?`, names and values decoded (RFC 3261 §19.1.5).
     pub fn headers(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         self.headers.iter().map(|(name, value)| (unescape(name), unescape(value)))
+    }
+
+    /// Whether there are headers after `?`: a Request-URI may have none (RFC 3261 §19.1.1, table 1).
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
     }
 
     /// Adds a header after `?`, as in a Refer-To that carries Replaces (RFC 3891 §4).
@@ -197,9 +202,13 @@ impl SipUri {
         const DECISIVE: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
         let folded = |value: Option<&str>| normal(value.unwrap_or_default()).to_ascii_lowercase();
         let params_match = |a: &Self, b: &Self| {
-            a.params.iter().all(|(name, value)| match param(&b.params, name) {
-                Some(theirs) => folded(value.as_deref()) == folded(theirs),
-                None => !DECISIVE.iter().any(|decisive| name.eq_ignore_ascii_case(decisive)),
+            a.params.iter().all(|(name, _)| {
+                let name = normal(name);
+                // The first counts where a name stands twice, which it may not.
+                match (param(&a.params, &name), param(&b.params, &name)) {
+                    (Some(ours), Some(theirs)) => folded(ours) == folded(theirs),
+                    _ => !DECISIVE.contains(&&*name.to_ascii_lowercase()),
+                }
             })
         };
         let headers = |uri: &Self| {
@@ -381,7 +390,9 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, UriError> {
         if let Some(v6) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            let ip = v6.parse::<Ipv6Addr>().map_err(|_| UriError("bad IPv6 address"))?;
+            // The ABNF of RFC 3261 led some to write a third colon (RFC 5118 §4.10).
+            let ip = v6.replacen(":::", "::", 1).parse::<Ipv6Addr>();
+            let ip = ip.map_err(|_| UriError("bad IPv6 address"))?;
             return Ok(Self::Ip(ip.into()));
         }
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -466,6 +477,9 @@ impl Display for Transport {
     }
 }
 
+/// The most parameters, and the most headers, of one URI.
+pub const MAX_PARAMS: usize = 64;
+
 /// The longest host name (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 255;
 
@@ -517,6 +531,9 @@ fn parse_tel(text: &str) -> Result<TelUri, UriError> {
 }
 
 fn parse_params(text: &str) -> Result<Vec<(String, Option<String>)>, UriError> {
+    if text.split(';').count() > MAX_PARAMS {
+        return Err(UriError("too many parameters"));
+    }
     text.split(';')
         .map(|param| match param.split_once('=') {
             Some(("", _)) => Err(UriError("parameter without name")),
@@ -528,6 +545,9 @@ fn parse_params(text: &str) -> Result<Vec<(String, Option<String>)>, UriError> {
 }
 
 fn parse_headers(text: &str) -> Result<Vec<(String, String)>, UriError> {
+    if text.split('&').count() > MAX_PARAMS {
+        return Err(UriError("too many headers"));
+    }
     text.split('&')
         .map(|header| match header.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((escaped(name)?, escaped(value)?)),
@@ -626,8 +646,9 @@ fn is_header_byte(byte: u8) -> bool {
 }
 
 fn param<'a>(params: &'a [(String, Option<String>)], name: &str) -> Option<Option<&'a str>> {
-    let found = params.iter().find(|(had, _)| had.eq_ignore_ascii_case(name));
-    found.map(|(_, value)| value.as_deref())
+    let named =
+        |had: &str| had.eq_ignore_ascii_case(name) || normal(had).eq_ignore_ascii_case(name);
+    params.iter().find(|(had, _)| named(had)).map(|(_, value)| value.as_deref())
 }
 
 fn write_params(f: &mut fmt::Formatter<'_>, params: &[(String, Option<String>)]) -> fmt::Result {
@@ -638,4 +659,137 @@ fn write_params(f: &mut fmt::Formatter<'_>, params: &[(String, Option<String>)])
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn parts() {
+        let check = |text: &str, user: Option<&str>, host: &str, port: Option<u16>| {
+            let parsed = uri(text);
+            let sip = parsed.as_sip().unwrap();
+            assert_eq!(sip.user().as_deref(), user, "{text}");
+            assert_eq!(sip.host.to_string(), host, "{text}");
+            assert_eq!(sip.port, port, "{text}");
+            assert_eq!(parsed.to_string(), text);
+        };
+        check("sip:example.com", None, "example.com", None);
+        check("sips:alice@example.com:5061", Some("alice"), "example.com", Some(5061));
+        check("sip:alice:secret@192.0.2.1", Some("alice"), "192.0.2.1", None);
+        check("sip:[2001:db8::1]:5060;transport=tcp;lr", None, "[2001:db8::1]", Some(5060));
+        check("sip:+1-212-555-1212:1234@gw;user=phone", Some("+1-212-555-1212"), "gw", None);
+        check("sip:a%40b@h?Replaces=x%3Bto-tag%3Dy&b=", Some("a@b"), "h", None);
+        check("sip:*98#@pbx_1.local", Some("*98#"), "pbx_1.local", None);
+        check("sip:ä@h", Some("ä"), "h", None);
+        check("sip:%FF@h", Some("\u{fffd}"), "h", None);
+    }
+
+    #[test]
+    fn what_is_no_uri() {
+        for text in [
+            "",
+            "sip",
+            ":",
+            "sip:",
+            "1sip:a",
+            "sip:@h",
+            "sip:a@",
+            "sip:a@b@c",
+            "sip:a@h:",
+            "sip:a@h:0",
+            "sip:a@h:65536",
+            "sip:a@h:+1",
+            "sip:a@[::1",
+            "sip:a@::1",
+            "sip:a@[g::]",
+            "sip:a@[fe80::1%25eth0]",
+            "sip:a@1.2.3.256",
+            "sip:a@1.2.3.04",
+            "sip:a@h..x",
+            "sip:a@h;",
+            "sip:a@h;;lr",
+            "sip:a@h;=x",
+            "sip:a@h?",
+            "sip:a@h?x",
+            "sip:a%4@h",
+            "sip:a%zz@h",
+            "sip:a b@h",
+            "sip:<a>@h",
+            "sip:a@h\r\nX: y",
+            "sip:a\0@h",
+            "tel:",
+            "tel:+",
+            "tel:12x",
+            "tel:+1;",
+        ] {
+            assert!(text.parse::<Uri>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn equivalence_of_rfc_3261() {
+        let check = |a: &str, b: &str, expected| {
+            assert_eq!(uri(a).equivalent(&uri(b)), expected, "{a} {b}");
+            assert_eq!(uri(b).equivalent(&uri(a)), expected, "{b} {a}");
+        };
+        // The examples of §19.1.4.
+        check("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp", true);
+        check("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5", true);
+        check("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;newparam=5", true);
+        check(
+            "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+            "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+            true,
+        );
+        check(
+            "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+            "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            true,
+        );
+        check("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP", false);
+        check("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false);
+        check("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp", false);
+        check("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp", false);
+        check("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting", false);
+        check("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4", false);
+        check("sip:carol@chicago.com;security=off", "sip:carol@chicago.com;security=on", false);
+        // And others.
+        check("sip:a@h", "sips:a@h", false);
+        check("sip:a:x@h", "sip:a:y@h", false);
+        check("sip:a%3bb@h", "sip:a%3Bb@h", true);
+        check("sip:a%3Bb@h", "sip:a;b@h", false);
+        check("sip:a@h;maddr=1.1.1.1", "sip:a@h", false);
+        check("sip:a@h;%6Dethod=X", "sip:a@h", false);
+        check("sip:%C3%A4@h", "sip:ä@h", true);
+        check("sip:a@[2001:DB8:0::1]", "sip:a@[2001:db8::1]", true);
+        check("tel:+1-201-555-0123", "tel:+1(201)5550123", true);
+        check("tel:7042;phone-context=Example.com", "tel:7042;phone-context=example.COM", true);
+        check("tel:7042;phone-context=example.com", "tel:7042", false);
+        check("tel:+1", "sip:+1@h;user=phone", false);
+        check("xmpp:a@b", "xmpp:a@b", true);
+        check("xmpp:a@b", "xmpp:a@c", false);
+    }
+
+    #[test]
+    fn setters_encode() {
+        let mut uri = SipUri::new(Some("a@b;c=\r\n☎"), "h".parse().unwrap(), None);
+        uri.set_param("gr", Some("urn:uuid:1;x\" >"));
+        uri.set_param("lr", None);
+        uri.push_header("Replaces", "1@h;to-tag=\r\n");
+        assert_eq!(
+            uri.to_string(),
+            "sip:a%40b;c=%0D%0A%E2%98%8E@h;gr=urn:uuid:1%3Bx%22%20%3E;lr?Replaces=1%40h%3Bto-tag%3D%0D%0A"
+        );
+        let again: SipUri = uri.to_string().parse().unwrap();
+        assert_eq!(again, uri);
+        assert_eq!(again.user().as_deref(), Some("a@b;c=\r\n☎"));
+        assert_eq!(again.param("GR").as_deref(), Some("urn:uuid:1;x\" >"));
+        assert!(again.is_loose_router());
+    }
 }

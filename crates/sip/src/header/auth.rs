@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use super::ValueError;
+use super::{MAX_PARAMS, ValueError};
 use crate::scan;
 
 /// One WWW-Authenticate or Proxy-Authenticate value.
@@ -98,7 +98,8 @@ fn parse(text: &str) -> Result<(String, Vec<(String, String)>), ValueError> {
         return Err(ValueError);
     }
     let mut params: Vec<(String, String)> = vec![];
-    for part in scan::split(rest, b',').ok_or(ValueError)? {
+    let parts = scan::split(rest, b',').filter(|parts| parts.len() <= MAX_PARAMS);
+    for part in parts.ok_or(ValueError)? {
         let (name, value) = scan::split_once(part, b'=').ok_or(ValueError)?;
         let value = value.ok_or(ValueError)?;
         let value = if value.starts_with('"') {

@@ -10,13 +10,15 @@ mod auth;
 mod name;
 mod name_addr;
 mod params;
+#[cfg(test)]
+mod tests;
 mod values;
 mod via;
 
 pub use auth::{Challenge, Credentials};
 pub use name::Name;
 pub use name_addr::NameAddr;
-pub use params::Params;
+pub use params::{MAX_PARAMS, Params};
 pub use values::{
     CSeq, CallInfo, Contacts, Event, MediaType, Reason, Refresher, Replaces, RetryAfter,
     SessionExpires, SubscriptionState, Substate, Warning,

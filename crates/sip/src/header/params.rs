@@ -10,6 +10,9 @@ use crate::scan;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, Option<String>)>);
 
+/// The most parameters of one header value.
+pub const MAX_PARAMS: usize = 64;
+
 impl Params {
     /// A parameter by its name, in any case; one without value is `""`.
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -27,11 +30,10 @@ impl Params {
         if !scan::is_token(name) {
             return;
         }
-        let value = value.map(str::to_owned);
-        match self.0.iter_mut().find(|(had, _)| had.eq_ignore_ascii_case(name)) {
-            Some((_, had)) => *had = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
+        let at = self.0.iter().position(|(had, _)| had.eq_ignore_ascii_case(name));
+        self.remove(name);
+        let param = (name.to_owned(), value.map(str::to_owned));
+        self.0.insert(at.unwrap_or(self.0.len()), param);
     }
 
     /// The same parameters and one more.
@@ -54,8 +56,17 @@ impl Params {
     /// Reads what follows the first `;`, or nothing.
     pub(super) fn parse(text: Option<&str>) -> Result<Self, ValueError> {
         let Some(text) = text else { return Ok(Self::default()) };
-        let parts = scan::split(text, b';').ok_or(ValueError)?;
-        parts.into_iter().map(parse_param).collect::<Result<_, _>>().map(Self)
+        let parts = scan::split(text, b';').filter(|parts| parts.len() <= MAX_PARAMS);
+        let mut params = Self::default();
+        for part in parts.ok_or(ValueError)? {
+            let (name, value) = parse_param(part)?;
+            // Two readers that differ on which of two counts would be a way past one of them.
+            if params.get(&name).is_some_and(|had| had != value.as_deref().unwrap_or_default()) {
+                return Err(ValueError);
+            }
+            params.0.push((name, value));
+        }
+        Ok(params)
     }
 }
 

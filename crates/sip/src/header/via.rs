@@ -62,8 +62,10 @@ impl Via {
     /// if `rport` asks (RFC 3261 §18.2.1, RFC 3581 §4).
     pub fn set_source(&mut self, source: SocketAddr) {
         let asked = self.params.has("rport");
-        if asked || self.host != Host::Ip(source.ip()) {
-            self.params.set("received", Some(&source.ip().to_string()));
+        // A socket for both families shows IPv4 peers as mapped addresses.
+        let ip = source.ip().to_canonical();
+        if asked || self.host != Host::Ip(ip) {
+            self.params.set("received", Some(&ip.to_string()));
         }
         if asked {
             self.params.set("rport", Some(&source.port().to_string()));

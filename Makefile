@@ -1,0 +1,41 @@
+# What the README names. `make test` is all that CI runs.
+
+PYTHON := .peers/venv/bin/python
+export RUSTDOCFLAGS := -D warnings
+
+.PHONY: run test bench setup lint hermetic interop
+
+# One linked room with chat users and phones that talk; ARGS=--once shows that it works and ends.
+run:
+	scripts/setup.sh --run
+	cargo build --release --locked
+	exec setpriv --pdeathsig TERM -- $(PYTHON) scripts/demo $(ARGS)
+
+# Fast things first; the closing line is that of the tests with real peers.
+test: setup lint hermetic interop
+
+setup:
+	scripts/setup.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --test interop --locked -- -D warnings
+	cargo check --no-default-features --locked
+	@if rustup target add wasm32-unknown-unknown >/dev/null 2>&1; then \
+		cargo check --target wasm32-unknown-unknown --no-default-features --locked; \
+	else \
+		echo "skipped: the core is not checked for wasm32, since rustup cannot add that target here"; \
+	fi
+
+# No network, no clock: seconds.
+hermetic:
+	cargo test --workspace --locked
+	cargo doc --workspace --no-deps --locked
+
+# Prosody, ejabberd, Kamailio, slixmpp, baresip, Linphone, SIPp.
+interop:
+	cargo test --test interop --locked
+
+bench:
+	cargo bench --locked

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs what the build, the demo and the tests need, on Debian 12 as root or with sudo. What is
+# there already is left alone, so a second run takes a moment. Starts no service, and leaves none
+# running or enabled that it brought along.
+#
+#   scripts/setup.sh          everything that `make test` uses
+#   scripts/setup.sh --run    only what `make run` uses
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
+if [ "${1:-}" != --run ]; then
+    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools)
+fi
+services=(prosody ejabberd kamailio)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    installed "$package" || missing+=("$package")
+done
+if [ "${#missing[@]}" != 0 ]; then
+    echo "installing ${missing[*]}"
+    fresh=()
+    for service in "${services[@]}"; do
+        case " ${missing[*]} " in *" $service "*) fresh+=("$service") ;; esac
+    done
+    # Debian starts the services that it installs, unless this file says otherwise.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+        trap 'as_root rm -f "$policy"' EXIT
+    fi
+    as_root apt-get -qq update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+        "${missing[@]}" >/dev/null
+    if [ -d /run/systemd/system ]; then
+        for service in "${fresh[@]}"; do
+            as_root systemctl disable --now --quiet "$service" || true
+        done
+    fi
+fi
+
+# The peers written in Python live in an environment of their own.
+wanted=tests/interop/peers/requirements.txt
+venv=.peers/venv
+if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+    # Wheels of the phone exist for Python 3.11, which is Debian 12's.
+    python=/usr/bin/python3
+    if ! "$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+        python=$(command -v python3.11 || command -v python3)
+    fi
+    echo "installing the Python peers into $venv"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" "$venv/requirements.txt"
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install Rust 1.94 or later (https://rustup.rs), then run this again" >&2
+    exit 1
+fi

@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use cusaxd::config::{Format, Level};
+use cusaxd::io;
+use cusaxd::io::settings::{self, Settings};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Joins XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Run the server.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration; exit with 2 and the reasons if it cannot work.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Does what the arguments say. Exit codes: 0 stopped on request, 1 a fault, 2 bad configuration.
+pub(crate) fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Subject::Run { config } => match settings::load(&config) {
+            Ok(settings) => serve(settings),
+            Err(bad) => refuse(&bad),
+        },
+        Subject::CheckConfig { config } => match settings::load(&config) {
+            Ok(_) => {
+                println!("{}: good", config.display());
+                ExitCode::SUCCESS
+            }
+            Err(bad) => refuse(&bad),
+        },
+    }
+}
+
+fn serve(settings: Settings) -> ExitCode {
+    log(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("cusaxd-io")
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(io::run(settings)),
+        Err(why) => Err(why.into()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("cusaxd: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(bad: &settings::BadConfig) -> ExitCode {
+    eprintln!("{bad}");
+    ExitCode::from(2)
+}
+
+fn log(settings: &Settings) {
+    let log = &settings.config.log;
+    let level = match log.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match log.format {
+        Format::Text => lines.init(),
+        Format::Json => lines.json().init(),
+    }
+}

@@ -1,0 +1,376 @@
+//! Metrics, health and the admin API over HTTP.
+//!
+//! A request of the API becomes a [`Question`] for the loop, under a ticket; its answer comes back by
+//! [`Http::answer`]. Nothing of a room is ever read from here.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response, sse};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jid::BareJid;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+use crate::admin::{self, Question};
+use crate::bridge::Input;
+use crate::id::{PersonId, RoomName};
+use crate::metrics::Metrics;
+
+/// The HTTP side: what handlers and the loop share.
+#[derive(Clone, Debug)]
+pub struct Http(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inputs: mpsc::Sender<Input>,
+    tickets: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<admin::Response>>>,
+    token: Option<String>,
+    events: broadcast::Sender<admin::Event>,
+    metrics: Metrics,
+    health: Arc<Health>,
+}
+
+/// Which parts work; the loop and the parts write it, health checks read it.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// The XMPP server takes our stanzas.
+    pub xmpp: AtomicBool,
+    /// SIP sockets are bound.
+    pub sip: AtomicBool,
+    /// The mixer's threads run.
+    pub media: AtomicBool,
+    /// The last write to the store succeeded.
+    pub store: AtomicBool,
+    /// The server goes down and takes nobody new.
+    pub draining: AtomicBool,
+}
+
+impl Http {
+    /// Binds and serves until the process ends. Gives the address that was bound.
+    pub async fn serve(
+        listen: SocketAddr,
+        token: Option<String>,
+        inputs: mpsc::Sender<Input>,
+        metrics: Metrics,
+        health: Arc<Health>,
+    ) -> Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("http.listen: cannot bind {listen}"))?;
+        let bound = listener.local_addr()?;
+        let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
+        let (events, _) = broadcast::channel(MAX_EVENTS);
+        let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
+        let http = Self(Arc::new(shared));
+        let service = http.router().into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Ok((http, bound))
+    }
+
+    /// Hands an answer to the request that waits for it.
+    pub fn answer(&self, response: admin::Response) {
+        let waiting = self.waiting().remove(&response.ticket);
+        if let Some(waiting) = waiting {
+            // Who does not wait any more has closed the connection.
+            drop(waiting.send(response));
+        }
+    }
+
+    /// Shows an event to everyone who watches.
+    pub fn publish(&self, event: admin::Event) {
+        // Nobody watches: nobody misses it.
+        drop(self.0.events.send(event));
+    }
+
+    fn router(&self) -> Router {
+        let api = Router::new()
+            .route("/rooms", get(rooms))
+            .route("/rooms/{room}", get(room).put(put_room).delete(delete_room))
+            .route("/rooms/{room}/lock", post(lock))
+            .route("/rooms/{room}/unlock", post(unlock))
+            .route("/rooms/{room}/people/{person}/{action}", post(act))
+            .route("/events", get(events))
+            .route("/users", get(users))
+            .route("/users/{jid}", axum::routing::put(put_user).delete(delete_user))
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(middleware::from_fn_with_state(self.clone(), authorise))
+            .layer(DefaultBodyLimit::max(MAX_BODY));
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/health/live", get(live))
+            .route("/health/ready", get(ready))
+            .nest("/api/v1", api)
+            .with_state(self.clone())
+    }
+
+    async fn ask(&self, question: Question) -> Response {
+        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting().insert(ticket, answer);
+        let request = admin::Request { ticket, operator: "api".to_owned(), question };
+        let asked = self.0.inputs.send(Input::Admin(request));
+        let answered = timeout(ANSWER_TIMEOUT, async {
+            asked.await.ok()?;
+            answered.await.ok()
+        });
+        match answered.await {
+            Ok(Some(admin::Response { status, body, .. })) => {
+                let status = StatusCode::from_u16(status)
+                    .expect("the operators' face answers with HTTP statuses");
+                if body == Value::Null {
+                    status.into_response()
+                } else {
+                    (status, Json(body)).into_response()
+                }
+            }
+            Ok(None) | Err(_) => {
+                self.waiting().remove(&ticket);
+                error(StatusCode::SERVICE_UNAVAILABLE, "the server did not answer")
+            }
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<admin::Response>>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may_ask(&self, from: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
+        let Some(token) = &self.0.token else {
+            return if from.ip().to_canonical().is_loopback() {
+                Ok(())
+            } else {
+                let why = "without http.token the API answers on loopback alone";
+                Err(refusal(StatusCode::FORBIDDEN, why))
+            };
+        };
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        // Hashes are compared, so that the time it takes tells nothing about the token.
+        if given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token)) {
+            return Ok(());
+        }
+        let mut response = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        Err(response)
+    }
+}
+
+async fn authorise(
+    State(http): State<Http>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match http.may_ask(from, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn metrics(State(http): State<Http>) -> Response {
+    let text = http.0.metrics.text();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// The process runs and its mixer moves.
+async fn live(State(http): State<Http>) -> Response {
+    let media = http.0.health.media.load(Ordering::Relaxed);
+    health(media, json!({ "media": word(media) }))
+}
+
+/// People can be served: every part by name.
+async fn ready(State(http): State<Http>) -> Response {
+    let health_now = &http.0.health;
+    let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+    let (xmpp, sip) = (is(&health_now.xmpp), is(&health_now.sip));
+    let (media, store) = (is(&health_now.media), is(&health_now.store));
+    let draining = is(&health_now.draining);
+    health(
+        xmpp && sip && media && store && !draining,
+        json!({
+            "xmpp": word(xmpp),
+            "sip": word(sip),
+            "media": word(media),
+            "store": word(store),
+            "draining": draining,
+        }),
+    )
+}
+
+fn health(good: bool, mut body: Value) -> Response {
+    body["status"] = json!(word(good));
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+const fn word(good: bool) -> &'static str {
+    if good { "ok" } else { "down" }
+}
+
+/// Server-sent events, one typed event a fact. Who reads too slowly is told how many were missed.
+async fn events(State(http): State<Http>) -> Response {
+    let stream = BroadcastStream::new(http.0.events.subscribe()).map(|event| {
+        let event = match event {
+            Ok(event) => sse::Event::default().event(event.name).data(event.data.to_string()),
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                sse::Event::default().event("missed").data(missed.to_string())
+            }
+        };
+        Ok::<_, Infallible>(event)
+    });
+    sse::Sse::new(stream).keep_alive(sse::KeepAlive::default()).into_response()
+}
+
+async fn rooms(State(http): State<Http>) -> Response {
+    http.ask(Question::Rooms).await
+}
+
+async fn room(State(http): State<Http>, Path(name): Path<String>) -> Response {
+    match read_room(&name) {
+        Ok(room) => http.ask(Question::Room(room)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn put_room(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+    match read_room(&name).and_then(|room| Ok((room, read_json(&body)?))) {
+        Ok((room, changes)) => http.ask(Question::PutRoom(room, changes)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn delete_room(State(http): State<Http>, Path(name): Path<String>) -> Response {
+    match read_room(&name) {
+        Ok(room) => http.ask(Question::DeleteRoom(room)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn lock(State(http): State<Http>, Path(name): Path<String>) -> Response {
+    match read_room(&name) {
+        Ok(room) => http.ask(Question::Lock(room, true)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn unlock(State(http): State<Http>, Path(name): Path<String>) -> Response {
+    match read_room(&name) {
+        Ok(room) => http.ask(Question::Lock(room, false)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn act(
+    State(http): State<Http>,
+    Path((name, person, action)): Path<(String, String, String)>,
+    body: Bytes,
+) -> Response {
+    let question = || {
+        let room = read_room(&name)?;
+        let person = person
+            .strip_prefix('p')
+            .and_then(|number| number.parse().ok())
+            .map(PersonId)
+            .ok_or_else(|| {
+                refusal(StatusCode::NOT_FOUND, "nobody by that number is in the room")
+            })?;
+        let reason = || {
+            let body = read_json(&body)?;
+            match body.get("reason") {
+                None => Ok(None),
+                Some(Value::String(reason)) => Ok(Some(reason.clone())),
+                Some(_) => Err(refusal(StatusCode::BAD_REQUEST, "reason: expected a string")),
+            }
+        };
+        match action.as_str() {
+            "mute" => Ok(Question::Mute(room, person, true)),
+            "unmute" => Ok(Question::Mute(room, person, false)),
+            "kick" => Ok(Question::Kick(room, person, reason()?)),
+            "ban" => Ok(Question::Ban(room, person, reason()?)),
+            _ => Err(refusal(StatusCode::NOT_FOUND, "there is no such action")),
+        }
+    };
+    match question() {
+        Ok(question) => http.ask(question).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn users(State(http): State<Http>) -> Response {
+    http.ask(Question::Users).await
+}
+
+async fn put_user(State(http): State<Http>, Path(jid): Path<String>, body: Bytes) -> Response {
+    match read_jid(&jid).and_then(|jid| Ok((jid, read_json(&body)?))) {
+        Ok((jid, body)) => http.ask(Question::PutUser(jid, body)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Response {
+    match read_jid(&jid) {
+        Ok(jid) => http.ask(Question::DeleteUser(jid)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn no_such_path() -> Response {
+    error(StatusCode::NOT_FOUND, "there is no such path")
+}
+
+async fn no_such_method() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "this path knows other methods")
+}
+
+fn read_room(name: &str) -> Result<RoomName, Box<Response>> {
+    RoomName::new(name).map_err(|_| refusal(StatusCode::BAD_REQUEST, "not a name of a room"))
+}
+
+fn read_jid(jid: &str) -> Result<BareJid, Box<Response>> {
+    BareJid::new(jid).map_err(|_| refusal(StatusCode::BAD_REQUEST, "not a bare JID"))
+}
+
+/// No body is an empty object: most commands need no particulars.
+fn read_json(body: &Bytes) -> Result<Value, Box<Response>> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body).map_err(|why| refusal(StatusCode::BAD_REQUEST, &why.to_string()))
+}
+
+fn error(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}
+
+fn refusal(status: StatusCode, why: &str) -> Box<Response> {
+    Box::new(error(status, why))
+}
+
+/// The largest body of a request, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// Events that a slow watcher may be behind.
+const MAX_EVENTS: usize = 1_024;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,83 @@
+//! Reads the configuration: a TOML file, then the environment over it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Config as Layers, Environment, File, FileFormat};
+
+use crate::config::{Config, Problem};
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub struct BadConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Each key with its reason, or the reason why there are no keys.
+    pub reasons: Vec<String>,
+}
+
+impl std::error::Error for BadConfig {}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, reason) in self.reasons.iter().enumerate() {
+            let end = if number + 1 < self.reasons.len() { "\n" } else { "" };
+            write!(f, "{}: {reason}{end}", self.file.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// The configuration with its secrets, which may stand in files of their own.
+#[derive(Debug)]
+pub struct Settings {
+    /// Everything else.
+    pub config: Config,
+    /// The component's secret.
+    pub secret: String,
+    /// The bearer token of the admin API.
+    pub token: Option<String>,
+}
+
+/// Reads `file` and the environment (`CUSAXD__SECTION__KEY`), and finds what cannot work.
+pub fn load(file: &Path) -> Result<Settings, BadConfig> {
+    let bad = |reasons| BadConfig { file: file.to_owned(), reasons };
+    let text = std::fs::read_to_string(file).map_err(|why| bad(vec![why.to_string()]))?;
+    let environment = Environment::with_prefix("CUSAXD")
+        .prefix_separator("__")
+        .separator("__")
+        .try_parsing(true)
+        .list_separator(",")
+        .with_list_parse_key("xmpp.admins")
+        .with_list_parse_key("xmpp.uri_fields")
+        .with_list_parse_key("sip.listen")
+        .with_list_parse_key("sip.trusted_proxies");
+    let config: Config = Layers::builder()
+        .add_source(File::from_str(&text, FileFormat::Toml))
+        .add_source(environment)
+        .build()
+        .and_then(Layers::try_deserialize)
+        .map_err(|why| bad(vec![why.to_string()]))?;
+    let mut problems = config.check();
+    let mut read = |key, given: &Option<String>, file: &Option<String>| match (given, file) {
+        (Some(given), _) => Some(given.clone()),
+        (None, Some(file)) => match std::fs::read_to_string(file) {
+            Ok(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+            Ok(_) => {
+                problems.push(Problem { key, reason: format!("{file} is empty") });
+                None
+            }
+            Err(why) => {
+                problems.push(Problem { key, reason: format!("{file}: {why}") });
+                None
+            }
+        },
+        (None, None) => None,
+    };
+    let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
+    let token = read("http.token_file", &config.http.token, &config.http.token_file);
+    match secret {
+        Some(secret) if problems.is_empty() => Ok(Settings { config, secret, token }),
+        Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
+    }
+}

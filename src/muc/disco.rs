@@ -1,0 +1,257 @@
+//! What the service and a room say of themselves (XEP-0030, XEP-0045 §6, RFC 7081 §4).
+
+use std::collections::BTreeSet;
+
+use chrono::FixedOffset;
+use cusax::hat;
+use cusax::identity::Aor;
+use jid::Jid;
+use minidom::Element;
+use xmpp_parsers::data_forms::{DataForm, DataFormType, FieldType};
+use xmpp_parsers::disco::{DiscoInfoResult, DiscoItemsQuery, DiscoItemsResult, Identity, Item};
+use xmpp_parsers::rsm::{First, SetQuery, SetResult};
+use xmpp_parsers::time::TimeResult;
+use xmpp_parsers::version::VersionResult;
+
+use super::Muc;
+use super::error::Fault;
+use super::form;
+use super::limits::MAX_PAGE;
+use super::stanza::Head;
+use super::xml::ns;
+use crate::clock::Now;
+use crate::id::RoomName;
+use crate::room::person::Who;
+use crate::room::settings::Whois;
+use crate::room::standing::Affiliation;
+use crate::room::{Refusal, Room, Rooms};
+
+impl Muc {
+    /// What the service answers; `None` is an empty result.
+    pub(super) fn service_iq(
+        &self,
+        now: Now,
+        head: &Head,
+        set: bool,
+        query: &Element,
+        rooms: &Rooms,
+    ) -> Result<Option<Element>, Fault> {
+        match (query.name(), query.ns().as_str()) {
+            _ if set => Err(Fault::unavailable()),
+            ("query", ns::DISCO_INFO) => {
+                no_node(query)?;
+                let identity = identity("Chat rooms with calls");
+                Ok(Some(info(identity, SERVICE.iter().copied(), vec![])))
+            }
+            ("query", ns::DISCO_ITEMS) => self.list(head, query, rooms).map(Some),
+            ("ping", ns::PING) => Ok(None),
+            ("query", ns::VERSION) => {
+                let (name, version) = ("cusaxd".to_owned(), self.config.version.clone());
+                Ok(Some(VersionResult { name, version, os: None }.into()))
+            }
+            ("time", ns::TIME) => {
+                let tz_offset = FixedOffset::east_opt(0).expect("nothing is a legal offset");
+                Ok(Some(TimeResult { tz_offset, utc: now.utc.into() }.into()))
+            }
+            _ => Err(Fault::unavailable()),
+        }
+    }
+
+    /// The public rooms, page by page if that is wanted or needed (XEP-0045 §6.3, XEP-0059).
+    fn list(&self, head: &Head, query: &Element, rooms: &Rooms) -> Result<Element, Fault> {
+        let query = DiscoItemsQuery::try_from(query.clone())
+            .map_err(|_| Fault::bad_request("This query cannot be read."))?;
+        if query.node.is_some() {
+            return Err(Fault::not_found("There is no such node."));
+        }
+        let listed: Vec<&Room> = rooms
+            .iter()
+            .filter(|room| !room.has_ended() && room.configured)
+            .filter(|room| room.settings.public || insider(room, &head.from))
+            .collect();
+        let paged = query.rsm.is_some() || listed.len() > MAX_PAGE;
+        let (page, set) = page(&listed, query.rsm)?;
+        let items = page
+            .iter()
+            .map(|room| Item {
+                jid: Jid::from(self.room_jid(&room.name)),
+                node: None,
+                name: Some(title(room).to_owned()),
+            })
+            .collect();
+        let rsm = paged.then_some(set);
+        Ok(DiscoItemsResult { node: None, items, rsm }.into())
+    }
+
+    /// XEP-0045 §6.4, with the address of the call (RFC 7081 §4).
+    pub(super) fn room_info(
+        &self,
+        head: &Head,
+        room: &Room,
+        query: &Element,
+    ) -> Result<Element, Fault> {
+        match query.attr("node") {
+            None => {}
+            // §7.12, §18.1.1
+            Some("x-roomuser-item" | "http://jabber.org/protocol/muc#traffic") => {
+                return Err(Fault::not_implemented());
+            }
+            Some(_) => return Err(Fault::not_found("There is no such node.")),
+        }
+        let insider = insider(room, &head.from);
+        if !room.configured && !insider {
+            return Err(Refusal::NoSuchRoom.into());
+        }
+        let settings = &room.settings;
+        let either = |is, yes, no| if is { yes } else { no };
+        let features = ROOM.iter().copied().chain([
+            either(settings.public, "muc_public", "muc_hidden"),
+            either(settings.members_only, "muc_membersonly", "muc_open"),
+            either(settings.moderated, "muc_moderated", "muc_unmoderated"),
+            either(settings.whois == Whois::Anyone, "muc_nonanonymous", "muc_semianonymous"),
+            either(settings.password.is_some(), "muc_passwordprotected", "muc_unsecured"),
+            either(settings.persistent, "muc_persistent", "muc_temporary"),
+        ]);
+        // What an outsider may not enter or find tells them no more than how to enter it (§14.4).
+        let tells =
+            insider || (settings.public && !settings.members_only && settings.password.is_none());
+        let name = if tells { title(room) } else { room.name.as_str() };
+        let identity = identity(name);
+        let form = self.room_form(room, tells);
+        Ok(info(identity, features, vec![form]))
+    }
+
+    /// XEP-0045 §6.5: who is in a room is learned by entering it.
+    pub(super) fn room_items(
+        &self,
+        head: &Head,
+        room: &Room,
+        query: &Element,
+    ) -> Result<Element, Fault> {
+        no_node(query)?;
+        if !room.configured && !insider(room, &head.from) {
+            return Err(Refusal::NoSuchRoom.into());
+        }
+        Ok(DiscoItemsResult { node: None, items: vec![], rsm: None }.into())
+    }
+
+    fn room_form(&self, room: &Room, tells: bool) -> DataForm {
+        let settings = &room.settings;
+        let text = |var, label, value: &str| form::field(var, FieldType::TextSingle, label, value);
+        let mut fields = vec![
+            form::yes_no(
+                "muc#roominfo_subjectmod",
+                "Participants may change the subject",
+                settings.change_subject,
+            ),
+            text("muc#maxhistoryfetch", "Most messages told", &settings.history.to_string()),
+        ];
+        if tells {
+            let occupants = room.people.len().to_string();
+            fields.push(text("muc#roominfo_description", "Description", &settings.description));
+            fields.push(text("muc#roominfo_occupants", "Number of occupants", &occupants));
+            if let Some(subject) = &room.subject {
+                fields.push(text("muc#roominfo_subject", "Subject", &subject.text));
+            }
+            if let Some(uri) = self.conference_uri(&room.name) {
+                let label = "SIP address of the audio conference";
+                fields.extend(self.config.spellings.iter().map(|var| text(var, label, &uri)));
+            }
+        }
+        DataForm::new(DataFormType::Result_, ns::MUC_ROOM_INFO, fields)
+    }
+
+    /// Where a phone calls to be in the room.
+    fn conference_uri(&self, room: &RoomName) -> Option<String> {
+        Aor::new(room.as_str(), &self.config.sip_domain).ok().map(|uri| uri.to_string())
+    }
+}
+
+/// Whether someone is here, in chat or on the phone, or has an affiliation.
+fn insider(room: &Room, from: &Jid) -> bool {
+    let who = Who::Jid(from.to_bare());
+    room.affiliation(&who) >= Affiliation::Member
+        || room.people.values().any(|person| person.who == who)
+}
+
+/// The name that people read.
+fn title(room: &Room) -> &str {
+    if room.settings.name.is_empty() { room.name.as_str() } else { &room.settings.name }
+}
+
+/// XEP-0045 §6.2: what rooms and their service are.
+fn identity(name: &str) -> Identity {
+    Identity {
+        name: Some(name.to_owned()),
+        ..Identity::new_anonymous::<_, _, &str, &str>("conference", "text")
+    }
+}
+
+fn no_node(query: &Element) -> Result<(), Fault> {
+    match query.attr("node") {
+        None => Ok(()),
+        Some(_) => Err(Fault::not_found("There is no such node.")),
+    }
+}
+
+fn info(
+    identity: Identity,
+    features: impl Iterator<Item = &'static str>,
+    extensions: Vec<DataForm>,
+) -> Element {
+    let features: BTreeSet<String> = features.map(str::to_owned).collect();
+    let identities = vec![identity];
+    DiscoInfoResult { node: None, identities, features, extensions }.into()
+}
+
+/// The part of a sorted list that is asked for; the item id is the room's name (XEP-0059 §2).
+fn page<'a>(
+    all: &[&'a Room],
+    wanted: Option<SetQuery>,
+) -> Result<(Vec<&'a Room>, SetResult), Fault> {
+    let wanted = wanted.unwrap_or(SetQuery { max: None, after: None, before: None, index: None });
+    let most = wanted.max.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+    let after = |name: &str| all.partition_point(|room| room.name.as_str() <= name);
+    let before = |name: &str| all.partition_point(|room| room.name.as_str() < name);
+    let range = match (wanted.after.as_deref(), wanted.before.as_deref(), wanted.index) {
+        (None, None, None) => 0..most.min(all.len()),
+        (None, None, Some(index)) => {
+            let start = index.min(all.len());
+            start..(start + most).min(all.len())
+        }
+        (Some(name), None, None) => {
+            let start = after(name);
+            start..(start + most).min(all.len())
+        }
+        (None, Some(name), None) => {
+            let end = if name.is_empty() { all.len() } else { before(name) };
+            end.saturating_sub(most)..end
+        }
+        _ => return Err(Fault::bad_request("A page is after, before, or at an index.")),
+    };
+    let page = all[range.clone()].to_vec();
+    let set = SetResult {
+        first: page
+            .first()
+            .map(|room| First { index: Some(range.start), item: room.name.to_string() }),
+        last: page.last().map(|room| room.name.to_string()),
+        count: Some(all.len()),
+    };
+    Ok((page, set))
+}
+
+const SERVICE: [&str; 7] =
+    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VERSION];
+
+const ROOM: [&str; 10] = [
+    ns::DISCO_INFO,
+    ns::DISCO_ITEMS,
+    ns::MUC,
+    ns::OID,
+    ns::PING,
+    ns::SID,
+    hat::NS,
+    ns::MUC_REQUEST,
+    "http://jabber.org/protocol/muc#self-ping-optimization",
+    "http://jabber.org/protocol/muc#stable_id",
+];

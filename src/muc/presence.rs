@@ -1,0 +1,613 @@
+//! Coming, going and being here: presence in, the broadcast out (XEP-0045 §7).
+//!
+//! One presence of a person says everything that others may know of them: what their latest session
+//! shows, standing, and hats for the call (XEP-0317). Callers without chat have one as well.
+
+use cusax::hat::{self, Hat};
+use hmac::{Hmac, Mac};
+use jid::{FullJid, Jid};
+use minidom::Element;
+use sha2::Sha256;
+
+use super::chats::{Entry, Wanted};
+use super::error::Fault;
+use super::limits::{MAX_PRESENCE, MAX_REASON};
+use super::stanza::{self, Address, Head};
+use super::xml::{self, Xml, ns};
+use super::{Ask, Muc, Reply};
+use crate::clock::Now;
+use crate::id::{Nick, PersonId, RoomName};
+use crate::room::person::{Mutes, Person, Who};
+use crate::room::settings::Whois;
+use crate::room::standing::{Affiliation, Role};
+use crate::room::{Actor, Arrival, By, Command, Departure, Room, RoomEnd, Rooms};
+
+/// How someone went.
+#[derive(Debug)]
+pub(super) struct Gone<'a> {
+    pub(super) affiliation: Affiliation,
+    pub(super) departure: Departure,
+    pub(super) by: Option<&'a Actor>,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// A person as one broadcast shows them; who looks decides about the address.
+#[derive(Debug)]
+struct Sight<'a> {
+    room: &'a Room,
+    nick: &'a Nick,
+    id: PersonId,
+    /// `None` when they are no longer here: the presence is unavailable.
+    role: Option<Role>,
+    affiliation: Affiliation,
+    jid: Option<Jid>,
+    occupant_id: String,
+    shown: &'a [Element],
+    hats: Vec<Hat>,
+    codes: &'a [u16],
+    new_nick: Option<&'a Nick>,
+    actor: Option<&'a Actor>,
+    reason: Option<&'a str>,
+    destroy: Option<Element>,
+}
+
+/// Who looks at a [`Sight`].
+#[derive(Clone, Copy, Debug)]
+struct Eyes<'a> {
+    chat: &'a FullJid,
+    /// Their number and role, if they are still here.
+    person: Option<(PersonId, Role)>,
+    /// Status codes for them alone.
+    codes: &'a [u16],
+}
+
+impl Muc {
+    /// XEP-0045 §7.2, §7.6, §7.7, §7.14.
+    pub(super) fn presence(
+        &mut self,
+        now: Now,
+        head: &Head,
+        stanza: Element,
+        rooms: &Rooms,
+        out: &mut Vec<Element>,
+    ) -> Result<Option<Ask>, Fault> {
+        match head.kind() {
+            "" => {}
+            "unavailable" => return Ok(self.leaving(head, stanza, rooms)),
+            "error" => return Ok(self.undelivered(head, &stanza)),
+            // Nobody subscribes to a room (RFC 6121 §3.1.3 lets us say so); the rest means nothing
+            // here, and servers send probes by themselves.
+            "subscribe" => {
+                let refused = Xml::new("presence", ns::CLIENT)
+                    .attr("from", head.to.as_str())
+                    .attr("to", head.from.as_str())
+                    .attr("type", "unsubscribed");
+                out.push(refused.into());
+                return Ok(None);
+            }
+            "subscribed" | "unsubscribe" | "unsubscribed" | "probe" => return Ok(None),
+            _ => return Err(Fault::bad_request("There is no such type of presence.")),
+        }
+        let (name, nick) = match head.address() {
+            Address::Occupant(name, nick) => (name, nick),
+            // §7.2.1
+            Address::Room(_) => return Err(Fault::jid_malformed("A nickname is needed.")),
+            Address::BadNick(_) => {
+                return Err(Fault::jid_malformed("That cannot be a nickname."));
+            }
+            Address::Service | Address::Nothing => return Err(Fault::unavailable()),
+        };
+        let chat = head.session()?.clone();
+        let join = stanza.get_child("x", ns::MUC);
+        let here = super::open(rooms, &name).and_then(|room| room.by_chat(&chat));
+        if here.is_none() && join.is_none() {
+            out.push(self.not_in_any_more(head));
+            return Ok(None);
+        }
+        if xml::size(&stanza) > MAX_PRESENCE {
+            return Err(Fault::too_big("This presence is too large."));
+        }
+        let admitted = match self.chats.get_mut(&name, &chat) {
+            Some(session) => session.presences.admits(now.instant, self.config.rates.presences, 1),
+            None => self
+                .chats
+                .joins(&name)
+                .is_none_or(|joins| joins.admits(now.instant, self.config.rates.joins, 1)),
+        };
+        if !admitted {
+            return Err(Fault::too_fast("Too many at once: wait a moment."));
+        }
+        let mut entry = None;
+        let command = match (join, here) {
+            (Some(x), _) => {
+                entry = Some(Entry {
+                    nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
+                    id: head.id.clone(),
+                    history: wanted(x)?,
+                });
+                Command::EnterChat { nick, password: xml::child_text(x, "password", ns::MUC) }
+            }
+            (None, Some(person)) if person.nick == nick => Command::ShowPresence,
+            (None, _) => Command::Rename { nick },
+        };
+        let by = By::Chat(chat.clone());
+        let reply = Reply::Presence { head: head.clone(), chat, shown: shown(stanza), entry };
+        Ok(Some(Ask { room: name, by, command, reply }))
+    }
+
+    fn leaving(&self, head: &Head, stanza: Element, rooms: &Rooms) -> Option<Ask> {
+        let room = match head.address() {
+            Address::Room(room) | Address::Occupant(room, _) | Address::BadNick(room) => room,
+            Address::Service | Address::Nothing => return None,
+        };
+        let chat = head.chat()?.clone();
+        super::open(rooms, &room)?.by_chat(&chat)?;
+        let shown = if xml::size(&stanza) > MAX_PRESENCE { vec![] } else { shown(stanza) };
+        let by = By::Chat(chat.clone());
+        Some(Ask { room, by, command: Command::LeaveChat, reply: Reply::Leaving { chat, shown } })
+    }
+
+    /// Presence from someone who thinks that they are in (XEP-0045 §7.2.18); also what becomes of a
+    /// groupchat 1.0 join, which has no `<x/>`.
+    fn not_in_any_more(&self, head: &Head) -> Element {
+        let item = Xml::new("item", ns::MUC_USER).attr("affiliation", "none").attr("role", "none");
+        Xml::new("presence", ns::CLIENT)
+            .attr("from", head.to.as_str())
+            .attr("to", head.from.as_str())
+            .attr("type", "unavailable")
+            .maybe("id", head.id.as_ref())
+            .child(Xml::new("x", ns::MUC_USER).child(item).children([110, 307, 333].map(status)))
+            .into()
+    }
+
+    /// Tells who entered, and tells the others (XEP-0045 §7.1: others, oneself, history, subject).
+    pub(super) fn show_entry(
+        &mut self,
+        now: Now,
+        room: &Room,
+        person: PersonId,
+        chat: &FullJid,
+        arrival: Arrival,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        let entry = self.chats.get_mut(&room.name, chat).and_then(|session| session.entry.take());
+        let Some(entry) = entry else { return };
+        let eyes = |codes| Eyes { chat, person: Some((person.id, person.role)), codes };
+
+        for other in room.people.values().filter(|other| other.id != person.id) {
+            out.push(self.here(room, other).to(self, eyes(&[]), None));
+        }
+        let mut codes = vec![];
+        if room.settings.whois == Whois::Anyone {
+            codes.push(100);
+        }
+        if !room.configured {
+            codes.push(201);
+        }
+        if entry.nick != person.nick.as_str() {
+            codes.push(210);
+        }
+        out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
+        self.show_history(now, room, chat, &entry.history, out);
+        out.push(self.subject(room, chat, None, true));
+
+        if let Some(session) = self.chats.get_mut(&room.name, chat) {
+            session.told = true;
+        }
+        match arrival {
+            Arrival::New | Arrival::Joined => {
+                let sight = self.here(room, person);
+                for (viewer, viewing) in self.chats.told(room).filter(|(_, told)| *told != chat) {
+                    let person = Some((viewer.id, viewer.role));
+                    out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
+                }
+            }
+            Arrival::Again => {}
+        }
+    }
+
+    /// Tells a session that was out of reach who is here and who went (see `ghosts`).
+    pub(super) fn show_again(&self, room: &Room, chat: &FullJid, out: &mut Vec<Element>) {
+        let Some(person) = room.by_chat(chat) else { return };
+        let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
+        for nick in self.ghosts.missed(&room.name).filter(|nick| room.by_nick(nick).is_none()) {
+            let item =
+                Xml::new("item", ns::MUC_USER).attr("affiliation", "none").attr("role", "none");
+            let gone = Xml::new("presence", ns::CLIENT)
+                .attr("from", self.occupant(&room.name, nick))
+                .attr("to", chat.as_str())
+                .attr("type", "unavailable")
+                .child(Xml::new("x", ns::MUC_USER).child(item));
+            out.push(gone.into());
+        }
+        for other in room.people.values() {
+            out.push(self.here(room, other).to(self, eyes, None));
+        }
+    }
+
+    /// Shows someone as they are, to everyone.
+    pub(super) fn show_person(
+        &mut self,
+        room: &Room,
+        person: PersonId,
+        actor: Option<&Actor>,
+        reason: Option<&str>,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        let sight = Sight { actor, reason, ..self.here(room, person) };
+        self.broadcast(room, &sight, out);
+        self.latest = Some((room.name.clone(), person.id, hats(person)));
+    }
+
+    /// Shows a mute if it shows: of someone on the call, for the first reason or the last, and not
+    /// when the change of role that it came with has shown it already.
+    pub(super) fn show_mute(
+        &mut self,
+        room: &Room,
+        person: PersonId,
+        old: &Mutes,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        let new = hats(person);
+        if new == hats(&Person { mutes: old.clone(), ..person.clone() }) {
+            return;
+        }
+        let shown = Some((room.name.clone(), person.id, new));
+        if shown != self.latest {
+            self.broadcast(room, &self.here(room, person), out);
+            self.latest = shown;
+        }
+    }
+
+    /// Who becomes a moderator of a semi-anonymous room may see addresses from then on.
+    pub(super) fn show_addresses_to_new_moderator(
+        &self,
+        room: &Room,
+        person: PersonId,
+        old: Role,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        if room.settings.whois == Whois::Anyone
+            || old == Role::Moderator
+            || person.role != Role::Moderator
+        {
+            return;
+        }
+        for other in room.people.values().filter(|other| other.id != person.id) {
+            let sight = self.here(room, other);
+            for (_, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.id == person.id) {
+                let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
+                out.push(sight.to(self, eyes, None));
+            }
+        }
+    }
+
+    /// XEP-0045 §7.6: the old nick goes with 303, the new one comes.
+    pub(super) fn show_new_nick(
+        &mut self,
+        room: &Room,
+        person: PersonId,
+        old: &Nick,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        self.ghosts.vanished(&room.name, old);
+        let left = Sight {
+            nick: old,
+            role: Some(person.role),
+            codes: &[303],
+            new_nick: Some(&person.nick),
+            shown: &[],
+            hats: vec![],
+            ..self.here(room, person)
+        };
+        let here = self.here(room, person);
+        for (viewer, chat) in self.chats.told(room) {
+            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
+            out.push(left.unavailable(self, eyes));
+        }
+        self.broadcast(room, &here, out);
+        for chat in person.chats.keys() {
+            // A change asked for as an entry (§17.3) is answered by these presences alone.
+            if let Some(session) = self.chats.get_mut(&room.name, chat)
+                && session.told
+            {
+                session.entry = None;
+            }
+        }
+    }
+
+    /// One session of several went, or the chat of someone on the call.
+    pub(super) fn show_chat_left(
+        &mut self,
+        room: &Room,
+        person: PersonId,
+        chat: &FullJid,
+        lost: bool,
+        out: &mut Vec<Element>,
+    ) {
+        self.chats.forget(&room.name, chat);
+        let Some(person) = room.person(person) else { return };
+        let here = self.here(room, person);
+        let codes: &[u16] = if lost { &[333] } else { &[] };
+        let left = Sight { role: None, shown: &[], hats: vec![], codes, ..self.here(room, person) };
+        let eyes = Eyes { chat, person: Some((person.id, Role::Visitor)), codes: &[] };
+        out.push(left.unavailable(self, eyes));
+        self.broadcast(room, &here, out);
+    }
+
+    /// Someone is out: each of their sessions hears it first, then all who stay (XEP-0045 §8.2).
+    pub(super) fn show_gone(
+        &mut self,
+        room: &Room,
+        was: &Person,
+        why: &Gone<'_>,
+        out: &mut Vec<Element>,
+    ) {
+        self.ghosts.vanished(&room.name, &was.nick);
+        let sessions: Vec<_> =
+            was.chats.keys().map(|chat| (chat, self.chats.forget(&room.name, chat))).collect();
+        let said = match why.departure {
+            Departure::Left => sessions.iter().find_map(|(_, session)| session.as_ref()),
+            Departure::Lost
+            | Departure::Kicked
+            | Departure::Banned
+            | Departure::MembershipLost
+            | Departure::MembersOnly
+            | Departure::Shutdown => None,
+        };
+        let codes: &[u16] = match why.departure {
+            Departure::Left => &[],
+            Departure::Lost => &[333],
+            Departure::Kicked => &[307],
+            Departure::Banned => &[301],
+            Departure::MembershipLost => &[321],
+            Departure::MembersOnly => &[322],
+            Departure::Shutdown => &[332],
+        };
+        let sight = Sight {
+            role: None,
+            affiliation: why.affiliation,
+            shown: said.map_or(&[], |session| &session.shown),
+            hats: vec![],
+            codes,
+            actor: why.by,
+            reason: why.reason,
+            jid: self.address(was, sessions.first().map(|(chat, _)| *chat)),
+            ..self.here(room, was)
+        };
+        for (chat, _) in &sessions {
+            let eyes = Eyes { chat, person: Some((was.id, Role::Visitor)), codes: &[] };
+            out.push(sight.unavailable(self, eyes));
+        }
+        self.broadcast(room, &sight, out);
+    }
+
+    /// XEP-0045 §10.9: each hears about themselves alone.
+    pub(super) fn show_destroyed(
+        &mut self,
+        room: &Room,
+        people: &[Person],
+        end: &RoomEnd,
+        out: &mut Vec<Element>,
+    ) {
+        let destroy = match end {
+            RoomEnd::Destroyed { reason, alternate } => Xml::new("destroy", ns::MUC_USER)
+                .maybe("jid", alternate.as_ref().map(|jid| jid.as_str()))
+                .children(reason.as_deref().map(reason_element)),
+            RoomEnd::Emptied | RoomEnd::NeverConfigured => Xml::new("destroy", ns::MUC_USER),
+        };
+        for person in people {
+            let sight = Sight {
+                role: None,
+                affiliation: Affiliation::None,
+                shown: &[],
+                hats: vec![],
+                jid: None,
+                destroy: Some(destroy.clone().into()),
+                ..self.here(room, person)
+            };
+            for chat in person.chats.keys() {
+                let eyes = Eyes { chat, person: Some((person.id, Role::Visitor)), codes: &[] };
+                out.push(sight.unavailable(self, eyes));
+            }
+        }
+        self.chats.forget_room(&room.name);
+    }
+
+    fn broadcast(&self, room: &Room, sight: &Sight<'_>, out: &mut Vec<Element>) {
+        for (viewer, chat) in self.chats.told(room) {
+            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
+            out.push(match sight.role {
+                Some(_) => sight.to(self, eyes, None),
+                None => sight.unavailable(self, eyes),
+            });
+        }
+    }
+
+    /// Someone as they are.
+    fn here<'a>(&'a self, room: &'a Room, person: &'a Person) -> Sight<'a> {
+        let face = self.chats.face(&room.name, person);
+        Sight {
+            room,
+            nick: &person.nick,
+            id: person.id,
+            role: Some(person.role),
+            affiliation: room.affiliation(&person.who),
+            jid: self.address(person, face.map(|(chat, _)| chat)),
+            occupant_id: self.occupant_id(&room.name, &person.who),
+            shown: face.map_or(&[], |(_, session)| &session.shown),
+            hats: hats(person),
+            codes: &[],
+            new_nick: None,
+            actor: None,
+            reason: None,
+            destroy: None,
+        }
+    }
+
+    /// The address of someone for those who may see it: of the session that stands for them, or of
+    /// who they are on the phone. A caller who asked not to be named has none (RFC 3323).
+    pub(super) fn address(&self, person: &Person, chat: Option<&FullJid>) -> Option<Jid> {
+        let private = || person.legs.values().any(|leg| leg.caller.private);
+        match (&person.who, chat) {
+            (_, Some(chat)) => Some(chat.clone().into()),
+            (Who::Jid(jid), None) => Some(jid.clone().into()),
+            (Who::Aor(_), None) if private() => None,
+            (Who::Aor(aor), None) => stanza::caller_jid(aor, &self.config.domain).map(Into::into),
+            (Who::Unknown(_), None) => None,
+        }
+    }
+
+    /// The same for one person in one room, and it tells nobody who that is (XEP-0421).
+    pub(super) fn occupant_id(&self, room: &RoomName, who: &Who) -> String {
+        let who = match who {
+            Who::Jid(jid) => format!("xmpp:{jid}"),
+            Who::Aor(aor) => aor.to_string(),
+            Who::Unknown(leg) => leg.to_string(),
+        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.config.secret)
+            .expect("HMAC takes a key of any length");
+        mac.update(room.as_str().as_bytes());
+        mac.update(&[0]);
+        mac.update(who.as_bytes());
+        let digest = mac.finalize().into_bytes();
+        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The occupant JID of a nick.
+    pub(super) fn occupant(&self, room: &RoomName, nick: &Nick) -> String {
+        format!("{}/{nick}", self.room_jid(room))
+    }
+}
+
+impl Sight<'_> {
+    /// The presence for one session; `id` answers the presence that entered.
+    fn to(&self, muc: &Muc, eyes: Eyes<'_>, id: Option<&str>) -> Element {
+        self.stanza(muc, eyes, None, id)
+    }
+
+    /// The same when it says that they, or a nick of theirs, are no longer here.
+    fn unavailable(&self, muc: &Muc, eyes: Eyes<'_>) -> Element {
+        self.stanza(muc, eyes, Some("unavailable"), None)
+    }
+
+    fn stanza(&self, muc: &Muc, eyes: Eyes<'_>, kind: Option<&str>, id: Option<&str>) -> Element {
+        let own = eyes.person.is_some_and(|(id, _)| id == self.id);
+        let open = self.room.settings.whois == Whois::Anyone
+            || eyes.person.is_some_and(|(_, role)| role == Role::Moderator);
+        let jid = match (own, open) {
+            (true, _) => self.jid.as_ref().map(|_| eyes.chat.as_str()),
+            (false, true) => self.jid.as_ref().map(Jid::as_str),
+            (false, false) => None,
+        };
+        let actor = self.actor.and_then(|actor| {
+            let jid = actor.jid.as_ref().filter(|_| open).map(|jid| jid.as_str());
+            (jid.is_some() || actor.nick.is_some()).then(|| {
+                Xml::new("actor", ns::MUC_USER)
+                    .maybe("jid", jid)
+                    .maybe("nick", actor.nick.as_ref().map(Nick::as_str))
+            })
+        });
+        let item = Xml::new("item", ns::MUC_USER)
+            .attr("affiliation", self.affiliation.as_str())
+            .attr("role", self.role.map_or("none", Role::as_str))
+            .maybe("jid", jid)
+            .maybe("nick", self.new_nick.map(Nick::as_str))
+            .children(actor)
+            .children(self.reason.map(reason_element));
+        let own_code: &[u16] = if own { &[110] } else { &[] };
+        let codes = eyes.codes.iter().chain(own_code).chain(self.codes).copied();
+        let x = Xml::new("x", ns::MUC_USER)
+            .child(item)
+            .children(self.destroy.clone())
+            .children(codes.map(status));
+        let anonymous = self.room.settings.whois == Whois::Moderators;
+        // An address to reach someone by would undo a room's anonymity (XEP-0152).
+        let shown = self.shown.iter().filter(|child| !anonymous || child.ns() != ns::REACH);
+        Xml::new("presence", ns::CLIENT)
+            .attr("from", muc.occupant(&self.room.name, self.nick))
+            .attr("to", eyes.chat.as_str())
+            .maybe("type", kind)
+            .maybe("id", id)
+            .children(shown.cloned())
+            .children((!self.hats.is_empty()).then(|| hats_element(&self.hats)))
+            .child(Xml::new("occupant-id", ns::OID).attr("id", &self.occupant_id))
+            .child(x)
+            .into()
+    }
+}
+
+/// What a room says of someone on the call.
+fn hats(person: &Person) -> Vec<Hat> {
+    let mut hats = vec![];
+    if !person.legs.is_empty() {
+        let heard = person.legs.keys().any(|leg| person.may_be_heard(*leg));
+        let held = person.legs.values().all(|leg| leg.hold);
+        hats.push(Hat::OnTheCall);
+        match (held, heard) {
+            (true, _) if person.mutes.any() => hats.extend([Hat::Muted, Hat::OnHold]),
+            (true, _) => hats.push(Hat::OnHold),
+            (false, false) => hats.push(Hat::Muted),
+            (false, true) => {}
+        }
+        if person.chats.is_empty() {
+            hats.push(Hat::ByPhone);
+        }
+    }
+    if person.hand.is_some() {
+        hats.push(Hat::HandRaised);
+    }
+    hats
+}
+
+fn hats_element(hats: &[Hat]) -> Element {
+    let hats = hats
+        .iter()
+        .map(|hat| Xml::new("hat", hat::NS).attr("uri", hat.uri()).attr("title", hat.title()));
+    Xml::new("hats", hat::NS).children(hats).into()
+}
+
+/// What a presence carries that others are shown: all but what the room itself says.
+fn shown(mut stanza: Element) -> Vec<Element> {
+    xml::retain(&mut stanza, |child| {
+        let ns = child.ns();
+        !matches!(ns.as_str(), ns::MUC | ns::MUC_USER | ns::OID | hat::NS | ns::DELAY)
+    });
+    stanza.children().cloned().collect()
+}
+
+/// How much history someone wants (XEP-0045 §7.2.13).
+fn wanted(x: &Element) -> Result<Wanted, Fault> {
+    let Some(history) = x.get_child("history", ns::MUC) else { return Ok(Wanted::default()) };
+    let number = |name| {
+        let number = history.attr(name).map(|text: &str| text.trim().parse::<u32>());
+        number.transpose().map_err(|_| Fault::bad_request("A limit on history is a number."))
+    };
+    let since = history.attr("since").map(|text| {
+        text.trim()
+            .parse::<xmpp_parsers::date::DateTime>()
+            .map(|since| since.0.into())
+            .map_err(|_| Fault::bad_request("since is a date and time (XEP-0082)."))
+    });
+    Ok(Wanted {
+        max_chars: number("maxchars")?.map(|chars| chars as usize),
+        max_stanzas: number("maxstanzas")?.map(|stanzas| stanzas as usize),
+        seconds: number("seconds")?.map(|seconds| std::time::Duration::from_secs(seconds.into())),
+        since: since.transpose()?,
+    })
+}
+
+/// A reason, cut to its limit.
+pub(super) fn reason_element(reason: &str) -> Element {
+    Xml::new("reason", ns::MUC_USER).text(xml::cut(reason, MAX_REASON)).into()
+}
+
+/// A status code (XEP-0045 §15.6).
+pub(super) fn status(code: u16) -> Xml {
+    Xml::new("status", ns::MUC_USER).attr("code", code.to_string())
+}

@@ -1,0 +1,147 @@
+//! What strangers send to the ports changes nothing for those who talk.
+
+use std::{
+    io::Write,
+    net::{TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{
+    baresip::{Caller, Options, TONE_DBFS},
+    recording::SILENT_DBFS,
+    site::{Site, room},
+    wait::{monotonic, pause},
+};
+
+/// The port on which the focus takes a phone's RTP, from the answer that the phone received.
+fn media_port(phone: &Caller) -> u16 {
+    let answers = phone.messages(0, "RX");
+    let answer = answers.iter().find(|text| text.contains("m=audio ")).expect("an answer");
+    let rest = answer.split_once("m=audio ").expect("found above").1;
+    rest.split(' ').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// One RTP packet as a stranger makes it up.
+fn packet(payload_type: u8, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, payload_type];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend((u32::from(sequence) * 960).to_be_bytes());
+    packet.extend(0xBAD_F00D_u32.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+/// Bytes that are no SIP, or SIP gone wrong.
+fn junk() -> Vec<Vec<u8>> {
+    let request = |line: &str, headers: &str| {
+        format!("{line}\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKjunk\r\n{headers}\r\n\r\n")
+            .into_bytes()
+    };
+    let basics = "From: <sip:a@b>;tag=1\r\nTo: <sip:lounge@conf.test>\r\nCall-ID: junk";
+    vec![
+        vec![],
+        b"\r\n\r\n".to_vec(),
+        vec![0; 1_200],
+        vec![0xFF; 1_200],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"INVITE sip:lounge@conf.test SIP/7.0\r\n\r\n".to_vec(),
+        b"SIP/2.0 200 OK\r\n\r\n".to_vec(),
+        b"SIP/2.0 999999 Loud\r\nCSeq: 1 INVITE\r\n\r\n".to_vec(),
+        request("INVITE sip:lounge@conf.test SIP/2.0", basics),
+        request(
+            "INVITE sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 99999999999 INVITE"),
+        ),
+        request("INVITE sip:lounge@conf.test SIP/2.0", &format!("{basics}\r\nCSeq: 1 BYE")),
+        request("INVITE \u{0} SIP/2.0", &format!("{basics}\r\nCSeq: 1 INVITE")),
+        request("BYE sip:lounge@conf.test SIP/2.0", &format!("{basics}\r\nCSeq: 1 BYE")),
+        request("ACK sip:lounge@conf.test SIP/2.0", &format!("{basics}\r\nCSeq: 1 ACK")),
+        request(
+            "OPTIONS sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 1 OPTIONS\r\nContent-Length: -1"),
+        ),
+        request(
+            "OPTIONS sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 4294967297"),
+        ),
+        request(
+            "OPTIONS sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 1 OPTIONS\r\nX: {}", "y".repeat(9_000)),
+        ),
+        request(
+            "OPTIONS sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 1 OPTIONS\r\n{}", "A: b\r\n".repeat(500)),
+        ),
+        request(
+            "SUBSCRIBE sip:lounge@conf.test SIP/2.0",
+            &format!("{basics}\r\nCSeq: 1 SUBSCRIBE\r\nEvent: conference\r\nExpires: banana"),
+        ),
+        request(
+            "INVITE sip:lounge@conf.test SIP/2.0",
+            &format!(
+                "{basics}\r\nCSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.1:9>\r\nContent-Type: application/sdp\r\nContent-Length: 9\r\n\r\nv=0\r\nm=au"
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn junk_on_every_port_leaves_the_call_alone() {
+    let Some(mut site) = Site::start("junk_on_every_port_leaves_the_call_alone") else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let pcmu = Options { codecs: Some("pcmu"), ..Options::default() };
+    let (carol, dave) = (site.caller_as("carol", pcmu), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    pause(Duration::from_secs(2));
+    let from = monotonic();
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    for bytes in junk() {
+        let _ = stranger.send_to(&bytes, ("127.0.0.1", site.ports.sip));
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", site.ports.sip)) {
+            let _ = stream.write_all(&bytes);
+        }
+    }
+    // Half a message, then nothing.
+    let mut slow = TcpStream::connect(("127.0.0.1", site.ports.sip)).expect("it listens");
+    slow.write_all(b"OPTIONS sip:lounge@conf.test SIP/2.0\r\nVia: ").expect("it reads");
+    let port = media_port(&carol);
+    for sequence in 0..200_u16 {
+        // A square wave of 200 Hz, as loud as G.711 goes.
+        let loud: Vec<u8> = (0..160).map(|at| if at / 20 % 2 == 0 { 0x00 } else { 0x80 }).collect();
+        for bytes in [
+            packet(0, sequence, &loud),
+            packet(96, sequence, &[0xFC; 90]),
+            packet(101, sequence, &[1, 0x80, 0, 160]),
+            vec![0x80],
+            vec![0xC0; 4],
+            packet(96, sequence, &[0x03; 1_400]),
+            vec![0x81, 203, 0, 1, 0xBA, 0xD0, 0xF0, 0x0D],
+            vec![0x80, 200, 0xFF, 0xFF],
+        ] {
+            let _ = stranger.send_to(&bytes, ("127.0.0.1", port));
+            let _ = stranger.send_to(&bytes, ("127.0.0.1", port + 1));
+        }
+        pause(Duration::from_millis(10));
+    }
+    let to = monotonic() - 0.2;
+    assert!(site.cusaxd.alive());
+    for (listener, hz, own) in [(&carol, 1000.0, 600.0), (&dave, 600.0, 1000.0)] {
+        let heard = listener.heard();
+        assert!((heard.level(hz, from, to) - TONE_DBFS).abs() < 3.0);
+        assert!(heard.longest_gap(hz, from, to) < 0.06);
+        assert!(heard.level(own, from, to) < SILENT_DBFS);
+        assert!(heard.level(200.0, from, to) < SILENT_DBFS);
+    }
+    // Nothing came back to the stranger's socket from the media ports: no RTP bleeds out.
+    stranger.set_nonblocking(true).expect("a socket of ours");
+    let mut buffer = [0; 2_048];
+    while let Ok((length, source)) = stranger.recv_from(&mut buffer) {
+        assert_eq!(source.port(), site.ports.sip, "{length} bytes of media for a stranger");
+    }
+    assert_eq!(site.cusaxd.room("lounge")["people"].as_array().map(Vec::len), Some(3));
+    assert_eq!(alice.tell("items", json!({ "jid": room("lounge") }))["ok"], true);
+}

@@ -1,0 +1,113 @@
+//! The conference document (RFC 4575) as its readers see it.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    linphone::{Linphone, devices},
+    sipp::Scenario,
+    site::{Plan, Site, conference, installed, room},
+    wait::pause,
+};
+
+/// Checks a document against the schema by libxml2.
+fn valid(document: &str, dir: &Path) {
+    let file = dir.join("document.xml");
+    fs::write(&file, document).expect("a file of ours");
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/conference-info.xsd");
+    let checked = Command::new("xmllint")
+        .args(["--noout", "--nonet", "--schema"])
+        .args([&schema, &file])
+        .output()
+        .expect("xmllint runs");
+    let errors = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{errors}\n{document}");
+}
+
+#[test]
+fn linphone_lists_everybody() {
+    let plan = Plan { proxy: true, ..Plan::default() };
+    let Some(site) = Site::start_as("linphone_lists_everybody", plan) else { return };
+    let alice = site.chat("alice");
+    alice.create("conflounge", json!({}));
+    let Some(mut linphone) = Linphone::start("dave", &site) else { return };
+    let mark = linphone.mark();
+    linphone.call(&conference("conflounge"));
+    linphone.shows(mark, "alice in the list", |list| {
+        devices(list).iter().any(|name| name.contains("alice"))
+    });
+    // Somebody comes by chat, somebody by phone; both leave again.
+    let bob = site.chat("bob");
+    bob.join("conflounge");
+    let carol = site.caller("carol");
+    carol.call("conflounge", 600.0);
+    linphone.shows(mark, "four people", |list| {
+        list["people"].as_array().is_some_and(|people| people.len() >= 3)
+            && devices(list).iter().any(|name| name.contains("bob"))
+    });
+    let later = linphone.mark();
+    bob.tell("leave", json!({ "room": room("conflounge"), "nick": "bob" }));
+    carol.hangup();
+    linphone.shows(later, "bob to leave the list", |list| {
+        !devices(list).iter().any(|name| name.contains("bob"))
+    });
+    // Hold and resume keep the focus a focus.
+    linphone.tell("hold", json!({}));
+    pause(Duration::from_secs(1));
+    let later = linphone.mark();
+    linphone.tell("resume", json!({}));
+    linphone.wait(later, "the call to run again", |event| {
+        event["state"] == "LinphoneCallStreamsRunning"
+    });
+    linphone.tell("hangup", json!({}));
+    linphone.wait(later, "the call to end", |event| event["state"] == "LinphoneCallReleased");
+    assert!(linphone.alive(), "Linphone crashed");
+}
+
+#[test]
+fn documents_are_valid_complete_and_paced() {
+    let Some(site) = Site::start("documents_are_valid_complete_and_paced") else { return };
+    if installed(&["xmllint"]).is_none() {
+        return;
+    }
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({ "muc#roomconfig_roomname": "The <Lounge> & \"bar\"" }));
+    let mark = alice.mark();
+    let carol = site.caller("carol");
+    carol.call("lounge", 600.0);
+    let nick = alice.sees_callers(mark, 1).remove(0);
+    let keys = [("who", "watcher")];
+    let Some(watcher) = Scenario::start(&site, "subscribe", "lounge", true, &keys) else { return };
+    pause(Duration::from_secs(1));
+    // A burst of changes makes one document, not one each.
+    let bob = site.chat("bob");
+    for _ in 0..5 {
+        bob.join("lounge");
+        bob.tell("leave", json!({ "room": room("lounge"), "nick": "bob" }));
+    }
+    bob.join("lounge");
+    alice.role("lounge", &nick, "visitor");
+    let transcript = watcher.passes(Duration::from_secs(60));
+    let documents = transcript.documents();
+    assert!((2..=5).contains(&documents.len()), "{} documents", documents.len());
+    for document in &documents {
+        valid(document, &site.dir);
+        assert!(document.contains("state=\"full\""), "{document}");
+        let service = format!("xmpp:{}", room("lounge"));
+        assert!(document.contains(&service) && document.contains("grouptextchat"), "{document}");
+        assert!(document.contains("alice"), "{document}");
+    }
+    let last = documents.last().expect("there are some");
+    assert!(last.contains("bob"), "{last}");
+    assert!(last.contains("muted-via-focus"), "the caller is muted: {last}");
+    let versions: Vec<u32> = documents.iter().filter_map(|one| version(one)).collect();
+    assert!(versions.windows(2).all(|pair| pair[1] == pair[0] + 1), "{versions:?}");
+    assert!(transcript.log.contains("terminated"), "{}", transcript.log);
+}
+
+/// The version of a conference document.
+fn version(document: &str) -> Option<u32> {
+    let rest = document.split_once("version=\"")?.1;
+    rest.split('"').next()?.parse().ok()
+}

@@ -1,0 +1,103 @@
+//! Who may come in: the same doors for chat and for phones.
+
+use serde_json::json;
+
+use crate::{
+    baresip::Options,
+    site::{CHAT, Plan, Site, password},
+};
+
+fn site(test: &str) -> Option<Site> {
+    let site = Site::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
+    for user in ["alice", "bob", "carol", "dave"] {
+        site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
+    }
+    Some(site)
+}
+
+fn known(user: &str) -> Options {
+    Options { password: Some(password(user)), ..Options::default() }
+}
+
+#[test]
+fn members_only() {
+    let Some(site) = site("members_only") else { return };
+    let alice = site.chat("alice");
+    alice.create("club", json!({ "muc#roomconfig_membersonly": true }));
+    let carol = site.caller_as("carol", known("carol"));
+    assert_eq!(carol.refused("club").0, 403);
+    assert_eq!(site.chat("bob").try_join("club", None).unwrap_err(), "registration-required");
+    alice.affiliation("club", &format!("carol@{CHAT}"), "member");
+    carol.call("club", 600.0);
+}
+
+#[test]
+fn password_protected() {
+    let Some(site) = site("password_protected") else { return };
+    let alice = site.chat("alice");
+    alice.create(
+        "vault",
+        json!({ "muc#roomconfig_passwordprotectedroom": true, "muc#roomconfig_roomsecret": "sesame" }),
+    );
+    let bob = site.chat("bob");
+    assert_eq!(bob.try_join("vault", None).unwrap_err(), "not-authorized");
+    assert_eq!(bob.try_join("vault", Some("wrong")).unwrap_err(), "not-authorized");
+    bob.try_join("vault", Some("sesame")).expect("the right password opens");
+    // A phone has no way to say the password; who is in the chat already has said it.
+    let carol = site.caller_as("carol", known("carol"));
+    assert!(matches!(carol.refused("vault").0, 401 | 403));
+    site.caller_as("bob", known("bob")).call("vault", 600.0);
+}
+
+#[test]
+fn full() {
+    let Some(site) = site("full") else { return };
+    let alice = site.chat("alice");
+    alice.create("closet", json!({ "muc#roomconfig_maxusers": "2" }));
+    let carol = site.caller_as("carol", known("carol"));
+    carol.call("closet", 600.0);
+    let dave = site.caller_as("dave", known("dave"));
+    assert_eq!(dave.refused("closet").0, 486);
+    assert_eq!(site.chat("bob").try_join("closet", None).unwrap_err(), "service-unavailable");
+    carol.hangup();
+    dave.call("closet", 1000.0);
+}
+
+#[test]
+fn a_wrong_password_of_the_account_is_refused() {
+    let Some(site) = site("a_wrong_password_of_the_account_is_refused") else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let carol = Options { password: Some("guess".into()), ..Options::default() };
+    assert!(matches!(site.caller_as("carol", carol).refused("lounge").0, 401 | 403));
+    // Somebody whom nobody knows gets the same answer.
+    let mallory = Options { password: Some("guess".into()), ..Options::default() };
+    assert!(matches!(site.caller_as("mallory", mallory).refused("lounge").0, 401 | 403));
+    site.caller_as("dave", known("dave")).call("lounge", 600.0);
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_asserted_identity_counts() {
+    let plan = Plan { auth: "trusted", proxy: true, ..Plan::default() };
+    let Some(site) = Site::start_as("behind_a_trusted_proxy_the_asserted_identity_counts", plan)
+    else {
+        return;
+    };
+    site.cusaxd.enroll("carol", "sip:carol@sip.test", &password("carol"));
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let carol = site.chat("carol");
+    carol.join("lounge");
+    let behind = Options {
+        proxy: Some(site.ports.proxy),
+        domain: Some("sip.test"),
+        password: Some(password("carol")),
+        ..Options::default()
+    };
+    let mark = alice.mark();
+    let phone = site.caller_as("carol", behind);
+    phone.call("lounge", 600.0);
+    alice.sees(mark, "carol", "on the call", |event| {
+        event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("On the call")))
+    });
+}

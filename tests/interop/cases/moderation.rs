@@ -1,0 +1,194 @@
+//! What moderators do in chat happens to the call.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    baresip::{Options, TONE_DBFS, header},
+    cusaxd::PROMPT,
+    recording::SILENT_DBFS,
+    site::{CHAT, Plan, Site, password, room},
+    wait::{PATIENCE, pause, until},
+};
+
+/// Digest authentication: who calls is known, so the call and the chat are one person.
+fn with_directory(test: &str) -> Option<Site> {
+    let site = Site::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
+    for user in ["alice", "bob", "carol", "dave"] {
+        site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
+    }
+    Some(site)
+}
+
+fn known(user: &str) -> Options {
+    Options { password: Some(password(user)), ..Options::default() }
+}
+
+#[test]
+fn a_muted_caller_is_not_heard_until_voice_is_granted() {
+    let Some(site) = Site::start("a_muted_caller_is_not_heard_until_voice_is_granted") else {
+        return;
+    };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let mark = alice.mark();
+    let carol = site.caller("carol");
+    carol.call("lounge", 600.0);
+    let nick = alice.sees_callers(mark, 1).remove(0);
+    let (dave, erin) = (site.caller("dave"), site.caller("erin"));
+    dave.call("lounge", 1000.0);
+    erin.call("lounge", 1400.0);
+    pause(Duration::from_secs(2));
+
+    let mark = alice.mark();
+    let muted = alice.role("lounge", &nick, "visitor");
+    alice.sees(mark, &nick, "as visitor", |event| event["role"] == "visitor");
+    pause(Duration::from_secs(2));
+    let granted = alice.role("lounge", &nick, "participant");
+    pause(Duration::from_secs(2));
+    for listener in [&dave, &erin] {
+        let heard = listener.heard();
+        assert!(heard.level(600.0, muted - 1.0, muted - 0.1) > TONE_DBFS - 3.0);
+        let last = heard.last_heard(600.0, muted - 1.0, granted).expect("it was heard before");
+        let back = heard.first_heard(600.0, granted, granted + 2.0).expect("it is heard again");
+        println!(
+            "last heard {:.0} ms after the mute, back {:.0} ms after the grant",
+            (last - muted) * 1e3,
+            (back - granted) * 1e3
+        );
+        assert!(last - muted < PROMPT.as_secs_f64(), "heard {:.3} s on", last - muted);
+        assert!(back - granted < PROMPT.as_secs_f64(), "back only after {:.3} s", back - granted);
+        assert!(heard.level(600.0, last + 0.05, granted) < SILENT_DBFS);
+    }
+    // The muted caller heard the others all along.
+    let heard = carol.heard();
+    assert!(heard.longest_gap(1000.0, muted - 0.5, granted + 1.0) < 0.06);
+}
+
+#[test]
+fn a_mute_survives_hanging_up_and_dialling_again() {
+    let Some(site) = with_directory("a_mute_survives_hanging_up_and_dialling_again") else {
+        return;
+    };
+    let (alice, carol) = (site.chat("alice"), site.chat("carol"));
+    alice.create("lounge", json!({}));
+    carol.join("lounge");
+    let phone = site.caller_as("carol", known("carol"));
+    let dave = site.caller_as("dave", known("dave"));
+    dave.call("lounge", 1000.0);
+    phone.call("lounge", 600.0);
+    pause(Duration::from_secs(1));
+    alice.role("lounge", "carol", "visitor");
+    phone.hangup();
+    let again = phone.call("lounge", 600.0);
+    pause(Duration::from_secs(3));
+    let heard = dave.heard();
+    assert_eq!(heard.first_heard(600.0, again, again + 2.5), None);
+    let granted = alice.role("lounge", "carol", "participant");
+    pause(Duration::from_secs(2));
+    assert!(dave.heard().first_heard(600.0, granted, granted + 2.0).is_some());
+}
+
+#[test]
+fn a_kick_from_chat_ends_the_call_with_a_reason() {
+    let Some(site) = Site::start("a_kick_from_chat_ends_the_call_with_a_reason") else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let mark = alice.mark();
+    let carol = site.caller("carol");
+    carol.call("lounge", 600.0);
+    let nick = alice.sees_callers(mark, 1).remove(0);
+    let (mark, phone) = (alice.mark(), carol.mark());
+    alice.role("lounge", &nick, "none");
+    let bye = carol.ended(phone, Duration::from_secs(5));
+    let reason = header(&bye, "Reason").expect("a kick has a reason");
+    assert!(reason.starts_with("SIP") && reason.contains("cause=603"), "{reason}");
+    assert!(reason.contains("as asked"), "the moderator's own words: {reason}");
+    let gone = alice.sees_gone(mark, &nick, Duration::from_secs(5));
+    assert!(gone["codes"].as_array().expect("a list").contains(&json!(307)), "{gone}");
+    // A kick is for now: dialling again is allowed.
+    carol.call("lounge", 600.0);
+}
+
+#[test]
+fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
+    let Some(site) = with_directory("a_ban_from_chat_ends_the_call_and_refuses_the_next") else {
+        return;
+    };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let carol = site.caller_as("carol", known("carol"));
+    carol.call("lounge", 600.0);
+    let phone = carol.mark();
+    alice.affiliation("lounge", &format!("carol@{CHAT}"), "outcast");
+    let bye = carol.ended(phone, Duration::from_secs(5));
+    let reason = header(&bye, "Reason").expect("a ban has a reason");
+    assert!(reason.contains("cause=403"), "{reason}");
+    assert_eq!(carol.refused("lounge").0, 403);
+    assert_eq!(site.chat("carol").try_join("lounge", None).unwrap_err(), "forbidden");
+    let banned =
+        alice.tell("affiliations", json!({ "room": room("lounge"), "affiliation": "outcast" }));
+    assert_eq!(banned["jids"], json!([format!("carol@{CHAT}")]));
+    alice.affiliation("lounge", &format!("carol@{CHAT}"), "none");
+    carol.call("lounge", 600.0);
+}
+
+#[test]
+fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
+    let Some(site) =
+        with_directory("one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat")
+    else {
+        return;
+    };
+    let (alice, carol) = (site.chat("alice"), site.chat("carol"));
+    alice.create("lounge", json!({}));
+    carol.join("lounge");
+    let mark = alice.mark();
+    let phone = site.caller_as("carol", known("carol"));
+    phone.call("lounge", 600.0);
+    alice.sees(mark, "carol", "on the call", |event| {
+        event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("On the call")))
+    });
+    let shown = site.cusaxd.room("lounge");
+    let people = shown["people"].as_array().expect("a list");
+    assert_eq!(people.len(), 2, "{shown}");
+    assert!(people.iter().any(|person| person["level"] == "both"), "{shown}");
+    assert!(people.iter().any(|person| person["level"] == "chat"), "{shown}");
+    // Muted in chat, and everybody sees it.
+    let mark = alice.mark();
+    alice.role("lounge", "carol", "visitor");
+    alice.sees(mark, "carol", "muted", |event| {
+        event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("Muted")))
+    });
+    // Leaving chat does not end the call; hanging up does not end the chat.
+    carol.tell("leave", json!({ "room": room("lounge"), "nick": "carol" }));
+    until("carol to be there by phone alone", PATIENCE, || {
+        let people = site.cusaxd.room("lounge")["people"].as_array().cloned()?;
+        people.iter().any(|person| person["level"] == "audio").then_some(())
+    });
+    carol.join("lounge");
+    let mark = alice.mark();
+    phone.hangup();
+    alice.sees(mark, "carol", "off the call", |event| {
+        event["type"].is_null()
+            && event["hats"].as_array().is_some_and(|hats| !hats.contains(&json!("On the call")))
+    });
+}
+
+#[test]
+fn a_destroyed_room_hangs_up_on_everybody() {
+    let Some(site) = Site::start("a_destroyed_room_hangs_up_on_everybody") else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let (carol, dave) = (site.caller("carol"), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    let marks = (carol.mark(), dave.mark());
+    alice.tell("destroy", json!({ "room": room("lounge"), "reason": "moved next door" }));
+    for (phone, mark) in [(&carol, marks.0), (&dave, marks.1)] {
+        let bye = phone.ended(mark, Duration::from_secs(5));
+        assert!(header(&bye, "Reason").is_some_and(|reason| reason.contains("cause=410")), "{bye}");
+    }
+    assert_eq!(carol.refused("lounge").0, 404);
+}

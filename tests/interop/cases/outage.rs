@@ -1,0 +1,118 @@
+//! What breaks, and what does not break with it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    baresip::Caller,
+    site::{CHAT, Site, room},
+    wait::{PATIENCE, monotonic, pause, until},
+};
+
+/// The longest silence in the tone that `listener` hears.
+fn gap(listener: &Caller, hz: f64, from: f64) -> f64 {
+    listener.heard().longest_gap(hz, from, monotonic() - 0.2)
+}
+
+#[test]
+fn prosody_restarts_and_the_call_goes_on() {
+    let Some(mut site) = Site::start("prosody_restarts_and_the_call_goes_on") else { return };
+    let (alice, bob) = (site.chat("alice"), site.chat("bob"));
+    alice.create("lounge", json!({ "muc#roomconfig_persistentroom": true }));
+    bob.join("lounge");
+    let (carol, dave) = (site.caller("carol"), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    pause(Duration::from_secs(1));
+    let from = monotonic();
+
+    let (first, second) = (alice.mark(), bob.mark());
+    let prosody = site.prosody.as_mut().expect("this site has one");
+    prosody.stop();
+    alice.wait(first, "the loss of the connection", |event| event["ev"] == "disconnected");
+    bob.wait(second, "the loss of the connection", |event| event["ev"] == "disconnected");
+    until("cusaxd to say that chat is down", PATIENCE, || {
+        (site.cusaxd.get("/health/ready").status == 503).then_some(())
+    });
+    pause(Duration::from_secs(2));
+    let prosody = site.prosody.as_mut().expect("this site has one");
+    prosody.start_again();
+    let back = monotonic();
+    site.cusaxd.ready();
+    println!("the component was back {:.1} s after Prosody listened", monotonic() - back);
+
+    // Alice comes back to the room that is still hers, and finds both callers; bob stays away.
+    alice.go_online();
+    let joined = alice.join("lounge");
+    assert_eq!(joined["own"]["affiliation"], "owner");
+    let occupants = joined["occupants"].as_array().expect("a list").clone();
+    let callers = occupants.iter().filter(|one| one["nick"] != "alice" && one["nick"] != "bob");
+    assert_eq!(callers.count(), 2, "{occupants:?}");
+
+    // Bob's session died with the server: both sides must come to see that.
+    until("bob to be found gone", Duration::from_secs(60), || {
+        let people = site.cusaxd.room("lounge");
+        (people["people"].as_array()?.len() == 3).then_some(())
+    });
+    for (listener, hz) in [(&carol, 1000.0), (&dave, 600.0)] {
+        let gap = gap(listener, hz, from);
+        println!("longest gap over the restart: {:.0} ms", gap * 1e3);
+        assert!(gap < 0.06, "a gap of {gap:.3} s");
+    }
+    // Chat moderates the same call as before.
+    let nick = occupants.iter().find(|one| one["nick"] != "alice" && one["nick"] != "bob");
+    let nick = nick.and_then(|one| one["nick"].as_str()).expect("a caller");
+    alice.role("lounge", nick, "visitor");
+    pause(Duration::from_secs(1));
+    let now = monotonic();
+    let silent =
+        |phone: &Caller, hz: f64| phone.heard().first_heard(hz, now - 0.5, now - 0.1).is_none();
+    assert!(silent(&dave, 600.0) ^ silent(&carol, 1000.0), "one of the two is muted");
+}
+
+#[test]
+fn killed_and_started_again_rooms_members_and_bans_are_there() {
+    let Some(mut site) = Site::start("killed_and_started_again_rooms_members_and_bans_are_there")
+    else {
+        return;
+    };
+    let alice = site.chat("alice");
+    let fields = json!({
+        "muc#roomconfig_persistentroom": true,
+        "muc#roomconfig_roomname": "The Lounge",
+        "muc#roomconfig_membersonly": true,
+    });
+    alice.create("lounge", fields);
+    alice.affiliation("lounge", &format!("bob@{CHAT}"), "member");
+    alice.affiliation("lounge", &format!("carol@{CHAT}"), "outcast");
+    site.cusaxd.kill();
+    site.cusaxd.start_again();
+    let joined = alice.join("lounge");
+    assert_eq!(joined["own"]["affiliation"], "owner", "{joined}");
+    assert!(!joined["own"]["codes"].as_array().expect("a list").contains(&json!(201)));
+    let list = |affiliation: &str| {
+        let fields = json!({ "room": room("lounge"), "affiliation": affiliation });
+        alice.tell("affiliations", fields)["jids"].clone()
+    };
+    assert_eq!(list("member"), json!([format!("bob@{CHAT}")]));
+    assert_eq!(list("outcast"), json!([format!("carol@{CHAT}")]));
+    let config = alice.tell("config", json!({ "room": room("lounge") }));
+    assert_eq!(config["fields"]["muc#roomconfig_roomname"], "The Lounge", "{config}");
+    assert_eq!(site.chat("bob").join("lounge")["own"]["affiliation"], "member");
+    assert_eq!(site.chat("carol").try_join("lounge", None).unwrap_err(), "forbidden");
+    assert_eq!(site.chat("dave").try_join("lounge", None).unwrap_err(), "registration-required");
+}
+
+#[test]
+fn asked_to_stop_it_says_goodbye_and_ends_well() {
+    let Some(mut site) = Site::start("asked_to_stop_it_says_goodbye_and_ends_well") else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let carol = site.caller("carol");
+    carol.call("lounge", 600.0);
+    let mark = carol.mark();
+    let status = site.cusaxd.terminate();
+    assert_eq!(status.code(), Some(0), "{}", site.cusaxd.log());
+    carol.ended(mark, Duration::from_secs(5));
+}

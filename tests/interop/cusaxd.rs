@@ -1,0 +1,163 @@
+//! The server under test.
+
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    http::{self, Answer},
+    process::{Process, command},
+    site::{ADMIN, CHAT, CONFERENCES, Ports, ROOMS, SECRET},
+    wait::{PATIENCE, until},
+};
+
+/// The bearer token of the admin API.
+const TOKEN: &str = "interop-token";
+
+/// A running `cusaxd`.
+pub(crate) struct Cusaxd {
+    config: PathBuf,
+    dir: PathBuf,
+    ports: Ports,
+    process: Process,
+}
+
+impl Cusaxd {
+    /// Writes its configuration into `dir`, starts it and waits until it says that it is ready.
+    pub(crate) fn start(dir: &Path, ports: Ports, auth: &str) -> Self {
+        let config = dir.join("cusaxd.toml");
+        fs::write(&config, configuration(dir, ports, auth)).expect("a file of ours");
+        let process = run(&config, dir);
+        let mut cusaxd = Self { config, dir: dir.into(), ports, process };
+        cusaxd.ready();
+        cusaxd
+    }
+
+    /// Waits for `/health/ready` to say yes.
+    pub(crate) fn ready(&mut self) {
+        until("cusaxd is ready", PATIENCE, || {
+            assert!(self.process.ended().is_none(), "cusaxd ended by itself");
+            let answer = http::get(self.ports.http, "/health/ready", Some(TOKEN)).ok()?;
+            (answer.status == 200).then_some(())
+        });
+    }
+
+    /// As a power cut does.
+    pub(crate) fn kill(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        assert!(self.process.wait(PATIENCE).is_some(), "killed processes end");
+    }
+
+    /// As an operator does; how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(PATIENCE).expect("it stops when asked")
+    }
+
+    /// Starts it again on the same store.
+    pub(crate) fn start_again(&mut self) {
+        self.process = run(&self.config, &self.dir);
+        self.ready();
+    }
+
+    /// Whether it is still the process that was started.
+    pub(crate) fn alive(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// `GET PATH`
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        http::get(self.ports.http, path, Some(TOKEN)).expect("the admin API answers")
+    }
+
+    /// A room as the admin API tells it.
+    pub(crate) fn room(&self, room: &str) -> Value {
+        let answer = self.get(&format!("/api/v1/rooms/{room}"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// Puts a user into the directory.
+    pub(crate) fn enroll(&self, user: &str, aor: &str, password: &str) {
+        let path = format!("/api/v1/users/{user}@{CHAT}");
+        let entry = json!({ "aor": aor, "name": user, "password": password });
+        let answer = http::put(self.ports.http, &path, Some(TOKEN), &entry);
+        let answer = answer.expect("the admin API answers");
+        assert!(matches!(answer.status, 200..=204), "{} {}", answer.status, answer.body);
+    }
+
+    /// A metric's value, summed over its labels that contain `label`.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
+        let body = self.get("/metrics").body;
+        let lines = body.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// What it has written to its log.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+}
+
+fn run(config: &Path, dir: &Path) -> Process {
+    let mut cusaxd = command(env!("CARGO_BIN_EXE_cusaxd"));
+    cusaxd.args(["run", "--config"]).arg(config);
+    cusaxd.env("RUST_BACKTRACE", "1");
+    Process::start("cusaxd", &mut cusaxd, &dir.join("cusaxd.log"), false)
+}
+
+fn configuration(dir: &Path, ports: Ports, auth: &str) -> String {
+    let Ports { component, sip, http, media, .. } = ports;
+    let last = media + MEDIA_PORTS - 1;
+    format!(
+        r#"[xmpp]
+domain = "{ROOMS}"
+server = "127.0.0.1:{component}"
+secret = "{SECRET}"
+admins = ["{ADMIN}@{CHAT}"]
+
+[sip]
+domain = "{CONFERENCES}"
+listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
+trusted_proxies = ["127.0.0.1/32"]
+auth = "{auth}"
+
+[media]
+address = "127.0.0.1"
+ports = "{media}-{last}"
+
+[store]
+url = "sqlite:{store}"
+
+[http]
+listen = "127.0.0.1:{http}"
+token = "{TOKEN}"
+
+[log]
+level = "debug"
+"#,
+        store = dir.join("cusaxd.db").display(),
+    )
+}
+
+/// How many RTP and RTCP ports one server gets.
+pub(crate) const MEDIA_PORTS: u16 = 40;
+
+/// How long after a chat command the sound may change at the other phones at the latest: their
+/// own jitter buffers (100 ms) and pipes included, on a busy machine.
+pub(crate) const PROMPT: Duration = Duration::from_millis(400);
+
+/// Whether a port is free for both transports.
+pub(crate) fn free(port: u16) -> bool {
+    UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
+}

@@ -1,0 +1,76 @@
+//! Linphone (`peers/linphone.py`): the phone that subscribes to the conference package by itself.
+
+use std::{ops::Deref, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    peer::Peer,
+    site::{PHONES, Ports, Site, installed, password},
+};
+
+/// A Linphone that is registered with the site's Kamailio.
+pub(crate) struct Linphone {
+    peer: Peer,
+}
+
+impl Deref for Linphone {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Linphone {
+    /// Starts it and registers; `None`, with a message, when the library is missing.
+    pub(crate) fn start(user: &str, site: &Site) -> Option<Self> {
+        installed(&["linphonec"])?;
+        let home = site.dir.join(format!("linphone-{user}"));
+        let proxy = format!("sip:127.0.0.1:{};transport=udp", site.ports.proxy);
+        let (sip_port, rtp_port) = (Ports::any(), Ports::any() & !1);
+        let arguments = [
+            ("--user", user),
+            ("--password", &password(user)),
+            ("--domain", PHONES),
+            ("--proxy", &proxy),
+            ("--home", &home.display().to_string()),
+            ("--sip-port", &sip_port.to_string()),
+            ("--rtp-port", &rtp_port.to_string()),
+        ];
+        let arguments: Vec<String> =
+            arguments.iter().flat_map(|(name, value)| [*name, value]).map(str::to_owned).collect();
+        let peer = Peer::start(&format!("linphone-{user}"), "linphone.py", &arguments, &site.dir);
+        peer.tell("register", json!({}));
+        Some(Self { peer })
+    }
+
+    /// Whether it still runs: it crashes on documents that it does not like.
+    pub(crate) fn alive(&mut self) -> bool {
+        self.peer.alive()
+    }
+
+    /// Dials an address and waits until the call runs.
+    pub(crate) fn call(&self, uri: &str) {
+        let mark = self.mark();
+        self.tell("dial", json!({ "uri": uri }));
+        self.wait(mark, "the call to run", |event| {
+            assert_ne!(event["state"], "LinphoneCallError", "the call failed");
+            event["state"] == "LinphoneCallStreamsRunning"
+        });
+    }
+
+    /// Waits until the list of participants that it shows fits.
+    pub(crate) fn shows(&self, mark: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for(mark, Duration::from_secs(20), what, |event| {
+            event["ev"] == "participants" && wanted(event)
+        })
+    }
+}
+
+/// All device names in a `participants` event: Linphone takes names from the endpoints.
+pub(crate) fn devices(participants: &Value) -> Vec<String> {
+    let people = participants["people"].as_array().cloned().unwrap_or_default();
+    let devices = people.iter().filter_map(|person| person["devices"].as_array().cloned());
+    devices.flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,37 @@
+//! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
+//! Linphone and SIPp, all on loopback.
+//!
+//! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
+//! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
+//! unless `CI=true`. Logs, recordings and stores of the last run lie in `target/tmp/TEST/`.
+//!
+//! Not run by plain `cargo test`, since it takes minutes: `cargo test --test interop`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod baresip;
+mod cusaxd;
+mod ejabberd;
+mod http;
+mod kamailio;
+mod linphone;
+mod peer;
+mod process;
+mod prosody;
+mod recording;
+mod sipp;
+mod site;
+mod slixmpp;
+mod wait;
+
+mod cases {
+    mod abuse;
+    mod document;
+    mod doors;
+    mod ejabberd;
+    mod hearing;
+    mod moderation;
+    mod operators;
+    mod outage;
+    mod stanzas;
+    mod wire;
+}

@@ -1,0 +1,242 @@
+//! A whole CUSAX site on loopback: an XMPP server, `cusaxd`, sometimes a SIP proxy.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use crate::{
+    baresip::{Caller, Options},
+    cusaxd::{Cusaxd, MEDIA_PORTS, free},
+    ejabberd::Ejabberd,
+    kamailio::Kamailio,
+    peer,
+    prosody::Prosody,
+    slixmpp::Chat,
+};
+
+/// The domain of the chat users.
+pub(crate) const CHAT: &str = "chat.test";
+/// The component's domain.
+pub(crate) const ROOMS: &str = "rooms.chat.test";
+/// The domain of the conference URIs.
+pub(crate) const CONFERENCES: &str = "conf.test";
+/// The domain and realm of the phones behind Kamailio.
+pub(crate) const PHONES: &str = "sip.test";
+/// The component's secret.
+pub(crate) const SECRET: &str = "3a7bd3e2360a3d29eea436fcfb7e44c7";
+/// Who may administer the service.
+pub(crate) const ADMIN: &str = "admin";
+/// Everybody with an account on the XMPP server and on Kamailio.
+pub(crate) const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+
+/// How many sites may stand at a time: a site with its peers keeps a core busy for seconds.
+const SITES: usize = 2;
+
+/// The password of a user, on both sides.
+pub(crate) fn password(user: &str) -> String {
+    format!("{user}-pw")
+}
+
+/// The ports of one site, free when they were chosen.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    /// XMPP clients.
+    pub(crate) clients: u16,
+    /// XMPP components.
+    pub(crate) component: u16,
+    /// The focus, UDP and TCP.
+    pub(crate) sip: u16,
+    /// The SIP proxy, UDP and TCP.
+    pub(crate) proxy: u16,
+    /// The first of the RTP ports.
+    pub(crate) media: u16,
+    /// The admin API of `cusaxd`; with ejabberd its own API has `http + 1`.
+    pub(crate) http: u16,
+}
+
+/// What a site consists of.
+pub(crate) struct Plan {
+    /// Who may call: `open`, `digest` or `trusted`.
+    pub(crate) auth: &'static str,
+    /// The XMPP server.
+    pub(crate) server: Server,
+    /// Whether Kamailio stands in front of the focus.
+    pub(crate) proxy: bool,
+}
+
+/// Which XMPP server stands in front of the rooms.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Server {
+    /// Prosody 0.12.
+    Prosody,
+    /// ejabberd 23.
+    Ejabberd,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { auth: "open", server: Server::Prosody, proxy: false }
+    }
+}
+
+/// Everything that runs for one test. Fields are dropped, so stopped, in this order.
+pub(crate) struct Site {
+    pub(crate) cusaxd: Cusaxd,
+    pub(crate) prosody: Option<Prosody>,
+    _ejabberd: Option<Ejabberd>,
+    _kamailio: Option<Kamailio>,
+    pub(crate) ports: Ports,
+    pub(crate) dir: PathBuf,
+    _turn: Turn,
+}
+
+impl Site {
+    /// Starts a site with Prosody where everybody may call.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::start_as(test, Plan::default())
+    }
+
+    /// Starts a site; `None`, with a message, when a program is missing and this is not CI.
+    pub(crate) fn start_as(test: &str, plan: Plan) -> Option<Self> {
+        let server = match plan.server {
+            Server::Prosody => "prosody",
+            Server::Ejabberd => "ejabberdctl",
+        };
+        installed(&[server, "setpriv"])?;
+        if plan.proxy {
+            installed(&["kamailio"])?;
+        }
+        let turn = Turn::take();
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        // Logs of the last run; this one leaves its own behind.
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("the target folder is ours");
+        let ports = Ports::choose();
+        let prosody = (plan.server == Server::Prosody).then(|| Prosody::start(&dir, ports));
+        let ejabberd = (plan.server == Server::Ejabberd).then(|| {
+            let own = Ports { http: ports.http + 1, ..ports };
+            Ejabberd::start(&dir, own)
+        });
+        let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
+        let cusaxd = Cusaxd::start(&dir, ports, plan.auth);
+        Some(Self {
+            cusaxd,
+            prosody,
+            _ejabberd: ejabberd,
+            _kamailio: kamailio,
+            ports,
+            dir,
+            _turn: turn,
+        })
+    }
+
+    /// A chat user who is online.
+    pub(crate) fn chat(&self, user: &str) -> Chat {
+        Chat::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A phone that goes straight to the focus.
+    pub(crate) fn caller(&self, user: &str) -> Caller {
+        self.caller_as(user, Options::default())
+    }
+
+    /// A phone with options of its own.
+    pub(crate) fn caller_as(&self, user: &str, options: Options) -> Caller {
+        Caller::start(user, self.ports.sip, &self.dir, options)
+    }
+}
+
+/// The JID of a room.
+pub(crate) fn room(name: &str) -> String {
+    format!("{name}@{ROOMS}")
+}
+
+/// The address of a room for phones.
+pub(crate) fn conference(name: &str) -> String {
+    format!("sip:{name}@{CONFERENCES}")
+}
+
+/// Whether these programs and the peers' Python are there. A missing one fails the test under
+/// `CI=true`; elsewhere the test says so and passes.
+pub(crate) fn installed(programs: &[&str]) -> Option<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = |name: &str| {
+        env::split_paths(&path)
+            .chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from))
+            .any(|folder| folder.join(name).exists())
+    };
+    let mut missing: Vec<&str> = programs.iter().filter(|name| !found(name)).copied().collect();
+    if !peer::python().exists() {
+        missing.push(".peers/venv");
+    }
+    if missing.is_empty() {
+        return Some(());
+    }
+    let ci = env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!ci, "not installed: {missing:?} (scripts/setup.sh installs them)");
+    println!("skipped: not installed: {missing:?} (scripts/setup.sh installs them)");
+    None
+}
+
+impl Ports {
+    /// Chooses ports that nobody uses, none of which another test of this run was given.
+    fn choose() -> Self {
+        // Below the range from which the system itself gives ports.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let block = MEDIA_PORTS + 10;
+        let own = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+        let mut tries = 0;
+        loop {
+            let offset = (own + NEXT.fetch_add(1, Ordering::Relaxed) * block) % 12_000;
+            let first = 20_000 + offset;
+            if (first..first + block).all(free) {
+                let at = |n| first + MEDIA_PORTS + n;
+                return Self {
+                    media: first,
+                    clients: at(0),
+                    component: at(1),
+                    sip: at(2),
+                    proxy: at(3),
+                    http: at(4),
+                };
+            }
+            tries += 1;
+            assert!(tries < 200, "no free block of ports");
+        }
+    }
+
+    /// A port for a peer that cannot choose one itself.
+    pub(crate) fn any() -> u16 {
+        let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        socket.local_addr().expect("it is bound").port()
+    }
+}
+
+/// The right to keep a site: tests run side by side, but not all at once.
+struct Turn;
+
+static STANDING: Mutex<usize> = Mutex::new(0);
+static LEFT: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let standing = STANDING.lock().expect("no holder panics");
+        let mut standing =
+            LEFT.wait_while(standing, |count| *count >= SITES).expect("no holder panics");
+        *standing += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *STANDING.lock().expect("no holder panics") -= 1;
+        LEFT.notify_one();
+    }
+}

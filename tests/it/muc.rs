@@ -1,0 +1,273 @@
+//! The chat face with rooms behind it, and no other face: plays every file of `scenes/muc/` and
+//! compares the whole transcript. `UPDATE_EXPECT=1 cargo test --test it` writes what came out.
+//!
+//! A scene is a script, a line `---`, and the transcript. The script's lines:
+//!
+//! | line | what happens |
+//! | --- | --- |
+//! | `juliet <presence …/>` | `juliet@example.org/pc` sends that; `juliet/tablet` is another session |
+//! | `juliet join garden Juliet` | enters `garden@rooms.example.org` |
+//! | `juliet make garden Juliet` | enters and accepts the default configuration |
+//! | `phone 1 call garden sip:bob@example.net Bob` | a caller; `romeo@example.org` instead of the SIP address is a bound one |
+//! | `phone 1 hang-up`, `hold`, `resume`, `mute`, `unmute`, `hand` | what the caller does next |
+//! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
+//! | `link down`, `link up`, `shutdown` | what happens to the server |
+//! | `+5` | five seconds pass |
+//! | `show occupant-id` | transcripts leave these out otherwise |
+//!
+//! A `~` before a line leaves it and what it brings about out of the transcript.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+use std::{env, fs};
+
+use cusaxd::clock::Now;
+use cusaxd::id::{LegId, Nick, RoomName};
+use cusaxd::muc::{Ask, Muc, MucConfig, Rates, Reply};
+use cusaxd::room::person::{Caller, Proof, Who};
+use cusaxd::room::{By, Command, Ending, Policy, Refusal, Rooms};
+use jid::{BareJid, DomainPart};
+use minidom::Element;
+
+#[test]
+fn scenes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/scenes/muc");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let mut wrong = vec![];
+    for path in &paths {
+        let text = fs::read_to_string(path).unwrap();
+        let (script, expected) = text.split_once("---\n").unwrap_or((&text, ""));
+        let actual = play(script);
+        if env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(path, format!("{script}---\n{actual}")).unwrap();
+        } else if actual != expected {
+            let at = actual.lines().zip(expected.lines()).position(|(a, e)| a != e);
+            let at = at.unwrap_or(actual.lines().count().min(expected.lines().count()));
+            wrong.push(format!(
+                "{}\n  expected {:?}\n  actual   {:?}",
+                path.display(),
+                expected.lines().nth(at),
+                actual.lines().nth(at)
+            ));
+        }
+    }
+    assert!(paths.len() >= 40, "where are the scenes?");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn play(script: &str) -> String {
+    let mut server = Server::new();
+    let mut transcript = String::new();
+    let ids = script.lines().any(|line| line == "show occupant-id");
+    let script = script.replace("show occupant-id\n", "");
+    for line in script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (shown, line) = match line.strip_prefix('~') {
+            Some(rest) => (false, rest.trim()),
+            None => (true, line),
+        };
+        let said = server.line(line);
+        if shown {
+            writeln!(transcript, "> {line}").unwrap();
+            for stanza in said {
+                writeln!(transcript, "  < {}", text(&stanza, ids)).unwrap();
+            }
+        }
+    }
+    transcript
+}
+
+fn text(stanza: &Element, occupant_ids: bool) -> String {
+    let mut stanza = stanza.clone();
+    if !occupant_ids {
+        stanza.remove_child("occupant-id", "urn:xmpp:occupant-id:0");
+    }
+    String::from(&stanza).replacen(" xmlns='jabber:client'", "", 1)
+}
+
+/// A stanza as it comes from someone: `juliet`, `juliet/tablet`, or a whole address.
+pub fn parse(who: &str, xml: &str) -> Element {
+    let (user, resource) = who.split_once('/').unwrap_or((who, "pc"));
+    let from = match user.contains(['@', '.']) {
+        true => who.to_owned(),
+        false => format!("{user}@example.org/{resource}"),
+    };
+    let tag = xml.split('>').next().unwrap();
+    let ns = if tag.contains(" xmlns=") { "" } else { " xmlns='jabber:client'" };
+    let xml = xml.replacen(' ', &format!("{ns} from='{from}' "), 1);
+    xml.parse().unwrap_or_else(|error| panic!("{xml}: {error}"))
+}
+
+/// Rooms and the chat face, as the bridge would join them.
+pub struct Server {
+    pub muc: Muc,
+    pub rooms: Rooms,
+    legs: BTreeMap<LegId, RoomName>,
+    now: Now,
+}
+
+impl Server {
+    pub fn new() -> Self {
+        let config = MucConfig {
+            domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
+            sip_domain: "conf.example.org".to_owned(),
+            spellings: vec![
+                "audio-video-uri".to_owned(),
+                "muc#roominfo_audio-video-uri".to_owned(),
+            ],
+            secret: b"scene".to_vec(),
+            version: "1.2.3".to_owned(),
+            rates: Rates::default(),
+        };
+        let admins = [BareJid::new("root@example.org").unwrap()].into();
+        let policy = Policy { admins: std::sync::Arc::new(admins), ..Policy::default() };
+        Self {
+            muc: Muc::new(config, 7),
+            rooms: Rooms::new(policy),
+            legs: BTreeMap::new(),
+            now: Now {
+                instant: Now::read().instant,
+                utc: SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_534_400),
+            },
+        }
+    }
+
+    pub fn line(&mut self, line: &str) -> Vec<Element> {
+        let mut out = vec![];
+        if let Some(seconds) = line.strip_prefix('+') {
+            self.wait(Duration::from_secs_f64(seconds.parse().unwrap()), &mut out);
+            return out;
+        }
+        let words: Vec<_> = line.split(' ').collect();
+        match words.as_slice() {
+            ["link", up] => self.muc.link(self.now, *up == "up"),
+            ["shutdown"] => {
+                for (room, facts) in self.rooms.shut_down() {
+                    self.publish(&room, &facts, &mut out);
+                }
+            }
+            ["phone", leg, words @ ..] => self.phone(LegId(leg.parse().unwrap()), words, &mut out),
+            ["operator", verb, room, nick @ ..] => self.operator(verb, room, nick, &mut out),
+            [who, "join", room, nick @ ..] => {
+                let nick = nick.join(" ");
+                let xml = format!(
+                    "<presence to='{room}@rooms.example.org/{nick}'>\
+                     <x xmlns='http://jabber.org/protocol/muc'/></presence>"
+                );
+                self.stanza(who, &xml, &mut out);
+            }
+            [who, "make", room, nick] => {
+                out.extend(self.line(&format!("{who} join {room} {nick}")));
+                let xml = format!(
+                    "<iq type='set' id='make' to='{room}@rooms.example.org'>\
+                     <query xmlns='http://jabber.org/protocol/muc#owner'>\
+                     <x xmlns='jabber:x:data' type='submit'/></query></iq>"
+                );
+                self.stanza(who, &xml, &mut out);
+            }
+            [who, ..] => {
+                let xml = line.split_once(' ').expect("a stanza").1;
+                self.stanza(who, xml, &mut out);
+            }
+            [] => panic!("an empty line"),
+        }
+        out
+    }
+
+    pub fn stanza(&mut self, who: &str, xml: &str, out: &mut Vec<Element>) {
+        self.element(parse(who, xml), out);
+    }
+
+    pub fn element(&mut self, stanza: Element, out: &mut Vec<Element>) {
+        if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
+            self.ask(ask, out);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, out: &mut Vec<Element>) {
+        let Ask { room, by, command, reply } = ask;
+        let result = self.apply(&room, &by, command);
+        let (facts, result) = match result {
+            Ok(facts) => (facts, Ok(())),
+            Err(refusal) => (vec![], Err(refusal)),
+        };
+        self.muc.answer(&room, reply, result, out);
+        self.publish(&room, &facts, out);
+    }
+
+    fn apply(
+        &mut self,
+        room: &RoomName,
+        by: &By,
+        command: Command,
+    ) -> Result<Vec<cusaxd::room::Fact>, Refusal> {
+        self.rooms.apply(self.now, room, by, command)
+    }
+
+    fn publish(&mut self, name: &RoomName, facts: &[cusaxd::room::Fact], out: &mut Vec<Element>) {
+        if let Some(room) = self.rooms.get(name) {
+            for fact in facts {
+                self.muc.render(self.now, room, fact, out);
+            }
+        }
+        self.rooms.sweep();
+    }
+
+    fn wait(&mut self, time: Duration, out: &mut Vec<Element>) {
+        let end = self.now + time;
+        while let Some(due) = self.muc.poll_timeout().filter(|due| *due <= end.instant) {
+            self.now = self.now + due.saturating_duration_since(self.now.instant);
+            for ask in self.muc.handle_timeout(self.now, out) {
+                self.ask(ask, out);
+            }
+        }
+        self.now = end;
+    }
+
+    fn phone(&mut self, leg: LegId, words: &[&str], out: &mut Vec<Element>) {
+        let mut room = self.legs.get(&leg).cloned();
+        let command = match words {
+            ["call", name, from, called @ ..] => {
+                let name = RoomName::new(name).unwrap();
+                self.legs.insert(leg, name.clone());
+                room = Some(name);
+                let who = match *from {
+                    "unknown" => Who::Unknown(leg),
+                    from if from.starts_with("sip:") => Who::Aor(from.parse().unwrap()),
+                    from => Who::Jid(BareJid::new(from).unwrap()),
+                };
+                let aor = from.parse().ok();
+                let name = (!called.is_empty()).then(|| called.join(" "));
+                let caller = Caller { who, aor, name, proof: Proof::Digest, private: false };
+                Command::Call { leg, caller, password: None, media_agreed: true }
+            }
+            ["hang-up"] => Command::HangUp { ending: Ending::Departed },
+            ["hold"] => Command::ChangeLeg { hold: true, sends: false },
+            ["resume"] => Command::ChangeLeg { hold: false, sends: true },
+            ["mute"] => Command::MuteSelf(true),
+            ["unmute"] => Command::MuteSelf(false),
+            ["hand"] => Command::RaiseHand(true),
+            other => panic!("what is {other:?}?"),
+        };
+        let (by, reply) = (By::Leg(leg), Reply::Nobody);
+        let Some(room) = room else { return };
+        self.ask(Ask { room, by, command, reply }, out);
+    }
+
+    fn operator(&mut self, verb: &str, room: &str, nick: &[&str], out: &mut Vec<Element>) {
+        let name = RoomName::new(room).unwrap();
+        let person = || {
+            let nick = Nick::new(&nick.join(" ")).unwrap();
+            self.rooms.get(&name).unwrap().by_nick(&nick).unwrap().id
+        };
+        let command = match verb {
+            "mute" => Command::Mute { person: person(), on: true },
+            "unmute" => Command::Mute { person: person(), on: false },
+            "lock" => Command::Lock(true),
+            other => panic!("what is {other}?"),
+        };
+        let by = By::Operator("root".to_owned());
+        self.ask(Ask { room: name, by, command, reply: Reply::Nobody }, out);
+    }
+}
