@@ -1,7 +1,8 @@
 //! What a phone heard: who was audible when, how loud, with what gaps.
 //!
 //! Tones are told apart in windows of 5 ms, in which any two multiples of 200 Hz are orthogonal:
-//! callers are given such frequencies. Times are `CLOCK_MONOTONIC` seconds, as in all peers' events.
+//! callers are given such frequencies. Times are `CLOCK_MONOTONIC` seconds, as in all peers' events;
+//! gaps are counted in samples, since a phone that is scheduled late plays later, not less.
 
 use std::{f64::consts::TAU, fs, path::Path};
 
@@ -13,6 +14,10 @@ pub(crate) const AUDIBLE_DBFS: f64 = -30.0;
 
 /// Speech codecs leave noise: a tone below this is not there.
 pub(crate) const SILENT_DBFS: f64 = -50.0;
+
+/// How much less than the time that passed a phone may have played, in seconds: its timer does not
+/// catch up with what a busy machine kept from it. More, and the recording proves nothing.
+const STALL: f64 = 0.5;
 
 /// A recording as far as it has been written.
 pub(crate) struct Recording {
@@ -26,6 +31,8 @@ pub(crate) struct Recording {
 #[derive(Clone, Copy)]
 struct Window {
     at: f64,
+    /// Seconds of sound that were recorded before its end.
+    played: f64,
     dbfs: f64,
 }
 
@@ -64,7 +71,8 @@ impl Recording {
                 let time = at - (count - end) as f64 / f64::from(self.rate);
                 if time > from && time <= to {
                     let dbfs = level(&self.samples[start..end], hz, self.rate);
-                    windows.push(Window { at: time, dbfs });
+                    let played = end as f64 / f64::from(self.rate);
+                    windows.push(Window { at: time, played, dbfs });
                 }
                 start = end;
             }
@@ -81,17 +89,27 @@ impl Recording {
         levels[levels.len() / 2]
     }
 
-    /// The longest time in seconds for which a steady tone was not to be heard.
+    /// The longest time in seconds for which a steady tone was not to be heard: silence in what the
+    /// phone played, at either end as well. A phone plays silence when nothing arrives.
     pub(crate) fn longest_gap(&self, hz: f64, from: f64, to: f64) -> f64 {
-        let mut last = from;
+        let windows = self.windows(hz, from, to);
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+            panic!("nothing was recorded between {from} and {to}");
+        };
+        let recorded = last.played - first.played;
+        let missing = to.min(self.end()) - from - recorded;
+        assert!(
+            missing < STALL,
+            "the phone itself stood still for {missing:.3} of {recorded:.1} s"
+        );
+        let heard = windows.iter().filter(|window| window.dbfs >= AUDIBLE_DBFS);
         let mut longest: f64 = 0.0;
-        for window in self.windows(hz, from, to) {
-            if window.dbfs >= AUDIBLE_DBFS {
-                longest = longest.max(window.at - WINDOW - last);
-                last = window.at;
-            }
+        let mut before = first.played - WINDOW;
+        for window in heard {
+            longest = longest.max(window.played - WINDOW - before);
+            before = window.played;
         }
-        longest.max(to.min(self.end()) - WINDOW - last)
+        longest.max(last.played - before)
     }
 
     /// When a tone was last heard between two times.

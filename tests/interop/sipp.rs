@@ -72,6 +72,22 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
+    /// When messages that begin like this were received, in seconds of the day.
+    pub(crate) fn times(&self, start: &str) -> Vec<f64> {
+        let received = |entry: &str| {
+            let (stamp, rest) = entry.split_once('\n')?;
+            let (head, message) = rest.split_once("\n\n")?;
+            let fits = head.contains("message received") && message.starts_with(start);
+            let clock = stamp.trim().rsplit(' ').next().filter(|_| fits)?;
+            let parts: Option<Vec<f64>> = clock.split(':').map(|part| part.parse().ok()).collect();
+            Some(parts?.iter().fold(0.0, |sum, part| sum * 60.0 + part))
+        };
+        self.messages
+            .split("----------------------------------------------- ")
+            .filter_map(received)
+            .collect()
+    }
+
     /// The bodies of the NOTIFY requests in the order in which they came.
     pub(crate) fn documents(&self) -> Vec<String> {
         let start = "<conference-info";
