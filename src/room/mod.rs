@@ -744,8 +744,7 @@ impl Room {
 
     /// Who has this nick, or one that looks the same.
     pub fn by_nick(&self, nick: &Nick) -> Option<&Person> {
-        let key = nick.key();
-        self.people.values().find(|person| person.nick.key() == key)
+        self.people.values().find(|person| person.nick.key() == nick.key())
     }
 
     /// Someone's affiliation. Service admins own every room.
