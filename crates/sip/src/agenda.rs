@@ -36,6 +36,11 @@ impl<K: Copy + Ord> Agenda<K> {
         self.due.first().map(|(at, _)| *at)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.at.is_empty()
+    }
+
     /// Takes out one key whose time has come. It is woken again when it is set again.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<K> {
         let (_, key) = *self.due.first().filter(|(at, _)| *at <= now)?;

@@ -877,3 +877,66 @@ pub fn refuse_method(method: &Method, allowed: &[Method]) -> Response {
     let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
     Response::new(status).with(Name::ALLOW, allowed.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Transport;
+
+    #[expect(clippy::disallowed_methods, reason = "any fixed start will do")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    /// What the endpoint shows of its load is tested at the wire; this is about what it does not show.
+    #[test]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other event is due")]
+    fn no_index_keeps_what_is_over() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let limits = Limits { server_transactions: 4, ..Limits::default() };
+            let config = Config { supported: vec![], product: String::new(), limits };
+            let mut endpoint = Endpoint::new(config, [1; 32]);
+            let (mut now, mut out) = (epoch(), vec![]);
+            let [local, remote] =
+                ["192.0.2.1:5060", "192.0.2.7:5060"].map(|at| at.parse().unwrap());
+            let flow = Flow { transport, local, remote };
+            for n in 0..20 {
+                let method = ["INVITE", "SUBSCRIBE", "OPTIONS", "BYE"][n % 4];
+                let text = format!(
+                    "{method} sip:a@192.0.2.1 SIP/2.0\r\n\
+                     Via: SIP/2.0/{transport} 192.0.2.7;branch=z9hG4bK{n}\r\n\
+                     From: <sip:b@192.0.2.7>;tag=b\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: {n}\r\n\
+                     CSeq: 1 {method}\r\nContact: <sip:b@192.0.2.7>\r\nEvent: conference\r\n\
+                     Content-Length: 0\r\n\r\n"
+                );
+                let ok = || Response::new(Status::OK);
+                for event in endpoint.receive(now, flow, text.as_bytes(), &mut out) {
+                    match event {
+                        Event::Invite { dialog, .. } => {
+                            let code = if n % 8 == 0 { Status::OK } else { Status::BUSY_HERE };
+                            endpoint.answer(now, dialog, Response::new(code), &mut out);
+                        }
+                        Event::Subscribe { subscription, .. } => {
+                            endpoint.answer_subscribe(now, subscription, ok(), &mut out);
+                            let (headers, body) = (Headers::new(), vec![b'x'; 1500]);
+                            let sent = endpoint.notify(now, subscription, headers, body, &mut out);
+                            assert_eq!(sent, Ok(()));
+                        }
+                        Event::Request { id, .. } => endpoint.respond(now, id, ok(), &mut out),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                if n == 10 {
+                    endpoint.failed(now, flow, &mut out);
+                }
+            }
+            while let Some(at) = endpoint.poll_timeout() {
+                now = now.max(at);
+                endpoint.handle_timeout(now, &mut out);
+            }
+            assert!(endpoint.transactions.is_clean(), "{:?}", endpoint.transactions);
+            assert!(endpoint.dialogs.is_empty() && endpoint.by_key.is_empty());
+            assert!(endpoint.subscriptions.is_empty() && endpoint.agenda.is_empty());
+        }
+    }
+}

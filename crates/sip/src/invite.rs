@@ -211,7 +211,6 @@ impl Endpoint {
     /// Confirms an [`Event::Answered`], with an answer in the body if the 2xx held an offer.
     pub fn ack(
         &mut self,
-        now: Instant,
         dialog: DialogId,
         headers: Headers,
         body: Vec<u8>,
@@ -227,9 +226,6 @@ impl Endpoint {
         let transmit = held.transmit(request, &branch);
         out.push(transmit.clone());
         call.ack = Some(Ack { cseq, sent: Some(transmit) });
-        if let Some(headers) = call.bye.take() {
-            self.send_bye(now, dialog, headers, out);
-        }
     }
 
     /// Ends a call, whatever its state: by BYE when it is up (after the ACK, if one is to come), by
@@ -287,7 +283,7 @@ impl Endpoint {
             return;
         }
         if call.ack.as_ref().is_some_and(|ack| ack.sent.is_none()) {
-            self.ack(now, id, Headers::new(), vec![], out);
+            self.ack(id, Headers::new(), vec![], out);
         }
         self.send_bye(now, id, headers, out);
     }
@@ -525,10 +521,10 @@ impl Endpoint {
         match state {
             // It was answered while it was being cancelled.
             CallState::Cancelling => {
-                self.ack(now, id, Headers::new(), vec![], out);
+                self.ack(id, Headers::new(), vec![], out);
                 return self.send_bye(now, id, Headers::new(), out);
             }
-            CallState::Ending => return self.ack(now, id, Headers::new(), vec![], out),
+            CallState::Ending => return self.ack(id, Headers::new(), vec![], out),
             CallState::Ringing | CallState::Up => {}
         }
         if let Some((_, call)) = self.call(id) {

@@ -180,6 +180,19 @@ impl Transactions {
         (self.servers.len(), self.clients.len())
     }
 
+    /// Whether no index remembers a transaction that is over.
+    #[cfg(test)]
+    pub(crate) fn is_clean(&self) -> bool {
+        self.servers.is_empty()
+            && self.clients.is_empty()
+            && self.by_key.is_empty()
+            && self.by_sender.is_empty()
+            && self.by_branch.is_empty()
+            && self.by_flow.is_empty()
+            && self.spent.is_empty()
+            && self.agenda.is_empty()
+    }
+
     // The server's side.
 
     /// The transaction that a request belongs to: its own, or for an ACK that of its INVITE.

@@ -461,3 +461,60 @@ fn a_client_of_rfc_2543_hangs_up() {
     assert_eq!(bench.words(), "200 BYE");
     bench.drain();
 }
+
+#[test]
+fn the_ack_tells_where_the_peer_is() {
+    // The INVITE came through a proxy that keeps out of the way from then on.
+    let mut bench = Bench::new();
+    bench.flow = flow(Transport::Udp, "192.0.2.100:5060");
+    let dialog = bench.ring();
+    bench.answer(dialog, 200);
+    let tag = bench.response().headers.to_tag().unwrap().unwrap();
+    bench.flow = udp();
+    bench.hear(&within("ACK", 1, &tag, "z9hG4bKack", ""));
+    bench.bye(dialog);
+    assert_eq!(bench.transmits().remove(0).flow, udp());
+}
+
+#[test]
+fn a_contact_with_more_than_a_request_uri_may_have() {
+    let mut bench = Bench::new();
+    let contact = "5070;method=BYE;x=1?Subject=a>";
+    bench.hear(&invite("").replace("5070>", contact));
+    let Event::Invite { dialog, .. } = bench.event() else { panic!() };
+    bench.answer(dialog, 200);
+    let tag = bench.response().headers.to_tag().unwrap().unwrap();
+    bench.hear(&within("ACK", 1, &tag, "z9hG4bKack", ""));
+    bench.bye(dialog);
+    assert_eq!(bench.request().uri.to_string(), "sip:bob@192.0.2.7:5070;x=1");
+}
+
+#[test]
+fn an_update_moves_the_peer() {
+    let mut bench = Bench::new();
+    let (dialog, tag) = bench.up();
+    bench.hear(&within("UPDATE", 2, &tag, "z9hG4bKu", "").replace("5070>", "5099>"));
+    bench.bye(dialog);
+    assert_eq!(bench.request().uri.to_string(), "sip:bob@192.0.2.7:5099");
+    bench.hear(&within("INFO", 3, &tag, "z9hG4bKi", ""));
+    assert_eq!(bench.words(), "481 INFO", "the call is over for us");
+    bench.hear(&within("INVITE", 4, &tag, "z9hG4bKre", ""));
+    assert_eq!(bench.words(), "481 INVITE");
+    bench.hear(&within("SUBSCRIBE", 5, &tag, "z9hG4bKs", "Event: conference\n"));
+    assert_eq!(bench.words(), "481 SUBSCRIBE");
+}
+
+#[test]
+fn a_refusal_survives_its_connection() {
+    let mut bench = Bench::new();
+    bench.flow = flow(Transport::Tcp, "192.0.2.7:40000");
+    let dialog = bench.ring();
+    bench.answer(dialog, 486);
+    assert_eq!(bench.transmits().len(), 1);
+    bench.fail(bench.flow);
+    assert_eq!(bench.transmits().remove(0).flow, tcp());
+    bench.fail(tcp());
+    bench.fail(bench.flow);
+    assert_eq!(bench.words(), "", "no third way");
+    bench.drain();
+}

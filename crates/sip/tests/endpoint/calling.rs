@@ -9,7 +9,7 @@ use cusax_sip::{
     uri::Uri,
 };
 
-use crate::bench::{Bench, flow, reply, udp};
+use crate::bench::{Bench, flow, reply, udp, within};
 
 fn call(bench: &mut Bench) -> (DialogId, Request) {
     let uri: Uri = "sip:bob@example.org".parse().unwrap();
@@ -22,7 +22,7 @@ fn call(bench: &mut Bench) -> (DialogId, Request) {
 }
 
 fn ack(bench: &mut Bench, dialog: DialogId) {
-    bench.user(|it, now, out| it.ack(now, dialog, Headers::new(), vec![], out));
+    bench.user(|it, _, out| it.ack(dialog, Headers::new(), vec![], out));
 }
 
 fn up(bench: &mut Bench) -> (DialogId, Request) {
@@ -239,6 +239,17 @@ fn glare() {
     assert_eq!(send(&mut bench), Err(SendError::Pending));
     let change = bench.request();
     bench.reply(&change, 491, "");
+    bench.transmits();
+    // The user need not wait, and is then not told to.
+    assert_eq!(send(&mut bench), Ok(()));
+    bench.wait(4000);
+    assert_eq!(bench.events(), []);
+    let Some(Message::Request(change)) =
+        bench.transmits().pop().map(|it| parse(&it.bytes).unwrap())
+    else {
+        panic!()
+    };
+    bench.reply(&change, 491, "");
     bench.wait(2099);
     assert_eq!(bench.events(), []);
     bench.wait(1901);
@@ -372,5 +383,19 @@ fn an_old_copy_does_not_end_the_call() {
     let ack = bench.request();
     assert_eq!(ack.method, Method::Ack);
     assert_eq!(ack.headers.cseq().unwrap().number, first.headers.cseq().unwrap().number);
+    assert_eq!(bench.events(), []);
+}
+
+#[test]
+fn the_peer_changes_what_we_have_not_confirmed() {
+    let mut bench = Bench::new();
+    let (_, invite) = call(&mut bench);
+    bench.reply(&invite, 200, "");
+    bench.events();
+    let tag = invite.headers.from_tag().unwrap().unwrap();
+    let change = within("INVITE", 1, &tag, "z9hG4bKre", "");
+    let call_id = format!("Call-ID: {}", invite.headers.call_id().unwrap());
+    bench.hear(&change.replace("Call-ID: call-1", &call_id));
+    assert_eq!(bench.words(), "491 INVITE");
     assert_eq!(bench.events(), []);
 }

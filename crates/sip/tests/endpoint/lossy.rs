@@ -227,7 +227,7 @@ impl World {
                     if let Some(call_id) = node.ringing.remove(&dialog) {
                         node.up.insert(dialog, call_id);
                     }
-                    node.endpoint.ack(now, dialog, Headers::new(), vec![], &mut out);
+                    node.endpoint.ack(dialog, Headers::new(), vec![], &mut out);
                     "answered"
                 }
                 Event::Ended { dialog, .. } => {

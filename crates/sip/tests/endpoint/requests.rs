@@ -27,6 +27,8 @@ fn options() {
     bench.user(|it, now, out| it.respond(now, id, status(404), out));
     assert_eq!(bench.words(), "", "one final answer");
     bench.drain();
+    bench.hear(&text.replace("z9hG4bKo", "z9hG4bKnew"));
+    assert!(matches!(bench.event(), Event::Request { .. }), "not merged with what is long over");
 }
 
 #[test]

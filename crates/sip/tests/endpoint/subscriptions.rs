@@ -314,6 +314,9 @@ fn a_long_report_goes_by_tcp() {
     bench.wait(3000);
     assert_eq!(bench.words(), "", "TCP resends by itself");
     bench.flow = tcp();
+    bench.reply(&notify, 100, "");
+    bench.wait(10_000);
+    assert_eq!(bench.words(), "", "the way is known to work");
     bench.reply(&notify, 200, "");
     bench.wait(60_000);
     assert_eq!(bench.words(), "");
@@ -345,6 +348,8 @@ fn a_subscriber_without_tcp() {
         let via = notify.headers.via().unwrap();
         assert_eq!(via.transport.to_string(), "UDP");
         assert_eq!(via.branch(), first.headers.via().unwrap().branch(), "still one request");
+        bench.fail(tcp());
+        assert_eq!((bench.words(), bench.events()), (String::new(), vec![]), "that is known");
         bench.wait(500);
         assert_eq!(bench.words(), "NOTIFY", "UDP does not resend by itself");
         bench.reply(&notify, 200, "");
@@ -377,4 +382,46 @@ fn a_subscriber_out_of_reach() {
     let why = SubscriptionEnd::Status(Status::SERVICE_UNAVAILABLE);
     assert_eq!(bench.event(), Event::Unsubscribed { subscription, why });
     bench.drain();
+}
+
+#[test]
+fn a_refresh_that_crosses_the_end() {
+    for expires in [true, false] {
+        let mut bench = Bench::new();
+        let (subscription, tag) = up(&mut bench, 60);
+        bench.notify(subscription, 10).unwrap();
+        let notify = bench.request();
+        bench.wait(if expires { 31_000 } else { 0 });
+        bench.hear(&within("SUBSCRIBE", 2, &tag, "z9hG4bKs2", "Event: conference\nExpires: 9\n"));
+        assert!(matches!(bench.event(), Event::Refresh { .. }));
+        bench.transmits();
+        if expires {
+            bench.reply(&notify, 200, "");
+            bench.wait(29_000);
+            assert_eq!(bench.words(), "481 SUBSCRIBE, NOTIFY");
+            assert_eq!(bench.events().len(), 2);
+        } else {
+            bench.reply(&notify, 481, "");
+            assert_eq!(bench.words(), "481 SUBSCRIBE");
+            assert!(matches!(bench.event(), Event::Unsubscribed { .. }));
+        }
+        bench.accept(subscription);
+        bench.drain();
+    }
+}
+
+#[test]
+fn the_subscriber_moves() {
+    let mut bench = Bench::new();
+    let (subscription, tag) = up(&mut bench, 600);
+    let refresh = within("SUBSCRIBE", 2, &tag, "z9hG4bKs2", "Event: conference\nExpires: 600\n");
+    bench.hear(&refresh.replace("5070>", "5081>"));
+    bench.accept(subscription);
+    bench.transmits();
+    bench.notify(subscription, 10).unwrap();
+    let notify = bench.request();
+    assert_eq!(notify.uri.to_string(), "sip:bob@192.0.2.7:5081");
+    bench.reply(&notify, 200, "Contact: <sip:bob@192.0.2.7:5082>\n");
+    bench.notify(subscription, 10).unwrap();
+    assert_eq!(bench.request().uri.to_string(), "sip:bob@192.0.2.7:5082");
 }
