@@ -174,6 +174,15 @@ impl Watchers {
         Some(id)
     }
 
+    /// Takes note that a document leaves before it is due.
+    pub(super) fn not_due(&mut self, id: SubscriptionId) {
+        let Some(watcher) = self.all.get_mut(&id) else { return };
+        watcher.waits = false;
+        if let Some(due) = watcher.due.take() {
+            self.due.remove(&(due, id));
+        }
+    }
+
     /// Takes note that a document left; the next follows at its pace.
     pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId) {
         if let Some(watcher) = self.all.get_mut(&id) {
@@ -424,6 +433,8 @@ fn occupant(config: &FocusConfig, room: &Room, person: &Person) -> String {
 
 /// At most one document for each subscriber in this time (RFC 4575 §3.9).
 pub(super) const PACE: Duration = Duration::from_secs(5);
+/// Documents that leave in one go.
+pub(super) const BATCH: usize = 32;
 /// How many people a document lists at most; `user-count` tells how many there are
 /// (RFC 4575 §5.5.1).
 const MAX_LISTED: usize = 200;

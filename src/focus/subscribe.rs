@@ -10,7 +10,7 @@ use cusax_sip::uri::{SipUri, Uri};
 
 use super::address::address_of;
 use super::door::overloaded;
-use super::notify::{MAX_PER_PERSON, MAX_WATCHERS, PACE, Watcher, may_watch};
+use super::notify::{BATCH, MAX_PER_PERSON, MAX_WATCHERS, PACE, Watcher, may_watch};
 use super::status::Farewell;
 use super::{Focus, Wires};
 use crate::clock::Now;
@@ -133,36 +133,41 @@ impl Focus {
             .with(Name::ALLOW_EVENTS, conference::PACKAGE)
             .with_contact(&watcher.contact);
         self.endpoint.answer_subscribe(now.instant, id, ok, out.sip);
-        self.watchers.schedule(id, now.instant);
-        self.notify(now, rooms, out);
+        self.watchers.not_due(id);
+        self.tell(now, id, rooms, out);
         if request.headers.expires() == Ok(Some(0)) {
             self.watchers.remove(id);
         }
     }
 
-    /// Sends every document that is due.
+    /// Sends what is due, [`BATCH`] documents at most: the rest stays due, and whoever mutes
+    /// somebody meanwhile does not wait for it.
     pub(super) fn notify(&mut self, now: Now, rooms: &Rooms, out: &mut Wires<'_>) {
-        while let Some(id) = self.watchers.pop_due(now.instant) {
-            let Some(watcher) = self.watchers.get(id) else { continue };
-            let Some(room) = rooms.get(&watcher.room) else { continue };
-            if may_watch(room, &watcher.who, watcher.knows_password).is_err() {
-                let reason = "rejected";
-                let farewell =
-                    Farewell { reasons: vec![], subscription: reason, retry_after: None };
-                self.end_watching(now, vec![id], &farewell, out);
-                continue;
-            }
-            let policy = rooms.policy();
-            let document = self.scribe.document(&self.config, policy, room, &self.legs, watcher);
-            let body = document.to_xml(watcher.version() + 1).into_bytes();
-            let headers = watcher.headers();
-            match self.endpoint.notify(now.instant, id, headers, body, out.sip) {
-                Ok(()) => self.watchers.sent(now.instant, id),
-                Err(SendError::Pending) => self.watchers.wait(id),
-                Err(SendError::Full) => self.watchers.schedule(id, now.instant + PACE),
-                Err(SendError::Unknown | SendError::Malformed) => {
-                    self.watchers.remove(id);
-                }
+        for _ in 0..BATCH {
+            let Some(id) = self.watchers.pop_due(now.instant) else { return };
+            self.tell(now, id, rooms, out);
+        }
+    }
+
+    /// Tells a watcher everything that they may know.
+    fn tell(&mut self, now: Now, id: SubscriptionId, rooms: &Rooms, out: &mut Wires<'_>) {
+        let Some(watcher) = self.watchers.get(id) else { return };
+        let Some(room) = rooms.get(&watcher.room) else { return };
+        if may_watch(room, &watcher.who, watcher.knows_password).is_err() {
+            let farewell =
+                Farewell { reasons: vec![], subscription: "rejected", retry_after: None };
+            return self.end_watching(now, vec![id], &farewell, out);
+        }
+        let policy = rooms.policy();
+        let document = self.scribe.document(&self.config, policy, room, &self.legs, watcher);
+        let body = document.to_xml(watcher.version() + 1).into_bytes();
+        let headers = watcher.headers();
+        match self.endpoint.notify(now.instant, id, headers, body, out.sip) {
+            Ok(()) => self.watchers.sent(now.instant, id),
+            Err(SendError::Pending) => self.watchers.wait(id),
+            Err(SendError::Full) => self.watchers.schedule(id, now.instant + PACE),
+            Err(SendError::Unknown | SendError::Malformed) => {
+                self.watchers.remove(id);
             }
         }
     }

@@ -595,7 +595,7 @@ fn a_subscription_is_refused_refreshed_and_ended_as_rfc_6665_says() {
     let sent = scene.send(&watcher.subscribe("Expires: 7200\r\n"));
     let ok = sent.iter().find_map(|(_, message)| response(message)).unwrap();
     assert_eq!(ok.headers.get(&Name::EXPIRES), Some("3600"));
-    watcher.learn(&ok);
+    watcher.learn(ok);
     watcher.answer_notify(&mut scene, &sent);
     // A refresh is told everything at once, whatever the pace.
     let sent = scene.send(&watcher.next().subscribe("Expires: 600\r\n"));
@@ -749,6 +749,60 @@ fn documents_are_valid_against_the_schema_of_rfc_4575() {
         .unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
+}
+
+/// The messages of RFC 4475 and RFC 5118, sound and unsound, in the middle of a call.
+#[test]
+fn torture_changes_nothing() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/sip/tests/torture");
+    let mut scene = Scene::open();
+    let mut alice = scene.call("alice", 1);
+    let mut tortures = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        scene.receive(flow(), &bytes);
+        tortures += 1;
+    }
+    assert!(tortures >= 60, "{tortures}");
+    scene.wait(Duration::from_secs(300));
+    assert_eq!(scene.focus.legs.len(), 1);
+    assert_eq!(scene.focus.subscriptions(), 0);
+    scene.sip.clear();
+    let bye = scene.send(&alice.next().request("BYE", "", ""));
+    assert_eq!(only_response(&bye).status.code(), 200);
+}
+
+#[test]
+fn many_watchers_are_told_in_turns() {
+    let mut scene = Scene::open();
+    let watchers = 3 * notify::BATCH;
+    for id in 0..u32::try_from(watchers).unwrap() {
+        let mut watcher = Phone::new(&format!("user{id}"), id);
+        let sent = scene.send(&watcher.subscribe(""));
+        watcher.answer_notify(&mut scene, &sent);
+    }
+    assert_eq!(scene.focus.subscriptions(), watchers);
+    scene.wait(Duration::from_secs(10));
+    scene.sent();
+    scene.owner(Command::Lock(true));
+    for _ in 0..3 {
+        assert_eq!(scene.focus.poll_timeout(), Some(scene.now.instant));
+        let mut out = Wires { sip: &mut scene.sip, media: &mut scene.media };
+        scene.focus.handle_timeout(scene.now, &scene.rooms, &mut out);
+        assert_eq!(scene.sent().len(), notify::BATCH);
+    }
+    assert_ne!(scene.focus.poll_timeout(), Some(scene.now.instant));
+}
+
+#[test]
+fn a_private_caller_is_not_named_though_the_directory_knows_them() {
+    let mut scene = Scene::new(Auth::Trusted);
+    let mut alice = Phone::new("alice", 1);
+    alice.headers = "P-Asserted-Identity: <sip:alice@example.org>\r\nPrivacy: id\r\n".to_owned();
+    assert_eq!(only_response(&scene.send(&alice.invite(OFFER))).status.code(), 200);
+    let person = scene.person("alice").unwrap();
+    assert_eq!(person.nick.as_str(), "Anonymous (phone)");
+    assert_eq!(person.who, Who::Jid(BareJid::new("alice@example.org").unwrap()));
 }
 
 proptest! {

@@ -204,11 +204,12 @@ impl Room {
     /// directory vouches for them, so that no caller can pass for someone in the chat.
     fn nick_for(&self, caller: &Caller) -> Nick {
         let (name, mark) = match &caller.who {
+            // RFC 3323: asked not to be named, so not even by the directory.
+            Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) if caller.private => (None, PHONE),
             Who::Jid(jid) => {
                 let node = jid.node().map(|node| node.as_str().to_owned());
                 (caller.name.clone().or(node), "")
             }
-            Who::Aor(_) | Who::Unknown(_) if caller.private => (None, PHONE),
             Who::Aor(_) | Who::Unknown(_) => (caller.name.clone(), PHONE),
         };
         let fallback = if caller.private { "Anonymous" } else { "Caller" };

@@ -698,13 +698,18 @@ mod tests {
                     assert_eq!(payload, [tag as u8]);
                     char::from(b'0' + (tag % 10) as u8)
                 }
-                Played::Fec { samples: 160, tag, next } => {
-                    assert_eq!(next, [tag as u8]);
+                Played::Fec { samples, tag, next } => {
+                    assert_eq!((samples, next), (160, &[tag as u8][..]));
                     'f'
                 }
-                Played::Conceal { samples: 160 } => 'c',
-                Played::Silence { samples: 160 } => '.',
-                other => panic!("{other:?}"),
+                Played::Conceal { samples } => {
+                    assert_eq!(samples, 160);
+                    'c'
+                }
+                Played::Silence { samples } => {
+                    assert_eq!(samples, 160);
+                    '.'
+                }
             });
         }
         (played, buffer.stats())
