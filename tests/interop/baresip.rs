@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     peer::Peer,
     recording::Recording,
-    site::{CONFERENCES, conference},
+    site::{CONFERENCES, Loopback, conference},
 };
 
 /// How a phone differs from the usual one: Opus, UDP, no password.
@@ -45,16 +45,22 @@ impl Deref for Caller {
 
 impl Caller {
     /// Starts the phone.
-    pub(crate) fn start(user: &str, port: u16, dir: &Path, options: Options) -> Self {
+    pub(crate) fn start(
+        user: &str,
+        host: Loopback,
+        port: u16,
+        dir: &Path,
+        options: Options,
+    ) -> Self {
         let record = dir.join(user);
         let transport = if options.tcp { "tcp" } else { "udp" };
-        let proxy =
-            format!("sip:127.0.0.1:{};transport={transport}", options.proxy.unwrap_or(port));
+        let proxy = format!("sip:{};transport={transport}", host.at(options.proxy.unwrap_or(port)));
         let arguments = [
             ("--user", user),
             ("--domain", options.domain.unwrap_or(CONFERENCES)),
             ("--proxy", &proxy),
             ("--record", &record.display().to_string()),
+            ("--host", host.address()),
             ("--transport", transport),
             ("--codecs", options.codecs.unwrap_or("opus/48000/2")),
             ("--password", options.password.as_deref().unwrap_or_default()),

@@ -15,6 +15,10 @@ pub(crate) const AUDIBLE_DBFS: f64 = -30.0;
 /// Speech codecs leave noise: a tone below this is not there.
 pub(crate) const SILENT_DBFS: f64 = -50.0;
 
+/// The longest silence in a steady tone that is no gap, in seconds: the tail of a frame that was
+/// concealed.
+pub(crate) const NO_GAP: f64 = 0.02;
+
 /// How much less than the time that passed a phone may have played, in seconds: its timer does not
 /// catch up with what a busy machine kept from it. More, and the recording proves nothing.
 const STALL: f64 = 0.5;
@@ -128,7 +132,7 @@ fn name(prefix: &Path) -> &str {
 }
 
 /// The level of one frequency in these samples: a full-scale sine of it has 0 dBFS.
-fn level(samples: &[i16], hz: f64, rate: u32) -> f64 {
+pub(crate) fn level(samples: &[i16], hz: f64, rate: u32) -> f64 {
     let step = TAU * hz / f64::from(rate);
     let (mut real, mut imaginary) = (0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {

@@ -1,10 +1,12 @@
 //! Who may come in: the same doors for chat and for phones.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::{
-    baresip::Options,
-    site::{CHAT, Plan, Site, password},
+    baresip::{Options, header},
+    site::{CHAT, Plan, ROOMS, Site, password, room},
 };
 
 fn site(test: &str) -> Option<Site> {
@@ -74,6 +76,48 @@ fn a_wrong_password_of_the_account_is_refused() {
     let mallory = Options { password: Some("guess".into()), ..Options::default() };
     assert!(matches!(site.caller_as("mallory", mallory).refused("lounge").0, 401 | 403));
     site.caller_as("dave", known("dave")).call("lounge", 600.0);
+}
+
+#[test]
+fn a_caller_without_chat_is_banned_by_the_address_that_chat_shows() {
+    let test = "a_caller_without_chat_is_banned_by_the_address_that_chat_shows";
+    let plan = Plan { auth: "trusted", proxy: true, ..Plan::default() };
+    let Some(site) = Site::start_as(test, plan) else { return };
+    let (alice, bob) = (site.chat("alice"), site.chat("bob"));
+    alice.create("lounge", json!({}));
+    bob.join("lounge");
+    let behind = |user| Options {
+        proxy: Some(site.ports.proxy),
+        domain: Some("sip.test"),
+        password: Some(password(user)),
+        ..Options::default()
+    };
+    let (carol, dave) =
+        (site.caller_as("carol", behind("carol")), site.caller_as("dave", behind("dave")));
+    let (hers, his) = (alice.mark(), bob.mark());
+    carol.call("lounge", 600.0);
+    let nick = alice.sees_callers(hers, 1).remove(0);
+    let address = format!("carol\\40sip.test@{ROOMS}");
+    let seen = alice.sees(hers, &nick, "to come", |event| event["type"].is_null());
+    assert_eq!(seen["jid"], format!("{address}/phone"), "{seen}");
+    // Only moderators see it.
+    let seen = bob.sees(his, &nick, "to come", |event| event["type"].is_null());
+    assert!(seen["jid"].is_null(), "{seen}");
+
+    let mark = carol.mark();
+    alice.affiliation("lounge", &address, "outcast");
+    let bye = carol.ended(mark, Duration::from_secs(5));
+    assert!(header(&bye, "Reason").is_some_and(|reason| reason.contains("cause=403")), "{bye}");
+    assert_eq!(carol.refused("lounge").0, 403);
+    dave.call("lounge", 1000.0);
+    let lists = || {
+        let fields = json!({ "room": room("lounge"), "affiliation": "outcast" });
+        alice.tell("affiliations", fields)["jids"].clone()
+    };
+    assert_eq!(lists(), json!([address]));
+    alice.affiliation("lounge", &address, "none");
+    assert_eq!(lists(), json!([]));
+    carol.call("lounge", 600.0);
 }
 
 #[test]

@@ -104,7 +104,7 @@ class Phone:
         self.runtime = Runtime()
         await self.runtime.start(
             Config(
-                net_interface="127.0.0.1",
+                net_interface=options.host,
                 sip_trace=True,
                 native_log_level="warning",
                 max_concurrent_calls=None,
@@ -240,6 +240,7 @@ async def main():
     parser.add_argument("--proxy", required=True, help="where requests go first")
     parser.add_argument("--record", required=True, help="prefix of the recordings' paths")
     parser.add_argument("--password", default="")
+    parser.add_argument("--host", default="127.0.0.1", help="its own address")
     parser.add_argument("--transport", default="udp", choices=["udp", "tcp"])
     parser.add_argument("--codecs", default="opus/48000/2")
     parser.add_argument("--param", action="append", default=[], help="account parameter")
