@@ -899,6 +899,41 @@ mod tests {
         assert_eq!(classes, mix.legs.len());
     }
 
+    #[cfg(feature = "io")]
+    #[test]
+    fn fec_follows_the_loss_that_the_peer_reports_and_forgets_it_slowly() {
+        let (mut mix, mut now, mut reports) = (Mix::default(), Now::read().instant, vec![]);
+        let (kind, max_bitrate) = (CodecKind::Opus, None);
+        let terms = Terms { kind, max_bitrate, dtx: false, hears: true, heard: true };
+        for leg in [1, 2] {
+            mix.open(now, plan(leg, &terms), leg).unwrap();
+        }
+        let loss_percent = |mix: &Mix, leg: u64| match mix.legs[&LegId(leg)].settings {
+            EncoderSettings::Opus(settings) => settings.loss_percent,
+            EncoderSettings::Pcmu | EncoderSettings::Pcma => 0,
+        };
+        let mut seen = vec![];
+        for (second, lost) in [0u8, 25, 51, 0].into_iter().chain([0; 26]).enumerate() {
+            // A receiver report (RFC 3550 §6.4.2) of `lost` 256ths, with a CNAME.
+            let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 1, lost];
+            packet.extend([0; 19]);
+            packet.extend([0x81, 202, 0, 2, 0, 0, 0, 99, 1, 1, b'p', 0]);
+            let from = plan(1, &terms).remote.unwrap();
+            for _ in 0..5 {
+                mix.receive(now, LegId(1), Port::Rtp, from, &packet, &mut reports);
+            }
+            now += Duration::from_secs(1);
+            mix.survey(now, &Patience::default(), &mut reports, |_, _| {});
+            check_books(&mix);
+            let percent = loss_percent(&mix, 1);
+            if seen.last().is_none_or(|(_, last)| *last != percent) {
+                seen.push((second, percent));
+            }
+            assert_eq!(loss_percent(&mix, 2), 5, "the other has no loss");
+        }
+        assert_eq!(seen, [(0, 5), (1, 10), (2, 20), (9, 10), (16, 5)]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
