@@ -34,7 +34,7 @@ use crate::{
     message::{Message, Method, Request, Response, Status},
     parse::{ParseError, Rejected, parse},
     subscription::Subscription,
-    table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows},
+    table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows, way_back},
     uri::{Host, SipUri, Uri},
 };
 
@@ -42,6 +42,10 @@ use crate::{
 const VIA_LENGTH: usize = 128;
 
 /// A SIP user agent.
+///
+/// [`Flow::local`] of what it is given stands in Via and, unless the user says otherwise, in Contact: it
+/// must be an address that peers can reach, not the wildcard that a socket is bound to. Requests that
+/// change over from UDP to TCP, or back, keep it: both are to listen on the same port.
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) config: Config,
@@ -588,7 +592,7 @@ impl Endpoint {
                 Response::new(Status::SERVER_INTERNAL_ERROR).with_reason("CSeq Out Of Order");
             return self.reject(flow, &request, response, out);
         }
-        held.dialog.flow = flow;
+        held.dialog.flow = way_back(flow, &request);
         match request.method {
             Method::Invite => self.handle_reinvite(now, flow, id, request, out),
             Method::Bye => self.handle_bye(now, flow, id, request, out),
@@ -717,7 +721,7 @@ impl Endpoint {
             return None;
         }
         let tag = self.token();
-        match Dialog::of_server(request, flow, tag.clone()) {
+        match Dialog::of_server(request, way_back(flow, request), tag.clone()) {
             Ok(dialog) => Some((dialog, tag)),
             Err(error) => {
                 let response = Response::new(Status::BAD_REQUEST).with_reason(&error.to_string());

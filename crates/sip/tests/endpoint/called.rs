@@ -518,3 +518,24 @@ fn a_refusal_survives_its_connection() {
     assert_eq!(bench.words(), "", "no third way");
     bench.drain();
 }
+
+#[test]
+fn a_peer_that_hears_elsewhere_than_it_speaks() {
+    let check = |via: &str, port: u16| {
+        let mut bench = Bench::new();
+        bench.flow = flow(Transport::Udp, "192.0.2.7:49152");
+        let odd = |text: String| text.replace(";rport", via);
+        bench.hear(&odd(invite("")));
+        let Event::Invite { dialog, .. } = bench.event() else { panic!() };
+        bench.answer(dialog, 200);
+        let sent = bench.transmits().remove(0);
+        assert_eq!(sent.flow.remote.port(), port);
+        let Message::Response(ok) = parse(&sent.bytes).unwrap() else { panic!() };
+        let tag = ok.headers.to_tag().unwrap().unwrap();
+        bench.hear(&odd(within("ACK", 1, &tag, "z9hG4bKack", "")));
+        bench.bye(dialog);
+        assert_eq!(bench.transmits().remove(0).flow.remote.port(), port);
+    };
+    check("", 5070);
+    check(";rport", 49152);
+}
