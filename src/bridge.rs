@@ -104,6 +104,7 @@ impl Bridge {
                 CreateRooms::Admins => Creation::Admins,
             },
             max_rooms: config.xmpp.max_rooms,
+            max_rooms_of_one: config.xmpp.max_rooms_of_one,
             max_people: config.xmpp.max_people,
             draining: false,
         });

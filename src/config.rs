@@ -57,6 +57,9 @@ pub struct Xmpp {
     /// How many rooms there may be.
     #[serde(default = "default_max_rooms")]
     pub max_rooms: usize,
+    /// How many rooms one user may own and still create another; service admins may create all.
+    #[serde(default = "default_max_rooms_of_one")]
+    pub max_rooms_of_one: usize,
     /// How many people one room may hold at most.
     #[serde(default = "default_max_people")]
     pub max_people: u32,
@@ -237,6 +240,12 @@ impl Config {
         if self.xmpp.max_rooms == 0 {
             wrong("xmpp.max_rooms", "must be at least 1");
         }
+        if self.xmpp.max_rooms_of_one == 0 {
+            wrong(
+                "xmpp.max_rooms_of_one",
+                "must be at least 1; use xmpp.create_rooms = \"admins\"",
+            );
+        }
         if self.xmpp.max_people == 0 {
             wrong("xmpp.max_people", "must be at least 1");
         }
@@ -402,6 +411,10 @@ fn default_sip_listen() -> Vec<Parsed<Listen>> {
 
 fn default_max_rooms() -> usize {
     10_000
+}
+
+fn default_max_rooms_of_one() -> usize {
+    100
 }
 
 fn default_max_people() -> u32 {

@@ -54,35 +54,45 @@ pub struct BadName;
 /// Two nicks that differ only in case or blanks are the same nick ([`Nick::key`], RFC 8266 §2.4),
 /// so that nobody can pass for another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Nick(ResourcePart);
+pub struct Nick {
+    text: ResourcePart,
+    key: String,
+}
 
 impl Nick {
     /// Reads a wanted nick: not blank, at most [`MAX_NICK`] characters, without line breaks.
+    ///
+    /// All of that holds of the normalised text: a character that vanishes in it, or becomes many,
+    /// is no way around.
     pub fn new(text: &str) -> Result<Self, BadName> {
-        let text = text.trim();
-        if text.is_empty() || text.chars().count() > MAX_NICK || text.chars().any(char::is_control)
-        {
-            return Err(BadName);
-        }
-        ResourcePart::new(text).map(|nick| Self(nick.into_owned())).map_err(|_| BadName)
+        let text = ResourcePart::new(text.trim()).map_err(|_| BadName)?.into_owned();
+        let nick = Self { key: key(&text), text };
+        let fits = nick.as_str().chars().count() <= MAX_NICK
+            && nick.as_str().trim() == nick.as_str()
+            && !nick.as_str().chars().any(char::is_control);
+        if fits && !nick.key.is_empty() { Ok(nick) } else { Err(BadName) }
     }
 
     /// What two nicks are compared by.
-    pub fn key(&self) -> String {
-        let mut key = String::with_capacity(self.as_str().len());
-        for word in self.as_str().split_whitespace() {
-            if !key.is_empty() {
-                key.push(' ');
-            }
-            key.extend(word.chars().flat_map(char::to_lowercase));
-        }
-        key
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The text as others see it.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.text.as_str()
     }
+}
+
+fn key(text: &str) -> String {
+    let mut key = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !key.is_empty() {
+            key.push(' ');
+        }
+        key.extend(word.chars().flat_map(char::to_lowercase));
+    }
+    key
 }
 
 impl fmt::Display for Nick {
@@ -113,3 +123,57 @@ impl fmt::Display for LegId {
 
 /// The longest nick, in characters.
 pub const MAX_NICK: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nicks_are_held_to_their_rules_in_normal_form() {
+        for (text, expected) in [
+            ("Juliet", Some("Juliet")),
+            ("  Juliet\u{3000}", Some("Juliet")),
+            ("The  Nurse", Some("The  Nurse")),
+            ("שלום", Some("שלום")),
+            ("\u{200b}\u{200b}a", Some("a")),
+            ("（x）", Some("(x)")),
+            ("", None),
+            (" \t", None),
+            ("\u{200b} \u{200b}", None),
+            ("\u{200b} a", None),
+            ("a\nb", None),
+            ("a\0b", None),
+            ("\u{202e}a", None),
+            // RFC 3454 §6: what runs right to left does so to its end.
+            ("שלום 2", None),
+        ] {
+            let nick = Nick::new(text);
+            assert_eq!(nick.as_ref().ok().map(Nick::as_str), expected, "{text:?}");
+        }
+        assert!(Nick::new(&"x".repeat(MAX_NICK)).is_ok());
+        assert!(Nick::new(&"x".repeat(MAX_NICK + 1)).is_err());
+        // One character that becomes eighteen.
+        assert!(Nick::new(&"\u{fdfa}".repeat(3)).is_ok());
+        assert!(Nick::new(&"\u{fdfa}".repeat(4)).is_err());
+    }
+
+    #[test]
+    fn nicks_that_look_the_same_are_the_same() {
+        let key = |text: &str| Nick::new(text).unwrap().key().to_owned();
+        for other in ["the nurse", "THE NURSE", "The  Nurse", "The\u{a0}Nurse", " the nurse "] {
+            assert_eq!(key(other), key("The Nurse"), "{other:?}");
+        }
+        assert_ne!(key("TheNurse"), key("The Nurse"));
+    }
+
+    #[test]
+    fn room_names_are_nodes() {
+        for same in ["Café", "CAFÉ", "cafe\u{301}"] {
+            assert_eq!(RoomName::new(same).unwrap().as_str(), "café", "{same:?}");
+        }
+        let long = "x".repeat(1_024);
+        for bad in ["", " ", "a b", "a@b", "a/b", "a'b", "a\"b", "a<b", "a&b", &long] {
+            assert_eq!(RoomName::new(bad), Err(BadName), "{bad:?}");
+        }
+    }
+}

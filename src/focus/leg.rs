@@ -69,7 +69,7 @@ impl Leg {
             contact,
             source,
             address,
-            negotiation: Negotiation::new(capabilities(), address, rng.random::<u64>() >> 2),
+            negotiation: Negotiation::new(capabilities(), address, u64::from(rng.random::<u32>())),
             description: vec![],
             audio: None,
             refusal: None,

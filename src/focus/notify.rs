@@ -2,7 +2,7 @@
 //!
 //! A change only marks subscriptions as due; documents are written when they leave, at most one in
 //! [`PACE`] for each subscriber, so however much happens in between, one tells it all. Every
-//! document is a full one, for the eyes of its reader: who may not see addresses sees none.
+//! document lists everyone, for the eyes of its reader: who may not see addresses sees none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub(super) struct Watcher {
     due: Option<Instant>,
     /// A document is due as soon as the last one has arrived.
     waits: bool,
+    /// Whom the last document listed.
+    told: BTreeSet<String>,
 }
 
 impl Watcher {
@@ -80,12 +82,29 @@ impl Watcher {
             next: now,
             due: None,
             waits: false,
+            told: BTreeSet::new(),
         }
     }
 
     /// The number of the last document.
     pub(super) fn version(&self) -> u32 {
         self.version
+    }
+
+    /// Turns a full document into a partial one if someone whom the last one listed is gone, and
+    /// says so (RFC 4575 §4.4). The full one would say it by their absence, which Linphone 5.1 does
+    /// not notice.
+    pub(super) fn mark_gone(&self, document: &mut Conference) {
+        let here: BTreeSet<_> = document.users.list.iter().map(|user| &*user.entity).collect();
+        let gone = self.told.iter().filter(|entity| !here.contains(entity.as_str()));
+        let gone: Vec<_> = gone
+            .map(|entity| User { entity: entity.clone(), state: State::Deleted, ..User::default() })
+            .collect();
+        if !gone.is_empty() {
+            document.state = State::Partial;
+            document.users.state = State::Partial;
+            document.users.list.splice(0..0, gone);
+        }
     }
 
     /// The headers of a NOTIFY with a document.
@@ -184,8 +203,9 @@ impl Watchers {
     }
 
     /// Takes note that a document left; the next follows at its pace.
-    pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId) {
+    pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId, told: BTreeSet<String>) {
         if let Some(watcher) = self.all.get_mut(&id) {
+            watcher.told = told;
             watcher.version += 1;
             watcher.next = now + PACE;
         }
@@ -264,7 +284,7 @@ impl Scribe {
         let users = room.people.values().take(MAX_LISTED).map(|person| {
             let mut user = self.user(config, room, legs, person, view);
             if !taken.insert(user.entity.clone()) {
-                user.entity = self.opaque(config, room, &person.id.to_string());
+                user.entity = self.nobody(room, person.id);
                 taken.insert(user.entity.clone());
             }
             user
@@ -300,19 +320,11 @@ impl Scribe {
         let aor = caller
             .filter(|caller| !veiled && !private && caller.proof > Proof::Claimed)
             .and_then(|caller| caller.aor.as_ref());
-        let entity = match aor {
-            Some(aor) => aor.to_string(),
-            // RFC 4575 §5.6: who asked to be hidden has a host that cannot exist.
-            None if private => {
-                let id = self.digest(room, &person.id.to_string());
-                format!("sip:anonymous-{id}@anonymous.invalid")
-            }
-            None => self.opaque(config, room, &person.id.to_string()),
-        };
+        let entity = aor.map_or_else(|| self.nobody(room, person.id), ToString::to_string);
         let jid = person.jid().filter(|_| !veiled && !private);
         let nick = person.nick.as_str();
         let audio = person.legs.iter().map(|(id, at)| Endpoint {
-            entity: self.opaque(config, room, &id.to_string()),
+            entity: self.instance(config, room, *id),
             display_text: Some(nick.to_owned()),
             status: Some(match (at.hold, person.mutes.any()) {
                 (true, _) => EndpointStatus::OnHold,
@@ -360,10 +372,17 @@ impl Scribe {
         }
     }
 
-    /// An address in this conference that tells nobody who it is, and stays the same as long as
-    /// what it names is here: a GRUU of our own (RFC 5627 §4.3, RFC 7702 §5.4).
-    fn opaque(&self, config: &FocusConfig, room: &Room, what: &str) -> String {
-        format!("{};gr={}", config.room_uri(&room.name), self.digest(room, what))
+    /// An address for someone whose own is not to be told, the same as long as they are here
+    /// (RFC 4575 §5.6). The user part must differ: Linphone takes two people whose URIs differ in
+    /// `gr` alone for one.
+    fn nobody(&self, room: &Room, person: PersonId) -> String {
+        format!("sip:{}@anonymous.invalid", self.digest(room, &person.to_string()))
+    }
+
+    /// An address for a leg, the same as long as it is up: a GRUU of our own (RFC 5627 §4.3).
+    fn instance(&self, config: &FocusConfig, room: &Room, leg: LegId) -> String {
+        let gr = self.digest(room, &leg.to_string());
+        format!("{};gr={gr}", config.room_uri(&room.name))
     }
 
     fn digest(&self, room: &Room, what: &str) -> String {

@@ -134,7 +134,7 @@ impl Focus {
             .with_contact(&watcher.contact);
         self.endpoint.answer_subscribe(now.instant, id, ok, out.sip);
         self.watchers.not_due(id);
-        self.tell(now, id, rooms, out);
+        self.tell(now, id, true, rooms, out);
         if request.headers.expires() == Ok(Some(0)) {
             self.watchers.remove(id);
         }
@@ -145,12 +145,20 @@ impl Focus {
     pub(super) fn notify(&mut self, now: Now, rooms: &Rooms, out: &mut Wires<'_>) {
         for _ in 0..BATCH {
             let Some(id) = self.watchers.pop_due(now.instant) else { return };
-            self.tell(now, id, rooms, out);
+            self.tell(now, id, false, rooms, out);
         }
     }
 
-    /// Tells a watcher everything that they may know.
-    fn tell(&mut self, now: Now, id: SubscriptionId, rooms: &Rooms, out: &mut Wires<'_>) {
+    /// Tells a watcher everything that they may know; `afresh` if they are to forget what they were
+    /// told before.
+    fn tell(
+        &mut self,
+        now: Now,
+        id: SubscriptionId,
+        afresh: bool,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) {
         let Some(watcher) = self.watchers.get(id) else { return };
         let Some(room) = rooms.get(&watcher.room) else { return };
         if may_watch(room, &watcher.who, watcher.knows_password).is_err() {
@@ -159,11 +167,15 @@ impl Focus {
             return self.end_watching(now, vec![id], &farewell, out);
         }
         let policy = rooms.policy();
-        let document = self.scribe.document(&self.config, policy, room, &self.legs, watcher);
+        let mut document = self.scribe.document(&self.config, policy, room, &self.legs, watcher);
+        let told = document.users.list.iter().map(|user| user.entity.clone()).collect();
+        if !afresh {
+            watcher.mark_gone(&mut document);
+        }
         let body = document.to_xml(watcher.version() + 1).into_bytes();
         let headers = watcher.headers();
         match self.endpoint.notify(now.instant, id, headers, body, out.sip) {
-            Ok(()) => self.watchers.sent(now.instant, id),
+            Ok(()) => self.watchers.sent(now.instant, id, told),
             Err(SendError::Pending) => self.watchers.wait(id),
             Err(SendError::Full) => self.watchers.schedule(id, now.instant + PACE),
             Err(SendError::Unknown | SendError::Malformed) => {

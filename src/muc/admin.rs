@@ -248,6 +248,7 @@ impl Muc {
         let invited = change.old == Affiliation::None && change.new == Affiliation::Member;
         if let Who::Jid(jid) = change.who
             && invited
+            && jid.node().is_some()
             && room.settings.members_only
         {
             let by = change.by.and_then(|actor| actor.jid.as_ref());

@@ -1,8 +1,10 @@
 //! Coming: the ordered checks, nicks, and who is one with whom.
 
+use std::collections::BTreeSet;
+
 use super::person::{Caller, Leg, Mutes, Person, Who};
 use super::standing::{Affiliation, Role};
-use super::{Arrival, By, Fact, Policy, Refusal, Room};
+use super::{Arrival, By, Fact, Mark, Policy, Refusal, Room};
 use crate::clock::Now;
 use crate::id::{LegId, MAX_NICK, Nick, PersonId};
 
@@ -26,30 +28,33 @@ impl Room {
         let who = Who::Jid(chat.to_bare());
         let affiliation = self.may_enter(policy, &who)?;
         self.knows_password(&who, password)?;
-        self.has_place(policy, &who, affiliation)?;
 
-        let same = self.by_nick(&nick).map(|person| (person.id, person.who == who));
-        let by_phone = self
-            .people
-            .values()
-            .find(|person| person.who == who && person.chats.is_empty())
-            .map(|person| person.id);
-        let (id, arrival) = match (same, by_phone) {
-            (Some((_, false)), _) => return Err(Refusal::NickTaken),
-            (Some((id, true)), _) | (None, Some(id)) => (id, Arrival::Joined),
-            (None, None) if is_phone_nick(&nick) => return Err(Refusal::NickTaken),
-            (None, None) => (self.new_person(now, who, nick.clone()), Arrival::New),
+        let named = self.by_nick(&nick);
+        let own = named.filter(|person| person.who == who);
+        let by_phone =
+            || self.people.values().find(|person| person.who == who && person.chats.is_empty());
+        let here = own.or_else(by_phone).map(|person| person.id);
+        if here.is_none() {
+            self.has_place(policy, &who, affiliation)?;
+        }
+        if is_phone_nick(&nick) || (named.is_some() && own.is_none()) {
+            return Err(Refusal::NickTaken); // §7.2.8
+        }
+        let (id, arrival) = match here {
+            Some(id) => (id, Arrival::Joined),
+            None => (self.new_person(now, who, nick.clone()), Arrival::New),
         };
         let person = self.people.get_mut(&id).expect("found or made above");
         if person.chats.len() >= MAX_CHATS {
             return Err(Refusal::TooMany);
         }
-        person.chats.insert(chat.clone(), now.utc);
         let mut facts = vec![];
-        if person.nick != nick && by_phone == Some(id) {
+        // A call that came before the chat named them as it could.
+        if person.nick != nick && person.chats.is_empty() {
             let old = std::mem::replace(&mut person.nick, nick);
             facts.push(Fact::Renamed { person: id, old });
         }
+        person.chats.insert(chat.clone(), now.utc);
         facts.push(Fact::ChatEntered { person: id, chat: chat.clone(), arrival });
         Ok(facts)
     }
@@ -65,13 +70,24 @@ impl Room {
     ) -> Result<Vec<Fact>, Refusal> {
         let who = caller.who.clone();
         let affiliation = self.may_enter(policy, &who)?;
+        if affiliation < Affiliation::Admin
+            && let Some(aor) = &caller.aor
+            && self.affiliation(&Who::Aor(aor.clone())) == Affiliation::Outcast
+        {
+            return Err(Refusal::Banned); // A JID bound to a banned address is no way around.
+        }
         // Nobody types a password into a phone whom the room knows already.
         if affiliation < Affiliation::Member {
             self.knows_password(&who, password)?;
         }
-        self.has_place(policy, &who, affiliation)?;
+        if !self.is_here(&who) {
+            self.has_place(policy, &who, affiliation)?;
+        }
         if !media_agreed {
             return Err(Refusal::NoCommonMedia);
+        }
+        if self.by_leg(leg).is_some() {
+            return Err(Refusal::NotAllowed);
         }
         let here = self.people.values().filter(|person| person.who == who);
         let (id, arrival) = match here.max_by_key(|person| !person.chats.is_empty()) {
@@ -131,23 +147,25 @@ impl Room {
         }
     }
 
-    /// Lock and capacity: admins and owners get in over both, up to [`RESERVED`] (§7.2.9).
+    /// Lock and capacity, for one more person: admins and owners get in over both, up to
+    /// [`RESERVED`] (§7.2.9); who is here may take another nick in a locked room.
     fn has_place(
         &self,
         policy: &Policy,
         who: &Who,
         affiliation: Affiliation,
     ) -> Result<(), Refusal> {
-        if self.is_here(who) {
-            return Ok(());
-        }
         let reserved = if affiliation >= Affiliation::Admin { RESERVED } else { 0 };
-        if self.locked && reserved == 0 {
+        let nicks = self.all_of(who).len();
+        if self.locked && reserved == 0 && nicks == 0 {
             return Err(Refusal::Locked);
         }
         let places = self.settings.max_users.unwrap_or(policy.max_people).min(policy.max_people);
         if self.people.len() >= places as usize + reserved {
             return Err(Refusal::Full);
+        }
+        if nicks >= MAX_NICKS {
+            return Err(Refusal::TooMany);
         }
         Ok(())
     }
@@ -158,18 +176,28 @@ impl Room {
 
     fn new_person(&mut self, now: Now, who: Who, nick: Nick) -> PersonId {
         let affiliation = self.affiliation(&who);
-        let kept = self.kept.remove(&who);
-        let mut role = self.default_role(affiliation);
-        let mut mutes = Mutes::default();
-        if let Some(kept) = kept {
-            if role < Role::Moderator {
-                role = kept.role.min(Role::Participant);
+        let default = self.default_role(affiliation);
+        let here = self.people.values().find(|person| person.who == who);
+        let (role, mutes) = match (here, self.kept.remove(&who)) {
+            (Some(here), _) => (here.role, here.mutes.clone()),
+            (None, Some(mut kept)) => {
+                kept.mutes.room = None;
+                let role = match kept.role {
+                    Some(role) if default < Role::Moderator => role.min(Role::Participant),
+                    Some(Role::Visitor) => {
+                        // They became an admin since.
+                        kept.mutes.moderator = None;
+                        default
+                    }
+                    Some(Role::Participant | Role::Moderator) | None => default,
+                };
+                (role, kept.mutes)
             }
-            mutes = kept.mutes;
-            mutes.room = None;
-        }
-        if role == Role::Visitor && mutes.moderator.is_none() {
-            mutes.room = Some(super::Mark { since: now.utc, by: None });
+            (None, None) => (default, Mutes::default()),
+        };
+        let mut mutes = mutes;
+        if role == Role::Visitor && !mutes.any_but_own() {
+            mutes.room = Some(Mark { since: now.utc, by: None });
         }
         let id = PersonId(self.next_person);
         self.next_person += 1;
@@ -213,16 +241,29 @@ impl Room {
             Who::Aor(_) | Who::Unknown(_) => (caller.name.clone(), PHONE),
         };
         let fallback = if caller.private { "Anonymous" } else { "Caller" };
-        let name = name.filter(|name| Nick::new(name).is_ok()).unwrap_or(fallback.to_owned());
-        let name: String = name.chars().take(MAX_NICK - PHONE.len() - 12).collect();
-        (1_u32..)
-            .filter_map(|n| {
-                let number = if n == 1 { String::new() } else { format!(" {n}") };
-                Nick::new(&format!("{}{number}{mark}", name.trim())).ok()
+        let taken: BTreeSet<&str> = self.people.values().map(|person| person.nick.key()).collect();
+        // Not every name can be followed by a number or a mark: what runs right to left cannot
+        // (RFC 3454 §6).
+        [name.as_deref().and_then(short), Some(fallback.to_owned())]
+            .iter()
+            .flatten()
+            .find_map(|name| {
+                (1..=taken.len() + 1)
+                    .map_while(|n| {
+                        let number = if n == 1 { String::new() } else { format!(" {n}") };
+                        Nick::new(&format!("{name}{number}{mark}")).ok()
+                    })
+                    .find(|nick| !taken.contains(nick.key()))
             })
-            .find(|nick| self.by_nick(nick).is_none())
-            .expect("there are more numbers than people")
+            .expect("there are more numbers than people, and the fallback takes any of them")
     }
+}
+
+/// A name in normal form, cut so that a number and [`PHONE`] fit behind it.
+fn short(name: &str) -> Option<String> {
+    let cut = |name: &str| -> String { name.chars().take(MAX_NICK - PHONE.len() - 12).collect() };
+    let nick = Nick::new(&cut(name.trim())).ok()?;
+    Some(cut(nick.as_str()).trim().to_owned())
 }
 
 fn is_phone_nick(nick: &Nick) -> bool {
@@ -235,5 +276,7 @@ const PHONE: &str = " (phone)";
 const MAX_CHATS: usize = 32;
 /// Call legs of one person in one room.
 const MAX_LEGS: usize = 8;
+/// Nicks of one person in one room.
+const MAX_NICKS: usize = 8;
 /// Places for admins and owners in a full room.
 const RESERVED: usize = 10;

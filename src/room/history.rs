@@ -33,7 +33,7 @@ pub struct Said {
 }
 
 /// What was said, oldest first, up to the room's limit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     said: VecDeque<Said>,
 }
@@ -50,6 +50,11 @@ impl History {
             return;
         }
         self.said.push_back(said);
+        self.keep(limit);
+    }
+
+    /// Forgets the oldest, beyond the limit.
+    pub(super) fn keep(&mut self, limit: u32) {
         let excess = self.said.len().saturating_sub(limit as usize);
         self.said.drain(..excess);
     }

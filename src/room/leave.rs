@@ -72,22 +72,25 @@ impl Room {
 
     /// A mute survives a re-dial, and voice given or taken a new visit (XEP-0045 §5.1).
     fn keep(&mut self, was: &Person) {
+        let stays = self.people.values().any(|person| person.who == was.who);
+        if stays || matches!(was.who, Who::Unknown(_)) {
+            return;
+        }
         let default = self.default_role(self.affiliation(&was.who));
         let by_moderator = was.mutes.moderator.is_some() || was.role < default;
-        let worth_it = by_moderator || was.mutes.own.is_some() || was.role != default;
-        match was.who {
-            Who::Unknown(_) => {}
-            Who::Jid(_) | Who::Aor(_) if worth_it => {
-                // What moderators decided is never crowded out by what anyone can do.
-                if by_moderator || self.kept.len() < MAX_KEPT {
-                    let kept = Kept { role: was.role, mutes: was.mutes.clone() };
-                    self.kept.insert(was.who.clone(), kept);
-                }
-            }
-            Who::Jid(_) | Who::Aor(_) => {}
+        let role = (was.role != default).then_some(was.role);
+        if role.is_none() && was.mutes.own.is_none() && !by_moderator {
+            return;
+        }
+        // What moderators decided is not crowded out by what anyone can do.
+        let most = if by_moderator { MAX_KEPT } else { MAX_KEPT_OWN };
+        if self.kept.len() < most {
+            self.kept.insert(was.who.clone(), Kept { role, mutes: was.mutes.clone() });
         }
     }
 }
 
-/// How many people's own mutes a room remembers after they left.
-const MAX_KEPT: usize = 1_000;
+/// How many people's voice a room remembers after they left.
+const MAX_KEPT: usize = 20_000;
+/// How many, if only they themselves or nobody muted them.
+const MAX_KEPT_OWN: usize = 1_000;

@@ -55,6 +55,9 @@ pub struct Policy {
     pub creation: Creation,
     /// How many rooms there may be.
     pub max_rooms: usize,
+    /// How many of them one user may own before they can create no more (XEP-0045 §14.6); service
+    /// admins may create all.
+    pub max_rooms_of_one: usize,
     /// How many people one room may hold when its owner sets no limit.
     pub max_people: u32,
     /// The server is going down: nobody new is let in.
@@ -71,7 +74,7 @@ pub enum Creation {
 }
 
 /// One conference.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Room {
     /// Its name.
     pub name: RoomName,
@@ -101,9 +104,10 @@ pub struct Room {
 }
 
 /// Voice and mutes of someone who left.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Kept {
-    role: Role,
+    /// The role, if it is not the one that everyone of their affiliation has.
+    role: Option<Role>,
     mutes: Mutes,
 }
 
@@ -656,6 +660,15 @@ impl Rooms {
         if self.rooms.len() >= self.policy.max_rooms {
             return Err(Refusal::TooMany);
         }
+        if let Some(creator) = &creator
+            && !self.policy.admins.contains(creator)
+        {
+            let owner = Who::Jid(creator.clone());
+            let owned = self.rooms.values().filter(|r| r.affiliation(&owner) == Affiliation::Owner);
+            if owned.count() >= self.policy.max_rooms_of_one {
+                return Err(Refusal::TooMany);
+            }
+        }
         Ok(creator)
     }
 }
@@ -744,17 +757,25 @@ impl Room {
 
     /// Who has this nick, or one that looks the same.
     pub fn by_nick(&self, nick: &Nick) -> Option<&Person> {
-        let key = nick.key();
-        self.people.values().find(|person| person.nick.key() == key)
+        self.people.values().find(|person| person.nick.key() == nick.key())
     }
 
-    /// Someone's affiliation. Service admins own every room.
+    /// Everyone who is one and the same: someone may be here under several nicks, and has one voice.
+    fn all_of(&self, who: &Who) -> Vec<PersonId> {
+        self.people.values().filter(|person| person.who == *who).map(|person| person.id).collect()
+    }
+
+    /// Someone's affiliation. Service admins own every room; who was given none has that of their
+    /// domain, unless that is one of power (XEP-0045 §9.1: `user@domain`, then `domain`).
     pub fn affiliation(&self, who: &Who) -> Affiliation {
+        let given = |who: &Who| self.affiliations.get(who).copied();
         match who {
             Who::Jid(jid) if self.admins.contains(jid) => Affiliation::Owner,
-            Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) => {
-                self.affiliations.get(who).copied().unwrap_or_default()
-            }
+            Who::Jid(jid) => given(who).unwrap_or_else(|| {
+                let domain = given(&Who::Jid(BareJid::from_parts(None, jid.domain())));
+                domain.filter(|domain| *domain <= Affiliation::Member).unwrap_or_default()
+            }),
+            Who::Aor(_) | Who::Unknown(_) => given(who).unwrap_or_default(),
         }
     }
 
@@ -783,21 +804,22 @@ impl Room {
             By::Leg(leg) => self.by_leg(*leg),
             By::Operator(_) | By::Server => None,
         };
-        let jid = match by {
-            By::Chat(chat) => Some(chat.to_bare()),
-            By::Leg(_) | By::Operator(_) | By::Server => person.and_then(|p| p.jid().cloned()),
+        let who = match by {
+            By::Chat(chat) => Some(Who::Jid(chat.to_bare())),
+            By::Leg(_) | By::Operator(_) | By::Server => person.map(|person| person.who.clone()),
         };
-        let affiliation = match by {
-            By::Operator(_) | By::Server => Affiliation::Owner,
-            By::Chat(_) | By::Leg(_) => match (&jid, person) {
-                (Some(jid), _) => self.affiliation(&Who::Jid(jid.clone())),
-                (None, Some(person)) => self.affiliation(&person.who),
-                (None, None) => Affiliation::None,
-            },
+        let affiliation = match (by, &who) {
+            (By::Operator(_) | By::Server, _) => Affiliation::Owner,
+            (By::Chat(_) | By::Leg(_), Some(who)) => self.affiliation(who),
+            (By::Chat(_) | By::Leg(_), None) => Affiliation::None,
         };
         let actor = match by {
             By::Chat(_) | By::Leg(_) => {
-                Some(Actor { nick: person.map(|p| p.nick.clone()), jid: jid.clone() })
+                let jid = match &who {
+                    Some(Who::Jid(jid)) => Some(jid.clone()),
+                    Some(Who::Aor(_) | Who::Unknown(_)) | None => None,
+                };
+                Some(Actor { nick: person.map(|p| p.nick.clone()), jid })
             }
             By::Operator(_) | By::Server => None,
         };
@@ -806,7 +828,7 @@ impl Room {
             role: person.map(|p| p.role),
             affiliation,
             actor,
-            jid,
+            who,
         }
     }
 
@@ -823,7 +845,7 @@ struct Asker {
     role: Option<Role>,
     affiliation: Affiliation,
     actor: Option<Actor>,
-    jid: Option<BareJid>,
+    who: Option<Who>,
 }
 
 impl Asker {
@@ -851,6 +873,7 @@ impl Default for Policy {
             admins: Arc::default(),
             creation: Creation::Anyone,
             max_rooms: 10_000,
+            max_rooms_of_one: 100,
             max_people: 5_000,
             draining: false,
         }

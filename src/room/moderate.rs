@@ -1,15 +1,18 @@
 //! Keeping order: roles, affiliations, the lock, the configuration, the end.
 
+use std::collections::BTreeSet;
+
 use jid::BareJid;
 
 use super::person::{Person, Who};
 use super::settings::Settings;
 use super::standing::{Affiliation, Role};
-use super::{Asker, By, Change, Departure, Fact, Refusal, Room, RoomEnd};
+use super::{Actor, Asker, By, Change, Departure, Fact, Mark, Refusal, Room, RoomEnd};
 use crate::clock::Now;
+use crate::id::PersonId;
 
 impl Room {
-    /// All changes or none (XEP-0045 §9.2): each is checked before the first is made.
+    /// All changes or none (XEP-0045 §9.2).
     pub(super) fn moderate(
         &mut self,
         now: Now,
@@ -17,57 +20,60 @@ impl Room {
         changes: &[Change],
     ) -> Result<Vec<Fact>, Refusal> {
         let asker = self.asker(by);
-        for change in changes {
-            match change {
-                Change::Role { nick, role, .. } => {
-                    asker.may_moderate()?;
-                    let target = self.by_nick(nick).ok_or(Refusal::NoSuchPerson)?;
-                    self.may_change_role(&asker, target, *role)?;
-                }
-                Change::Affiliation { who, affiliation, .. } => {
-                    self.may_change_affiliation(&asker, who, *affiliation)?;
-                }
-            }
+        if let [change] = changes {
+            self.check(&asker, change)?;
+            self.keeps_an_owner(changes)?;
+            return Ok(self.make(now, &asker, change));
         }
-        self.keeps_an_owner(changes)?;
-        let grown = self.affiliations.len() + changes.len();
-        if grown > MAX_AFFILIATIONS {
-            return Err(Refusal::TooMany);
-        }
-
+        // Each change is checked against what those before it made, so on a copy.
+        let mut next = self.clone();
         let mut facts = vec![];
         for change in changes {
-            match change {
-                Change::Role { nick, role, reason } => {
-                    let Some(id) = self.by_nick(nick).map(|person| person.id) else { continue };
-                    let by = asker.actor.clone();
-                    match role {
-                        None => {
-                            facts.extend(self.remove(id, Departure::Kicked, by, reason.clone()))
-                        }
-                        Some(role) => {
-                            let affiliation = self.affiliation(&self.people[&id].who);
-                            let person = self.people.get_mut(&id).expect("found by nick");
-                            let old = std::mem::replace(&mut person.role, *role);
-                            if old != *role {
-                                facts.push(Fact::StandingChanged {
-                                    person: id,
-                                    role: old,
-                                    affiliation,
-                                    by,
-                                    reason: reason.clone(),
-                                });
-                            }
-                            facts.extend(self.voice_follows_role(now, id, &asker));
-                        }
-                    }
-                }
-                Change::Affiliation { who, affiliation, reason } => {
-                    facts.extend(self.set_affiliation(&asker, who, *affiliation, reason.as_ref()));
-                }
+            // Who is out already by an earlier change need not be thrown out.
+            if let Change::Role { nick, role: None, .. } = change
+                && self.by_nick(nick).is_some()
+                && next.by_nick(nick).is_none()
+            {
+                continue;
+            }
+            next.check(&asker, change)?;
+            facts.extend(next.make(now, &asker, change));
+        }
+        self.keeps_an_owner(changes)?;
+        *self = next;
+        Ok(facts)
+    }
+
+    fn check(&self, asker: &Asker, change: &Change) -> Result<(), Refusal> {
+        match change {
+            Change::Role { nick, role, .. } => {
+                asker.may_moderate()?;
+                let target = self.by_nick(nick).ok_or(Refusal::NoSuchPerson)?;
+                self.may_change_role(asker, target, *role)
+            }
+            Change::Affiliation { who, affiliation, .. } => {
+                self.may_change_affiliation(asker, who, *affiliation)
             }
         }
-        Ok(facts)
+    }
+
+    fn make(&mut self, now: Now, asker: &Asker, change: &Change) -> Vec<Fact> {
+        match change {
+            Change::Role { nick, role, reason } => {
+                let target = self.by_nick(nick).expect("checked");
+                let (id, who) = (target.id, target.who.clone());
+                match role {
+                    None => {
+                        let by = asker.actor.clone();
+                        self.remove(id, Departure::Kicked, by, reason.clone()).into_iter().collect()
+                    }
+                    Some(role) => self.give_role(now, asker, &who, *role, reason.clone()),
+                }
+            }
+            Change::Affiliation { who, affiliation, reason } => {
+                self.set_affiliation(now, asker, who, *affiliation, reason.as_ref())
+            }
+        }
     }
 
     /// XEP-0045 §8.2 to §8.5, §9.6, §9.7.
@@ -107,30 +113,37 @@ impl Room {
         affiliation: Affiliation,
     ) -> Result<(), Refusal> {
         asker.at_least(Affiliation::Admin)?;
-        let old = self.affiliation(who);
-        let to_yourself = match who {
-            Who::Jid(jid) => asker.jid.as_ref() == Some(jid),
-            Who::Aor(_) | Who::Unknown(_) => false,
-        };
-        if to_yourself && affiliation == Affiliation::Outcast {
+        if asker.who.as_ref() == Some(who) && affiliation == Affiliation::Outcast {
             return Err(Refusal::NotToYourself);
         }
-        if matches!(who, Who::Jid(jid) if self.admins.contains(jid)) {
-            return if affiliation == Affiliation::Owner {
-                Ok(())
-            } else {
-                Err(Refusal::NotAllowed)
-            };
+        match who {
+            Who::Jid(jid) if self.admins.contains(jid) && affiliation != Affiliation::Owner => {
+                return Err(Refusal::NotAllowed);
+            }
+            // Power is of people, not of a whole domain.
+            Who::Jid(jid) if jid.node().is_none() && affiliation >= Affiliation::Admin => {
+                return Err(Refusal::NotAllowed);
+            }
+            // Nothing can be kept of who is nobody: they can only be thrown out.
+            Who::Unknown(_) if affiliation != Affiliation::Outcast => {
+                return Err(Refusal::NotAllowed);
+            }
+            Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) => {}
         }
-        if old.max(affiliation) >= Affiliation::Admin && asker.affiliation < Affiliation::Owner {
+        let power = self.affiliation(who).max(affiliation);
+        if power >= Affiliation::Admin && asker.affiliation < Affiliation::Owner {
             let ban = affiliation == Affiliation::Outcast;
             return Err(if ban { Refusal::NotAllowed } else { Refusal::Forbidden });
+        }
+        let grows = affiliation != Affiliation::None && !self.affiliations.contains_key(who);
+        if grows && self.affiliations.len() >= MAX_AFFILIATIONS {
+            return Err(Refusal::TooMany);
         }
         Ok(())
     }
 
     fn keeps_an_owner(&self, changes: &[Change]) -> Result<(), Refusal> {
-        let mut owners: std::collections::BTreeSet<&Who> = self
+        let mut owners: BTreeSet<&Who> = self
             .affiliations
             .iter()
             .filter(|(_, affiliation)| **affiliation == Affiliation::Owner)
@@ -149,70 +162,96 @@ impl Room {
         if had_one && owners.is_empty() { Err(Refusal::LastOwner) } else { Ok(()) }
     }
 
+    /// Gives an affiliation, and to everyone here whom it concerns the role that goes with it, or
+    /// the door.
     fn set_affiliation(
         &mut self,
+        now: Now,
         asker: &Asker,
         who: &Who,
         new: Affiliation,
         reason: Option<&String>,
     ) -> Vec<Fact> {
-        let old = self.affiliation(who);
         let (by, reason) = (asker.actor.clone(), reason.cloned());
-        let here: Vec<_> =
-            self.people.values().filter(|person| person.who == *who).map(|p| p.id).collect();
         let mut facts = vec![];
-        let lasting = !matches!(who, Who::Unknown(_));
-        if old != new && lasting {
-            if new == Affiliation::None {
-                self.affiliations.remove(who);
-            } else {
-                self.affiliations.insert(who.clone(), new);
+        if matches!(who, Who::Unknown(_)) {
+            for id in self.all_of(who) {
+                facts.extend(self.remove(id, Departure::Banned, by.clone(), reason.clone()));
             }
+            return facts;
+        }
+        // A domain's affiliation is that of everyone there who has none of their own.
+        let before: Vec<_> =
+            self.people.values().map(|p| (p.id, self.affiliation(&p.who))).collect();
+        let old = self.affiliations.get(who).copied().unwrap_or_default();
+        if new == Affiliation::None {
+            self.affiliations.remove(who);
+        } else {
+            self.affiliations.insert(who.clone(), new);
+        }
+        if old != new {
             let (who, by, reason) = (who.clone(), by.clone(), reason.clone());
             facts.push(Fact::AffiliationChanged { who, old, new, reason, by });
         }
-        for id in here {
-            if new == Affiliation::Outcast {
-                facts.extend(self.remove(id, Departure::Banned, by.clone(), reason.clone()));
+        for (id, old) in before {
+            let Some(person) = self.people.get(&id) else { continue };
+            let new = self.affiliation(&person.who);
+            if new == old {
                 continue;
             }
-            if self.settings.members_only && new < Affiliation::Member {
-                let departure = Departure::MembershipLost;
-                facts.extend(self.remove(id, departure, by.clone(), reason.clone()));
-                continue;
-            }
-            let default = self.default_role(new);
-            let person = self.people.get_mut(&id).expect("listed above");
-            let (role, mutes) = (person.role, person.mutes.clone());
-            person.role = if new >= Affiliation::Admin {
-                Role::Moderator
-            } else if old >= Affiliation::Admin {
-                default
-            } else if new == Affiliation::Member && person.mutes.moderator.is_none() {
-                role.max(Role::Participant)
-            } else {
-                role
+            let departure = match new {
+                Affiliation::Outcast => Some(Departure::Banned),
+                Affiliation::None if self.settings.members_only => Some(Departure::MembershipLost),
+                Affiliation::None
+                | Affiliation::Member
+                | Affiliation::Admin
+                | Affiliation::Owner => None,
             };
-            if person.role > Role::Visitor {
-                person.mutes.room = None;
+            match departure {
+                Some(departure) => {
+                    facts.extend(self.remove(id, departure, by.clone(), reason.clone()));
+                }
+                None => {
+                    facts.extend(self.follow_affiliation(now, id, old, by.clone(), reason.clone()));
+                }
             }
-            if person.role == Role::Moderator {
-                person.mutes.moderator = None;
+        }
+        facts
+    }
+
+    /// The role that someone has with a new affiliation (XEP-0045 §5.1.3), and their voice.
+    fn follow_affiliation(
+        &mut self,
+        now: Now,
+        id: PersonId,
+        old: Affiliation,
+        by: Option<Actor>,
+        reason: Option<String>,
+    ) -> Vec<Fact> {
+        let Some(person) = self.people.get(&id) else { return vec![] };
+        let new = self.affiliation(&person.who);
+        let default = self.default_role(new);
+        let person = self.people.get_mut(&id).expect("found above");
+        let (role, mutes) = (person.role, person.mutes.clone());
+        person.role = if new >= Affiliation::Admin || old >= Affiliation::Admin {
+            default
+        } else if new == Affiliation::Member && person.mutes.moderator.is_none() {
+            role.max(Role::Participant)
+        } else {
+            role
+        };
+        match person.role {
+            Role::Visitor if !person.mutes.any_but_own() => {
+                person.mutes.room = Some(Mark { since: now.utc, by: None });
             }
-            let changed = person.mutes != mutes;
-            if person.role != role || old != new {
-                let (by, reason) = (by.clone(), reason.clone());
-                facts.push(Fact::StandingChanged {
-                    person: id,
-                    role,
-                    affiliation: old,
-                    by,
-                    reason,
-                });
-            }
-            if changed {
-                facts.push(Fact::MuteChanged { person: id, old: mutes });
-            }
+            Role::Visitor => {}
+            Role::Participant => person.mutes.room = None,
+            Role::Moderator => (person.mutes.room, person.mutes.moderator) = (None, None),
+        }
+        let mut facts =
+            vec![Fact::StandingChanged { person: id, role, affiliation: old, by, reason }];
+        if person.mutes != mutes {
+            facts.push(Fact::MuteChanged { person: id, old: mutes });
         }
         facts
     }
@@ -235,6 +274,7 @@ impl Room {
         }
         let old = std::mem::replace(&mut self.settings, settings);
         self.configured = true;
+        self.history.keep(self.settings.history);
         let mut facts = vec![];
         if self.settings.members_only && !old.members_only {
             let strangers: Vec<_> = self
@@ -256,24 +296,18 @@ impl Room {
 
     /// A room that is no longer moderated mutes nobody; what its moderators did stays.
     fn give_everyone_voice(&mut self) -> Vec<Fact> {
-        let admins = self.people.values().map(|p| (p.id, self.affiliation(&p.who)));
-        let affiliations: Vec<_> = admins.collect();
+        let muted = self.people.values().filter(|person| person.mutes.room.is_some());
+        let muted: BTreeSet<Who> = muted.map(|person| person.who.clone()).collect();
         let mut facts = vec![];
-        for (id, affiliation) in affiliations {
-            let person = self.people.get_mut(&id).expect("listed above");
-            if person.mutes.room.is_none() {
-                continue;
-            }
-            let (old, role) = (person.mutes.clone(), person.role);
-            person.mutes.room = None;
-            if person.mutes.moderator.is_none() {
-                person.role = role.max(Role::Participant);
-            }
-            if person.role != role {
-                let (by, reason) = (None, None);
-                facts.push(Fact::StandingChanged { person: id, role, affiliation, by, reason });
-            }
-            facts.push(Fact::MuteChanged { person: id, old });
+        for who in muted {
+            facts.extend(self.change_voice(&who, None, None, |person| {
+                if person.mutes.moderator.is_some() {
+                    person.mutes.room = None;
+                } else {
+                    person.role = person.role.max(Role::Participant);
+                    person.have_voice();
+                }
+            }));
         }
         facts
     }

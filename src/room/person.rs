@@ -49,6 +49,9 @@ pub struct Caller {
 }
 
 /// Someone who is in the room, however they came.
+///
+/// Who is here under two nicks is two of these; role and mutes are the same in both, so that a second
+/// nick is no way around a moderator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Their number in this room.
@@ -109,7 +112,12 @@ pub struct Mutes {
 impl Mutes {
     /// Whether any reason holds.
     pub fn any(&self) -> bool {
-        self.own.is_some() || self.moderator.is_some() || self.room.is_some()
+        self.own.is_some() || self.any_but_own()
+    }
+
+    /// Whether a reason holds that is not theirs.
+    pub(super) fn any_but_own(&self) -> bool {
+        self.moderator.is_some() || self.room.is_some()
     }
 }
 
@@ -126,6 +134,13 @@ impl Person {
     /// Whether what `leg` sends belongs in the mix.
     pub fn may_be_heard(&self, leg: LegId) -> bool {
         !self.mutes.any() && self.legs.get(&leg).is_some_and(|leg| !leg.hold && leg.sends)
+    }
+
+    /// Nobody but they themselves keeps them from speaking; a hand that asked for that goes down.
+    pub(super) fn have_voice(&mut self) {
+        self.mutes.moderator = None;
+        self.mutes.room = None;
+        self.hand = None;
     }
 
     /// Their bare JID, if they have one.

@@ -1,24 +1,25 @@
 //! Who may be heard: mutes by three origins, hold, raised hands.
 
+use super::person::{Person, Who};
 use super::standing::{Affiliation, Role};
-use super::{By, Fact, Refusal, Room};
+use super::{Actor, Asker, By, Fact, Refusal, Room};
 use crate::clock::Now;
 use crate::id::PersonId;
 
 impl Room {
     pub(super) fn mute_self(&mut self, now: Now, by: &By, on: bool) -> Result<Vec<Fact>, Refusal> {
         let asker = self.asker(by);
-        let id = asker.person.ok_or(Refusal::NotHere)?;
-        let person = self.people.get_mut(&id).expect("asker found it");
+        let person = &self.people[&asker.person.ok_or(Refusal::NotHere)?];
         if person.mutes.own.is_some() == on {
             return Ok(vec![]);
         }
-        let old = person.mutes.clone();
-        person.mutes.own = on.then(|| asker.mark(now));
-        Ok(vec![Fact::MuteChanged { person: id, old }])
+        let mark = on.then(|| asker.mark(now));
+        let who = person.who.clone();
+        Ok(self.change_voice(&who, None, None, |person| person.mutes.own = mark.clone()))
     }
 
-    /// Unmuting someone without voice gives it back: voice is one thing on both sides.
+    /// Mutes someone's audio and leaves their role alone; unmuting who has no voice gives it back,
+    /// for voice is one thing on both sides.
     pub(super) fn mute(
         &mut self,
         now: Now,
@@ -29,29 +30,68 @@ impl Room {
         let asker = self.asker(by);
         asker.may_moderate()?;
         let person = self.people.get(&id).ok_or(Refusal::NoSuchPerson)?;
-        if self.affiliation(&person.who) > asker.affiliation {
+        let protected = person.role == Role::Moderator && asker.affiliation < Affiliation::Admin;
+        if self.affiliation(&person.who) > asker.affiliation || protected {
             return Err(Refusal::NotAllowed);
         }
-        let (role, affiliation) = (person.role, self.affiliation(&person.who));
-        let person = self.people.get_mut(&id).expect("found above");
-        let old = person.mutes.clone();
+        let who = person.who.clone();
+        let mark = asker.mark(now);
+        Ok(self.change_voice(&who, asker.actor, None, |person| {
+            if on {
+                person.mutes.moderator.get_or_insert_with(|| mark.clone());
+            } else {
+                person.role = person.role.max(Role::Participant);
+                person.have_voice();
+            }
+        }))
+    }
+
+    /// Gives a role to someone, under each of their nicks. No voice is a mute by the moderator who
+    /// took it; voice is freedom from every mute but their own (XEP-0045 §8.3, §8.4).
+    pub(super) fn give_role(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        who: &Who,
+        role: Role,
+        reason: Option<String>,
+    ) -> Vec<Fact> {
+        let mark = asker.mark(now);
+        self.change_voice(who, asker.actor.clone(), reason, |person| {
+            person.role = role;
+            if role == Role::Visitor {
+                person.mutes.moderator.get_or_insert_with(|| mark.clone());
+            } else {
+                person.have_voice();
+            }
+        })
+    }
+
+    /// Changes role and mutes of someone, under each of their nicks, and tells what of it is new.
+    pub(super) fn change_voice(
+        &mut self,
+        who: &Who,
+        by: Option<Actor>,
+        reason: Option<String>,
+        change: impl Fn(&mut Person),
+    ) -> Vec<Fact> {
+        let affiliation = self.affiliation(who);
         let mut facts = vec![];
-        if on {
-            person.mutes.moderator.get_or_insert_with(|| asker.mark(now));
-        } else {
-            person.mutes.moderator = None;
-            person.mutes.room = None;
-            person.role = role.max(Role::Participant);
-            person.hand = None;
+        for person in self.people.values_mut().filter(|person| person.who == *who) {
+            let (id, role, old, hand) = (person.id, person.role, person.mutes.clone(), person.hand);
+            change(person);
+            if person.role != role {
+                let (by, reason) = (by.clone(), reason.clone());
+                facts.push(Fact::StandingChanged { person: id, role, affiliation, by, reason });
+            }
+            if person.mutes != old {
+                facts.push(Fact::MuteChanged { person: id, old });
+            }
+            if person.hand != hand {
+                facts.push(Fact::HandChanged { person: id });
+            }
         }
-        if person.role != role {
-            let by = asker.actor;
-            facts.push(Fact::StandingChanged { person: id, role, affiliation, by, reason: None });
-        }
-        if person.mutes != old {
-            facts.push(Fact::MuteChanged { person: id, old });
-        }
-        Ok(facts)
+        facts
     }
 
     pub(super) fn change_leg(
@@ -80,26 +120,5 @@ impl Room {
         }
         person.hand = up.then_some(now.utc);
         Ok(vec![Fact::HandChanged { person: id }])
-    }
-
-    /// Takes or gives voice with a role: no voice is a mute by the moderator who took it.
-    pub(super) fn voice_follows_role(
-        &mut self,
-        now: Now,
-        id: PersonId,
-        by: &super::Asker,
-    ) -> Option<Fact> {
-        let affiliation = self.affiliation(&self.people.get(&id)?.who);
-        let person = self.people.get_mut(&id)?;
-        let old = person.mutes.clone();
-        if person.role == Role::Visitor {
-            person.mutes.moderator.get_or_insert_with(|| by.mark(now));
-        } else {
-            person.mutes.moderator = None;
-            person.mutes.room = None;
-            person.hand = None;
-        }
-        debug_assert!(affiliation < Affiliation::Admin || person.role == Role::Moderator);
-        (person.mutes != old).then_some(Fact::MuteChanged { person: id, old })
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     message::{Message, Method, Request, Response, Status},
     parse::{ParseError, Rejected, parse},
     subscription::Subscription,
-    table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows},
+    table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows, way_back},
     uri::{Host, SipUri, Uri},
 };
 
@@ -42,6 +42,10 @@ use crate::{
 const VIA_LENGTH: usize = 128;
 
 /// A SIP user agent.
+///
+/// [`Flow::local`] of what it is given stands in Via and, unless the user says otherwise, in Contact: it
+/// must be an address that peers can reach, not the wildcard that a socket is bound to. Requests that
+/// change over from UDP to TCP, or back, keep it: both are to listen on the same port.
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) config: Config,
@@ -588,7 +592,7 @@ impl Endpoint {
                 Response::new(Status::SERVER_INTERNAL_ERROR).with_reason("CSeq Out Of Order");
             return self.reject(flow, &request, response, out);
         }
-        held.dialog.flow = flow;
+        held.dialog.flow = way_back(flow, &request);
         match request.method {
             Method::Invite => self.handle_reinvite(now, flow, id, request, out),
             Method::Bye => self.handle_bye(now, flow, id, request, out),
@@ -717,7 +721,7 @@ impl Endpoint {
             return None;
         }
         let tag = self.token();
-        match Dialog::of_server(request, flow, tag.clone()) {
+        match Dialog::of_server(request, way_back(flow, request), tag.clone()) {
             Ok(dialog) => Some((dialog, tag)),
             Err(error) => {
                 let response = Response::new(Status::BAD_REQUEST).with_reason(&error.to_string());
@@ -938,5 +942,27 @@ mod tests {
             assert!(endpoint.dialogs.is_empty() && endpoint.by_key.is_empty());
             assert!(endpoint.subscriptions.is_empty() && endpoint.agenda.is_empty());
         }
+    }
+
+    #[test]
+    fn no_key_keeps_a_call_of_ours() {
+        let config =
+            Config { supported: vec![], product: String::new(), limits: Limits::default() };
+        let mut endpoint = Endpoint::new(config, [1; 32]);
+        let (now, mut out) = (epoch(), vec![]);
+        let [local, remote] = ["192.0.2.1:5060", "192.0.2.7:5060"].map(|at| at.parse().unwrap());
+        let flow = Flow { transport: Transport::Udp, local, remote };
+        let uri = SipUri::at(remote);
+        let request = Request::new(Method::Invite, Uri::Sip(uri.clone()));
+        let request = request.with(Name::FROM, NameAddr::new(Uri::Sip(uri)));
+        endpoint.invite(now, flow, request, &mut out).unwrap();
+        let Ok(Message::Request(invite)) = parse(&out[0].bytes) else { panic!() };
+        for (status, tag) in
+            [(Status::RINGING, "a"), (Status::RINGING, "b"), (Status::DECLINE, "b")]
+        {
+            let response = invite.response(status).with_to_tag(tag).to_bytes();
+            endpoint.receive(now, flow, &response, &mut out);
+        }
+        assert!(endpoint.dialogs.is_empty() && endpoint.by_key.is_empty());
     }
 }

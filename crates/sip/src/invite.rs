@@ -10,7 +10,7 @@ use crate::{
     flow::{Flow, Transmit},
     header::{Headers, Name, Reason, RetryAfter},
     message::{Method, Request, Response, Status},
-    table::{Answer, Owner, Purpose, Route},
+    table::{Answer, Owner, Purpose, Route, way_back},
     transaction::{GIVE_UP, T1, T2},
 };
 
@@ -336,17 +336,15 @@ impl Endpoint {
             let response = Response::new(Status::REQUEST_PENDING);
             return self.conclude(now, flow, &request, response, out);
         }
-        // Nobody changes a session that it does not know of: only the ACK was lost.
-        let confirmed = call.unacked.take().is_some();
         let tag = self.local_tag(id);
         let opened = self.transactions.open(now, flow, &request, tag, Owner::Call(id));
         let Some(inbound) = opened.and_then(|id| Inbound::new(id, &request)) else {
             return self.overloaded(flow, &request, out);
         };
-        if let Some((_, call)) = self.call(id) {
-            call.inbound = Some(inbound);
-        }
-        if confirmed {
+        let Some((_, call)) = self.call(id) else { return };
+        call.inbound = Some(inbound);
+        // Nobody changes a session that it does not know of: only the ACK was lost.
+        if call.unacked.take().is_some() {
             self.wake_call(id);
             self.events.push(Event::Ack { dialog: id, request: None });
         }
@@ -367,7 +365,7 @@ impl Endpoint {
         if call.unacked.take_if(|unacked| Some(unacked.cseq) == number).is_none() {
             return;
         }
-        held.flow = flow;
+        held.flow = way_back(flow, &request);
         let bye = call.bye.take();
         self.wake_call(id);
         match bye {

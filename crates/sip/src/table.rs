@@ -666,6 +666,11 @@ pub(crate) fn reply_flows(flow: Flow, via: &Via) -> (Flow, Option<Flow>) {
     }
 }
 
+/// The flow by which the sender of a request is reached: where its answers go.
+pub(crate) fn way_back(flow: Flow, request: &Request) -> Flow {
+    request.headers.via().map_or(flow, |via| reply_flows(flow, &via).0)
+}
+
 /// The Via of what we send over a flow.
 pub(crate) fn via(flow: Flow, branch: &str) -> Via {
     let transport = match flow.transport {

@@ -424,6 +424,19 @@ fn a_call_that_the_peer_forgot() {
 }
 
 #[test]
+fn a_peer_out_of_reach() {
+    let mut bench = Bench::new();
+    let (dialog, _) = bench.up();
+    bench.user(|it, now, out| it.reinvite(now, dialog, Headers::new(), vec![], out)).unwrap();
+    bench.transmits();
+    bench.fail(udp());
+    assert_eq!(bench.words(), "BYE");
+    let Event::Ended { why: End::Gone(response), .. } = bench.event() else { panic!() };
+    assert_eq!(response.status, Status::SERVICE_UNAVAILABLE);
+    bench.drain();
+}
+
+#[test]
 fn a_client_of_rfc_2543() {
     let old =
         |text: String| text.replace(";branch=z9hG4bKinvite1;rport", "").replace(";tag=bob", "");
@@ -517,4 +530,25 @@ fn a_refusal_survives_its_connection() {
     bench.fail(bench.flow);
     assert_eq!(bench.words(), "", "no third way");
     bench.drain();
+}
+
+#[test]
+fn a_peer_that_hears_elsewhere_than_it_speaks() {
+    let check = |via: &str, port: u16| {
+        let mut bench = Bench::new();
+        bench.flow = flow(Transport::Udp, "192.0.2.7:49152");
+        let odd = |text: String| text.replace(";rport", via);
+        bench.hear(&odd(invite("")));
+        let Event::Invite { dialog, .. } = bench.event() else { panic!() };
+        bench.answer(dialog, 200);
+        let sent = bench.transmits().remove(0);
+        assert_eq!(sent.flow.remote.port(), port);
+        let Message::Response(ok) = parse(&sent.bytes).unwrap() else { panic!() };
+        let tag = ok.headers.to_tag().unwrap().unwrap();
+        bench.hear(&odd(within("ACK", 1, &tag, "z9hG4bKack", "")));
+        bench.bye(dialog);
+        assert_eq!(bench.transmits().remove(0).flow.remote.port(), port);
+    };
+    check("", 5070);
+    check(";rport", 49152);
 }
