@@ -7,3 +7,4 @@ mod hall;
 mod mix;
 mod muc;
 mod muc_hostile;
+mod room;
