@@ -1,68 +1,387 @@
-//! How phones see rooms: a SIP conference focus (RFC 4353, RFC 4579) with its event package (RFC 4575).
-#![allow(missing_docs, unused)]
-use crate::{
-    bridge::*, clock::Now, config::Config, directory::Directory, id::*, mixer::plan::*, room::*,
-};
-use cusax_sip::{flow::*, message::Message, parse::ParseError};
-#[derive(Debug)]
-pub struct Focus;
-pub struct FocusConfig;
-pub struct Wires<'a> {
-    pub sip: &'a mut Vec<Transmit>,
-    pub media: &'a mut Vec<Order>,
+//! How phones see rooms: a conference focus (RFC 4353, RFC 4579) with its event package (RFC 4575).
+//!
+//! Three functions, as for every face: [`Focus::receive`] decodes what callers ask, [`Focus::answer`]
+//! answers the one who asked, [`Focus::render`] shows to all what became true. It knows SIP, SDP and
+//! rooms; it knows nothing of sockets, of stanzas, or of how audio is mixed.
+//!
+//! | read | to learn |
+//! | --- | --- |
+//! | `call` | calls: INVITE, re-INVITE, ACK, BYE |
+//! | `leg` | one call leg: its dialog, offer and answer |
+//! | `offer` | our media policy |
+//! | `ports` | the RTP port pool |
+//! | `caller` | who calls: trusted proxy, digest, their own word |
+//! | `door` | what keeps them out: refusals, passwords of rooms |
+//! | `status` | refusals and departures in the words of SIP |
+//! | `subscribe` | subscriptions: SUBSCRIBE, NOTIFY |
+//! | `notify` | who watches a conference, and what they are told |
+//! | `options` | what a focus says of itself |
+//! | `address` | which URI means which room |
+
+mod address;
+mod call;
+mod caller;
+mod door;
+mod leg;
+mod notify;
+mod offer;
+mod options;
+mod ports;
+mod status;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use cusax_sip::digest::Verifier;
+use cusax_sip::endpoint::{self, DialogId, Endpoint, Event};
+use cusax_sip::flow::{Flow, Transmit};
+use cusax_sip::message::{Message, Status};
+use cusax_sip::parse::ParseError;
+use jid::DomainPart;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::clock::Now;
+use crate::config::{Auth, Network, PortRange};
+use crate::directory::Directory;
+use crate::id::{LegId, RoomName};
+use crate::mixer::plan::{Order, Report};
+use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
+use call::{accepted, ending, hang_up, unacceptable};
+use caller::Callers;
+use leg::Leg;
+use notify::{Scribe, Watchers};
+use ports::PortPool;
+use status::Farewell;
+
+/// What the focus is told once: `[sip]` and `[media]` of the configuration.
+#[derive(Clone, Debug)]
+pub struct FocusConfig {
+    /// Conference URIs are `sip:ROOM@domain`.
+    pub domain: String,
+    /// The chat rooms are `ROOM@xmpp_domain`.
+    pub xmpp_domain: DomainPart,
+    /// Where SIP listens: these addresses name conferences as the domain does.
+    pub listen: Vec<SocketAddr>,
+    /// Whose P-Asserted-Identity counts.
+    pub trusted_proxies: Vec<Network>,
+    /// Who may call.
+    pub auth: Auth,
+    /// The address that SDP shows.
+    pub media_address: IpAddr,
+    /// The ports of audio.
+    pub ports: PortRange,
 }
+
+/// The phone face.
 #[derive(Debug)]
+pub struct Focus {
+    config: FocusConfig,
+    endpoint: Endpoint,
+    callers: Callers,
+    ports: PortPool,
+    rng: StdRng,
+    next_leg: u64,
+    legs: BTreeMap<LegId, Leg>,
+    dialogs: BTreeMap<DialogId, LegId>,
+    /// Who checks the passwords of rooms that have one.
+    doors: BTreeMap<RoomName, Verifier>,
+    watchers: Watchers,
+    scribe: Scribe,
+}
+
+/// What a caller wants, and where to send the answer.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
+    /// Of which room.
     pub room: RoomName,
+    /// Who.
     pub by: By,
+    /// What.
     pub command: Command,
+    /// Comes back with the answer.
     pub reply: Reply,
 }
-#[derive(Debug)]
-pub struct Reply;
-impl FocusConfig {
-    pub fn new(c: &Config) -> Self {
-        Self
-    }
+
+/// To whom an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To the caller of this leg, who waits for it.
+    Call(LegId),
+    /// To nobody: it has been answered, or needs no answer.
+    Nobody,
 }
+
+/// Where the focus puts what it sends.
+#[derive(Debug)]
+pub struct Wires<'a> {
+    /// To SIP peers, in order.
+    pub sip: &'a mut Vec<Transmit>,
+    /// To the media workers, in order, before anything of `sip` leaves.
+    pub media: &'a mut Vec<Order>,
+}
+
 impl Focus {
-    pub fn new(now: std::time::Instant, c: FocusConfig, seed: [u8; 32]) -> Self {
-        Self
+    /// A focus without calls. Everything that nobody may guess (tags, nonces, ports, SSRCs) comes
+    /// from the seed.
+    pub fn new(now: Instant, config: FocusConfig, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let endpoint = endpoint::Config {
+            supported: vec![],
+            product: PRODUCT.to_owned(),
+            limits: endpoint::Limits::default(),
+        };
+        let trusted = config.trusted_proxies.clone();
+        Self {
+            endpoint: Endpoint::new(endpoint, rng.random()),
+            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random()),
+            ports: PortPool::new(config.ports),
+            scribe: Scribe { key: rng.random() },
+            rng,
+            next_leg: 1,
+            legs: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            watchers: Watchers::default(),
+            config,
+        }
     }
+
+    /// Takes a message, or what came in place of one.
     pub fn receive(
         &mut self,
         now: Now,
         flow: Flow,
         message: Result<Message, ParseError>,
         rooms: &Rooms,
-        d: &Directory,
+        directory: &Directory,
         out: &mut Wires<'_>,
     ) -> Vec<Ask> {
-        vec![]
+        let events = self.endpoint.receive_message(now.instant, flow, message, out.sip);
+        self.decode(now, events, rooms, directory, out)
     }
+
+    /// Takes note that nothing can be sent over a flow.
     pub fn failed(&mut self, now: Now, flow: Flow, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
-        vec![]
+        let events = self.endpoint.failed(now.instant, flow, out.sip);
+        self.decode(now, events, rooms, &Directory::default(), out)
     }
-    pub fn report(&mut self, now: Now, r: &Report, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
-        vec![]
+
+    /// When [`Self::handle_timeout`] is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let times = [self.endpoint.poll_timeout(), self.watchers.poll_timeout()];
+        times.into_iter().flatten().min()
     }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Now, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
+        let events = self.endpoint.handle_timeout(now.instant, out.sip);
+        let asks = self.decode(now, events, rooms, &Directory::default(), out);
+        self.notify(now, rooms, out);
+        asks
+    }
+
+    /// Takes what a media worker reports.
+    pub fn report(
+        &mut self,
+        now: Now,
+        report: &Report,
+        _rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) -> Vec<Ask> {
+        match report {
+            Report::Source { leg, ssrc } => {
+                if let Some(leg) = self.legs.get_mut(leg)
+                    && leg.src_id.replace(*ssrc) != Some(*ssrc)
+                {
+                    self.watchers.changed(now.instant, &leg.room);
+                }
+                vec![]
+            }
+            Report::Dead { leg } => {
+                self.give_up(now, *leg, Status::REQUEST_TIMEOUT, "No media", out)
+            }
+            Report::OpenFailed { leg, why } => {
+                tracing::warn!(%leg, why, "a leg could not be opened");
+                self.give_up(now, *leg, Status::SERVICE_UNAVAILABLE, "No media port", out)
+            }
+            Report::Speaking { .. } | Report::Digit { .. } | Report::VoiceApplied { .. } => vec![],
+        }
+    }
+
+    /// Answers the one who asked.
     pub fn answer(
         &mut self,
         now: Now,
-        r: Reply,
-        x: Result<(), Refusal>,
-        rooms: &Rooms,
+        reply: Reply,
+        result: Result<(), Refusal>,
+        _rooms: &Rooms,
         out: &mut Wires<'_>,
     ) {
+        let Reply::Call(id) = reply else { return };
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let dialog = leg.dialog;
+        let response = match result {
+            Ok(()) => {
+                if leg.audio.is_none() {
+                    leg.offer();
+                }
+                accepted(&self.config, leg)
+            }
+            Err(refusal) => {
+                let (room, denied, media) = (leg.room.clone(), leg.denied, leg.refusal);
+                self.forget(now, id, out);
+                match (refusal, media) {
+                    (Refusal::NoCommonMedia, Some(media)) => unacceptable(&self.config, media),
+                    _ => *self.refuse(now, &room, refusal, denied),
+                }
+            }
+        };
+        self.endpoint.answer(now.instant, dialog, response, out.sip);
     }
-    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Wires<'_>) {}
-    pub fn poll_timeout(&self) -> Option<std::time::Instant> {
-        None
+
+    /// Shows a fact to everyone whom it concerns.
+    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Wires<'_>) {
+        match fact {
+            Fact::CallEntered { person, leg, .. } => {
+                let heard = room.person(*person).is_some_and(|person| person.may_be_heard(*leg));
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.tell_mixer(heard, out.media);
+                }
+                self.watchers.changed(now.instant, &room.name);
+            }
+            Fact::CallLeft { leg, ending, .. } => {
+                let farewell = Farewell::after(ending);
+                self.part(now, *leg, farewell.as_ref(), out);
+                self.watchers.changed(now.instant, &room.name);
+            }
+            Fact::Gone { was, departure, reason, .. } => {
+                let farewell = status::departed(*departure, reason.as_deref());
+                for leg in was.legs.keys() {
+                    self.part(now, *leg, farewell.as_ref(), out);
+                }
+                // Who went by themselves may still watch, if the room lets them.
+                if let Some(farewell) = farewell {
+                    let ids = self.watchers.of(&room.name, |who| *who == was.who);
+                    self.end_watching(now, ids, &farewell, out);
+                }
+                self.watchers.changed(now.instant, &room.name);
+            }
+            Fact::Destroyed { people, end } => {
+                let farewell = status::ended(end);
+                for leg in people.iter().flat_map(|person| person.legs.keys()) {
+                    self.part(now, *leg, Some(&farewell), out);
+                }
+                let ids = self.watchers.of(&room.name, |_| true);
+                self.end_watching(now, ids, &farewell, out);
+                self.doors.remove(&room.name);
+            }
+            Fact::ChatEntered { arrival: Arrival::Again, .. } => {}
+            Fact::ChatEntered { arrival: Arrival::New | Arrival::Joined, .. }
+            | Fact::Renamed { .. }
+            | Fact::LegChanged { .. }
+            | Fact::ChatLeft { .. }
+            | Fact::StandingChanged { .. }
+            | Fact::AffiliationChanged { .. }
+            | Fact::MuteChanged { .. }
+            | Fact::SubjectChanged { .. }
+            | Fact::Configured { .. }
+            | Fact::LockChanged => self.watchers.changed(now.instant, &room.name),
+            Fact::Created { .. }
+            | Fact::PresenceShown { .. }
+            | Fact::HandChanged { .. }
+            | Fact::VoiceRequested { .. }
+            | Fact::Spoken(_)
+            | Fact::Whispered { .. } => {}
+        }
     }
-    pub fn handle_timeout(&mut self, now: Now, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
-        vec![]
-    }
+
+    /// How many subscriptions there are.
     pub fn subscriptions(&self) -> usize {
-        0
+        self.watchers.len()
+    }
+
+    fn decode(
+        &mut self,
+        now: Now,
+        events: Vec<Event>,
+        rooms: &Rooms,
+        directory: &Directory,
+        out: &mut Wires<'_>,
+    ) -> Vec<Ask> {
+        let mut asks = vec![];
+        for event in events {
+            match event {
+                Event::Invite { dialog, flow, request } => {
+                    match self.invite(now, dialog, flow, &request, rooms, directory) {
+                        Ok(wanted) => asks.extend(wanted),
+                        Err(refusal) => {
+                            self.endpoint.answer(now.instant, dialog, *refusal, out.sip);
+                        }
+                    }
+                }
+                Event::Reinvite { dialog, request, .. } => {
+                    asks.extend(self.reinvite(now, dialog, &request, rooms, out));
+                }
+                Event::Ack { dialog, request } => {
+                    let answer = request.map(|ack| ack.body).unwrap_or_default();
+                    asks.extend(self.acknowledged(now, dialog, &answer, rooms, out));
+                }
+                Event::Ended { dialog, why } => {
+                    let Some(id) = self.dialogs.get(&dialog).copied() else { continue };
+                    asks.extend(self.forget(now, id, out).map(|leg| hang_up(leg, ending(&why))));
+                }
+                Event::Request { id, dialog, flow, request } => {
+                    self.request(now, id, dialog, flow, &request, rooms, out);
+                }
+                Event::Subscribe { subscription, dialog, flow, request } => {
+                    self.subscribe(
+                        now,
+                        subscription,
+                        dialog,
+                        flow,
+                        &request,
+                        rooms,
+                        directory,
+                        out,
+                    );
+                }
+                Event::Refresh { subscription, request, .. } => {
+                    self.refresh(now, subscription, &request, rooms, out);
+                }
+                Event::Notified { subscription, .. } => {
+                    self.watchers.notified(now.instant, subscription);
+                    self.notify(now, rooms, out);
+                }
+                Event::Unsubscribed { subscription, .. } => {
+                    self.watchers.remove(subscription);
+                }
+                Event::ReinviteCancelled { dialog } => {
+                    if let Some(leg) = self.leg_of(dialog) {
+                        leg.negotiation.withdraw();
+                    }
+                }
+                // Answers to requests that a focus which calls nobody does not send.
+                Event::Progress { .. }
+                | Event::Answered { .. }
+                | Event::Refused { .. }
+                | Event::Retry { .. }
+                | Event::Response { .. } => {}
+            }
+        }
+        asks
+    }
+
+    fn new_leg(&mut self) -> LegId {
+        let id = LegId(self.next_leg);
+        self.next_leg += 1;
+        id
     }
 }
+
+/// The name that we give ourselves.
+const PRODUCT: &str = concat!("cusaxd/", env!("CARGO_PKG_VERSION"));

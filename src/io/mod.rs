@@ -23,8 +23,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
+use rand::rngs::{OsRng, StdRng};
+use rand::{SeedableRng, TryRngCore};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -61,7 +61,10 @@ pub async fn run(settings: Settings) -> Result<()> {
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
     let sip = SipSockets::bind(&listen, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
-    let media = Media::start(config.media.workers, reports).context("cannot start the mixer")?;
+    let workers = media::Settings { workers: config.media.workers, ..Default::default() };
+    let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
+    let media =
+        Media::start(workers, &metrics, &reports, random).context("cannot start the mixer")?;
     health.media.store(true, Relaxed);
     let (http, bound) =
         Http::serve(config.http.listen, token, inputs, metrics.clone(), Arc::clone(&health))
@@ -154,8 +157,15 @@ impl Shell {
 
     /// Empties the outbox, in the order that [`Outbox`] promises.
     async fn send(&mut self, out: &mut Outbox) {
-        for order in out.media.drain(..) {
-            self.media.order(order);
+        loop {
+            let failed = self.media.obey(out.media.drain(..));
+            if failed.is_empty() {
+                break;
+            }
+            // These legs hang up, which gives orders to close, and those cannot fail.
+            for report in failed {
+                self.bridge.handle(Now::read(), Input::Media(report), out);
+            }
         }
         self.save(&mut out.store).await;
         if !out.stanzas.is_empty() {
@@ -198,7 +208,6 @@ impl Shell {
 
     fn measure(&mut self) {
         self.bridge.measure();
-        self.media.measure(&self.metrics);
         self.link.counters().measure(&self.metrics);
         self.health.media.store(self.media.moves(), Relaxed);
     }

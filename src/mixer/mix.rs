@@ -16,7 +16,7 @@ use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
 use super::plan::{CodecKind, LegPlan, Report};
 use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
-use super::stream::{COMFORT_PACE, Class, FIRST_TOC, Stream, settings, silence};
+use super::stream::{COMFORT_PACE, Class, Stream, settings, silence};
 use crate::id::LegId;
 
 /// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
@@ -54,6 +54,9 @@ pub struct Mix {
     scratch: Box<[f32; FRAME_SAMPLES]>,
     tick: u32,
     tally: Tally,
+    /// The next tick panics: what the worker must contain.
+    #[cfg(test)]
+    pub(crate) faulty: bool,
 }
 
 /// One leg in the room.
@@ -74,8 +77,6 @@ struct Member {
     /// Ticks for which they still need a stream without themselves.
     own_hold: u32,
     feed: Feed,
-    /// What the last Opus packet to them began with.
-    toc: u8,
     /// The loss that they report, smoothed: the worst of late.
     loss: f64,
     opened: Instant,
@@ -197,6 +198,8 @@ impl Default for Mix {
             scratch: silence(),
             tick: 0,
             tally: Tally::default(),
+            #[cfg(test)]
+            faulty: false,
         }
     }
 }
@@ -222,7 +225,6 @@ impl Mix {
             voice: None,
             own_hold: 0,
             feed: Feed::Silence,
-            toc: FIRST_TOC,
             loss: 0.0,
             opened: now,
             ssrc: None,
@@ -315,6 +317,8 @@ impl Mix {
 
     /// Plays 20 ms: what everybody sent goes to everybody else.
     pub fn tick(&mut self, now: Instant, out: &mut Out<'_>) {
+        #[cfg(test)]
+        assert!(!self.faulty, "a fault, as asked for");
         self.hear(now, out.reports);
         self.add_up();
         self.choose_feeds();
@@ -480,8 +484,11 @@ impl Mix {
                 }
                 Feed::Own(stream) => {
                     class.listeners += 1;
-                    match class.shared {
-                        Some(_) => class.give_back(stream),
+                    match &mut class.shared {
+                        Some(shared) => {
+                            shared.welcome();
+                            class.give_back(stream);
+                        }
                         None => class.shared = Some(stream),
                     }
                     Feed::Shared
@@ -493,10 +500,14 @@ impl Mix {
                 Feed::Silence if speaks => Feed::Silence,
                 Feed::Silence => {
                     class.listeners += 1;
-                    if class.shared.is_none() {
-                        let past = self.past_sounds.then_some((&*self.past, &self.past_limiter));
-                        self.tally.encodes_shared += u64::from(past.is_some());
-                        class.shared = class.take(past);
+                    match &mut class.shared {
+                        Some(shared) => shared.welcome(),
+                        None => {
+                            let past =
+                                self.past_sounds.then_some((&*self.past, &self.past_limiter));
+                            self.tally.encodes_shared += u64::from(past.is_some());
+                            class.shared = class.take(past);
+                        }
                     }
                     Feed::Shared
                 }
@@ -552,13 +563,10 @@ impl Mix {
                 Feed::Own(stream) => stream.payload(),
                 Feed::Silence => None,
             };
-            if let Some(toc) = payload.and_then(|payload| payload.first()) {
-                member.toc = *toc;
-            }
             let waits = payload.is_none() && member.plan.codec.dtx && !comfort;
             match member.leg.remote(now) {
                 Some(to) if member.plan.hears && !waits => {
-                    let payload = payload.unwrap_or_else(|| silence(member.settings, &member.toc));
+                    let payload = payload.unwrap_or_else(|| silence(member.settings));
                     let samples = FRAME_SAMPLES as u32;
                     let len = member.leg.packetize(now, payload, samples, &mut packet);
                     if len > 0 {

@@ -1,7 +1,9 @@
 //! Sessions that ended without saying so, and the link that was away (XEP-0045 §11.1, XEP-0410).
 //!
 //! XEP-0114 has no resumption: when the link comes back, every session is pinged at a steady pace,
-//! who does not answer is out, and who answers is told again who is here.
+//! who does not answer is out, and who answers is told again who is here. When the server itself
+//! was away, everyone's session ended and most of them come back in a moment; so a session that is
+//! found gone right after is asked once more, lest a room lose all its people at once and end.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,6 +25,10 @@ pub(super) struct Ghosts {
     serial: u64,
     /// The link is away.
     down: bool,
+    /// Until when who seems to be gone gets another chance.
+    grace: Option<Instant>,
+    /// Who gets one.
+    doubtful: BTreeSet<(RoomName, FullJid)>,
     /// Nicks that vanished while the link was away, so that nobody was told.
     missed: BTreeMap<RoomName, BTreeSet<Nick>>,
     missed_in_all: usize,
@@ -42,7 +48,8 @@ impl Ghosts {
         self.down = true;
         self.queue.clear();
         self.waiting.clear();
-        self.next = None;
+        self.doubtful.clear();
+        (self.next, self.grace) = (None, None);
     }
 
     /// The link is back: `sessions` are those that were here before.
@@ -55,7 +62,18 @@ impl Ghosts {
         self.waiting.clear();
         self.queue = sessions.map(|(room, chat)| (room.clone(), chat.clone())).collect();
         self.next = (!self.queue.is_empty()).then_some(now);
+        self.grace = self.next.map(|now| now + GRACE);
         self.settle();
+    }
+
+    /// Whether a session that seems to be gone is to be given up; else it is asked once more when
+    /// the time of grace is over.
+    pub(super) fn gives_up(&mut self, now: Instant, room: &RoomName, chat: &FullJid) -> bool {
+        let over = self.grace.is_none_or(|grace| now >= grace);
+        if !over {
+            self.doubtful.insert((room.clone(), chat.clone()));
+        }
+        over
     }
 
     /// A nick is no more; if nobody can be told, they will be when the link is back.
@@ -75,6 +93,11 @@ impl Ghosts {
 
     /// The next sessions to ping, with the number of each ping.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(u64, RoomName, FullJid)> {
+        if self.grace.is_some_and(|grace| now >= grace) {
+            self.grace = None;
+            self.queue.extend(std::mem::take(&mut self.doubtful));
+            self.next = self.next.or((!self.queue.is_empty()).then_some(now));
+        }
         if self.next.is_none_or(|next| now < next) {
             return vec![];
         }
@@ -116,7 +139,9 @@ impl Ghosts {
 
     /// Forgets what was missed once everyone has answered or is out.
     pub(super) fn settle(&mut self) {
-        if !self.down && self.queue.is_empty() && self.waiting.is_empty() {
+        let all_known =
+            self.queue.is_empty() && self.waiting.is_empty() && self.doubtful.is_empty();
+        if !self.down && all_known {
             self.missed.clear();
             self.missed_in_all = 0;
         }
@@ -125,7 +150,7 @@ impl Ghosts {
     /// When [`Self::due`] or [`Self::lost`] has something next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.waiting.values().next().map(|ping| ping.deadline);
-        [self.next, deadline].into_iter().flatten().min()
+        [self.next, self.grace, deadline].into_iter().flatten().min()
     }
 }
 
@@ -154,5 +179,7 @@ const BATCH: usize = 20;
 const PACE: Duration = Duration::from_millis(100);
 /// How long a session has to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after the link came back who seems to be gone gets another chance.
+const GRACE: Duration = Duration::from_secs(15);
 /// How many nicks that vanished while the link was away are remembered.
 const MAX_MISSED: usize = 10_000;

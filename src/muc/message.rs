@@ -36,7 +36,7 @@ impl Muc {
         out: &mut Vec<Element>,
     ) -> Result<Option<Ask>, Fault> {
         if head.kind() == "error" {
-            return Ok(self.undelivered(head, &stanza));
+            return Ok(self.undelivered(now, head, &stanza));
         }
         let groupchat = head.kind() == "groupchat";
         let (name, nick) = match head.address() {

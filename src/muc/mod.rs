@@ -380,7 +380,7 @@ impl Muc {
         let set = match head.kind() {
             "get" => false,
             "set" => true,
-            "result" | "error" => return Ok(self.pong(head, stanza, rooms, out)),
+            "result" | "error" => return Ok(self.pong(now, head, stanza, rooms, out)),
             _ => return Err(Fault::bad_request("An iq is a get, a set, a result or an error.")),
         };
         let mut children = stanza.children();
@@ -449,27 +449,30 @@ impl Muc {
     }
 
     /// Something we sent did not arrive: is its addressee gone (XEP-0045 §11.1)?
-    fn undelivered(&self, head: &Head, stanza: &Element) -> Option<Ask> {
+    fn undelivered(&mut self, now: Now, head: &Head, stanza: &Element) -> Option<Ask> {
         let room = match head.address() {
             Address::Room(room) | Address::Occupant(room, _) => room,
             Address::Service | Address::BadNick(_) | Address::Nothing => return None,
         };
-        ghosts::says_gone(stanza).then_some(())?;
-        self.lose(room, head.chat()?.clone())
+        let chat = head.chat()?;
+        self.chats.get(&room, chat)?;
+        let gone = ghosts::says_gone(stanza) && self.ghosts.gives_up(now.instant, &room, chat);
+        gone.then(|| self.lose(room, chat.clone())).flatten()
     }
 
     /// The answer to one of our pings.
     fn pong(
         &mut self,
+        now: Now,
         head: &Head,
         stanza: &Element,
         rooms: &Rooms,
         out: &mut Vec<Element>,
     ) -> Option<Ask> {
         let ping = self.ghosts.answered(head.id.as_deref()?, head.chat()?)?;
-        let gone = head.kind() == "error" && ghosts::says_gone(stanza);
-        let ask = if gone {
-            self.lose(ping.room, ping.chat)
+        let ask = if head.kind() == "error" && ghosts::says_gone(stanza) {
+            let gone = self.ghosts.gives_up(now.instant, &ping.room, &ping.chat);
+            gone.then(|| self.lose(ping.room, ping.chat)).flatten()
         } else {
             if let Some(room) = open(rooms, &ping.room) {
                 self.show_again(room, &ping.chat, out);

@@ -74,7 +74,7 @@ impl Muc {
         match head.kind() {
             "" => {}
             "unavailable" => return Ok(self.leaving(head, stanza, rooms)),
-            "error" => return Ok(self.undelivered(head, &stanza)),
+            "error" => return Ok(self.undelivered(now, head, &stanza)),
             // Nobody subscribes to a room (RFC 6121 §3.1.3 lets us say so); the rest means nothing
             // here, and servers send probes by themselves.
             "subscribe" => {
@@ -572,11 +572,14 @@ fn hats_element(hats: &[Hat]) -> Element {
     Xml::new("hats", hat::NS).children(hats).into()
 }
 
-/// What a presence carries that others are shown: all but what the room itself says.
+/// What a presence carries that others are shown: all but what the room itself says, and what is
+/// no presence (RFC 6121 §4.7.2).
 fn shown(mut stanza: Element) -> Vec<Element> {
-    xml::retain(&mut stanza, |child| {
-        let ns = child.ns();
-        !matches!(ns.as_str(), ns::MUC | ns::MUC_USER | ns::OID | hat::NS | ns::DELAY)
+    xml::retain(&mut stanza, |child| match (child.ns().as_str(), child.name()) {
+        (ns::MUC | ns::MUC_USER | ns::OID | hat::NS | ns::DELAY, _) => false,
+        (ns::CLIENT, "show") => matches!(child.text().as_str(), "away" | "chat" | "dnd" | "xa"),
+        (ns::CLIENT, "priority") => child.text().parse::<i8>().is_ok(),
+        _ => true,
     });
     stanza.children().cloned().collect()
 }

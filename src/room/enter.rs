@@ -232,7 +232,7 @@ impl Room {
     /// directory vouches for them, so that no caller can pass for someone in the chat.
     fn nick_for(&self, caller: &Caller) -> Nick {
         let (name, mark) = match &caller.who {
-            // RFC 4579 §6: who wants to be nameless is, to whomever they may be known.
+            // RFC 3323: asked not to be named, so not even by the directory.
             Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) if caller.private => (None, PHONE),
             Who::Jid(jid) => {
                 let node = jid.node().map(|node| node.as_str().to_owned());

@@ -46,8 +46,6 @@ pub struct Hall {
     pub phones: BTreeMap<LegId, Phone>,
     pub reports: Vec<Report>,
     pub ticks: usize,
-    /// What the mix counted since [`Hall::tally`] was last called.
-    tally_from: Tally,
 }
 
 /// The mixer's end of every leg.
@@ -98,7 +96,6 @@ impl Hall {
             phones: BTreeMap::new(),
             reports: vec![],
             ticks: 0,
-            tally_from: Tally::default(),
         }
     }
 
@@ -155,6 +152,12 @@ impl Hall {
                 let (from, reports) = (phone.address, &mut self.reports);
                 self.mix.receive(self.now, *leg, Port::Rtp, from, bytes, reports);
             }
+            let len = phone.leg.handle_timeout(self.now, &mut packet);
+            if len > 0 {
+                let from = SocketAddr::new(phone.address.ip(), phone.address.port() + 1);
+                let (bytes, reports) = (&packet[..len], &mut self.reports);
+                self.mix.receive(self.now, *leg, Port::Rtcp, from, bytes, reports);
+            }
         }
         self.now += TICK / 2;
         let (phones, now, ticks) = (&mut self.phones, self.now, self.ticks);
@@ -182,10 +185,31 @@ impl Hall {
         }
     }
 
+    /// Lets 20 ms pass in which the phones hear nothing; returns how often the mixer allocated.
+    pub fn count_allocations(&mut self) -> u64 {
+        let mut spoken = vec![];
+        for (leg, phone) in &mut self.phones {
+            let mut packet = vec![0; MAX_PACKET];
+            let len = phone.speak(self.now, &mut packet);
+            packet.truncate(len);
+            spoken.push((*leg, phone.address, packet));
+        }
+        self.reports.reserve(2 * self.phones.len());
+        let (from, to) = (self.now, self.now + TICK / 2);
+        let counted = allocation_counter::measure(|| {
+            for (leg, address, packet) in spoken.iter().filter(|(.., packet)| !packet.is_empty()) {
+                self.mix.receive(from, *leg, Port::Rtp, *address, packet, &mut self.reports);
+            }
+            self.mix.tick(to, &mut Out { send: &mut |_| {}, reports: &mut self.reports });
+        });
+        self.now += TICK;
+        self.ticks += 1;
+        counted.count_total
+    }
+
     /// What the mix did since this was last called.
     pub fn tally(&mut self) -> Tally {
-        self.tally_from = self.mix.take_tally();
-        self.tally_from
+        self.mix.take_tally()
     }
 }
 

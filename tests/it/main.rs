@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "one binary")]
 
+mod accord;
 mod hall;
 mod mix;
 mod muc;

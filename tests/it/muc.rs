@@ -251,7 +251,8 @@ impl Server {
             other => panic!("what is {other:?}?"),
         };
         let (by, reply) = (By::Leg(leg), Reply::Nobody);
-        self.ask(Ask { room: room.unwrap(), by, command, reply }, out);
+        let Some(room) = room else { return };
+        self.ask(Ask { room, by, command, reply }, out);
     }
 
     fn operator(&mut self, verb: &str, room: &str, nick: &[&str], out: &mut Vec<Element>) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jid::Jid;
+
 /// An address of record in the form in which two of them compare: `user@host` or a number.
 ///
 /// Scheme, port, parameters and the case of the host do not tell two people apart; the case of the
@@ -129,6 +131,31 @@ impl fmt::Display for Aor {
     }
 }
 
+/// Writes a JID as an `xmpp:` URI (RFC 5122 §2.7): what a URI may not hold is percent-encoded, and
+/// so is what would end a part of the address.
+pub fn xmpp_uri(jid: &Jid) -> String {
+    let mut uri = "xmpp:".to_owned();
+    let encode = |uri: &mut String, part: &str| {
+        for byte in part.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    };
+    if let Some(node) = jid.node() {
+        encode(&mut uri, node.as_str());
+        uri.push('@');
+    }
+    encode(&mut uri, jid.domain().as_str());
+    if let Some(resource) = jid.resource() {
+        uri.push('/');
+        encode(&mut uri, resource.as_str());
+    }
+    uri
+}
+
 /// A text that is no SIP address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a SIP address (sip:user@host)")]
@@ -210,6 +237,18 @@ mod tests {
                 proptest::prop_assert_eq!(aor.to_string().parse::<Aor>(), Ok(aor.clone()));
                 proptest::prop_assert_eq!(Aor::from_escaped_node(&aor.escaped_node()), Some(aor));
             }
+        }
+    }
+
+    #[test]
+    fn writes_xmpp_uris() {
+        for (jid, uri) in [
+            ("room@muc.example.org", "xmpp:room@muc.example.org"),
+            ("room@muc.example.org/Third Witch", "xmpp:room@muc.example.org/Third%20Witch"),
+            ("café@x/a/b?c#d@e%", "xmpp:caf%C3%A9@x/a%2Fb%3Fc%23d%40e%25"),
+            ("x", "xmpp:x"),
+        ] {
+            assert_eq!(xmpp_uri(&Jid::new(jid).unwrap()), uri);
         }
     }
 

@@ -232,7 +232,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
     pub fn restart(&mut self, rate: u32) {
         self.stats.resets += u64::from(self.newest.is_some());
         while self.drop_front() {}
-        self.rate = rate.max(1).into();
+        let before = std::mem::replace(&mut self.rate, rate.max(1).into());
+        self.concealed = self.concealed * self.rate / before;
         self.frame = self.rate / 50;
         self.delays.clear();
         self.newest = None;
@@ -645,5 +646,159 @@ impl Delays {
         let rank = ((self.scratch.len() - 1) as f64 * Self::PART) as usize;
         self.quantile = *self.scratch.select_nth_unstable(rank).1;
         Some(self.quantile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "virtual time needs one real instant to count from"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    /// A packet of 20 ms at 8 kHz: when it comes in ms, its number, and its place in the stream in frames.
+    #[derive(Clone, Copy)]
+    struct Came(u64, i64, i64);
+
+    /// One packet a tick in time, `count` of them from number `first`.
+    fn steady(first: i64, count: i64) -> Vec<Came> {
+        (first..first + count).map(|n| Came(n as u64 * 20, n, n)).collect()
+    }
+
+    /// Plays a tick of 20 ms at a time, 5 ms after the packets: a letter for the packet's number (modulo 10), `f` for a
+    /// repaired frame, `c` for a made-up one, `.` for silence.
+    fn play(packets: &[Came], ticks: u64, wrap: bool) -> (String, JitterStats) {
+        let start = start();
+        let mut buffer = JitterBuffer::new(start, 8_000);
+        let mut played = String::new();
+        for tick in 0..ticks {
+            let due = tick * 20 + 5;
+            for Came(at, sequence, place) in packets.iter().filter(|p| p.0 + 20 > due && p.0 <= due)
+            {
+                let base = if wrap { u32::MAX - 1_000 } else { 0 };
+                let arrival = Arrival {
+                    sequence: *sequence,
+                    timestamp: base.wrapping_add(*place as u32 * 160),
+                    samples: 160,
+                    marker: false,
+                    silent: false,
+                    fec: sequence % 2 == 0,
+                    tag: *sequence,
+                    payload: &[*sequence as u8],
+                };
+                buffer.insert(start + Duration::from_millis(*at), &arrival);
+            }
+            played.push(match buffer.pop(start + Duration::from_millis(due), 160) {
+                Played::Packet { tag, payload } => {
+                    assert_eq!(payload, [tag as u8]);
+                    char::from(b'0' + (tag % 10) as u8)
+                }
+                Played::Fec { samples, tag, next } => {
+                    assert_eq!((samples, next), (160, &[tag as u8][..]));
+                    'f'
+                }
+                Played::Conceal { samples } => {
+                    assert_eq!(samples, 160);
+                    'c'
+                }
+                Played::Silence { samples } => {
+                    assert_eq!(samples, 160);
+                    '.'
+                }
+            });
+        }
+        (played, buffer.stats())
+    }
+
+    fn check(name: &str, packets: &[Came], expected: &str) {
+        for wrap in [false, true] {
+            let (played, _) = play(packets, expected.len() as u64, wrap);
+            assert_eq!(played, expected, "{name}, wrapping {wrap}");
+        }
+    }
+
+    fn without(mut packets: Vec<Came>, lost: &[i64]) -> Vec<Came> {
+        packets.retain(|packet| !lost.contains(&packet.1));
+        packets
+    }
+
+    #[test]
+    fn table() {
+        check("in time, 40 ms later", &steady(0, 8), "..01234567");
+        check("nothing at all", &[], "........");
+        check(
+            "lost before an even number: its copy",
+            &without(steady(0, 10), &[5]),
+            "..01234f6789",
+        );
+        check("lost before an odd one: made up", &without(steady(0, 10), &[4]), "..0123c56789");
+        check("two lost, the second repaired", &without(steady(0, 12), &[4, 5]), "..0123cf678901");
+        check(
+            "the talker ends, and what follows is made up for a while",
+            &steady(0, 4),
+            "..0123ccccc.....",
+        );
+        check(
+            "a pause is no loss",
+            &[steady(0, 4), vec![Came(240, 4, 12), Came(260, 5, 13), Came(280, 6, 14)]].concat(),
+            "..0123ccccc...456",
+        );
+        let mut swapped = steady(0, 10);
+        swapped[4] = Came(105, 4, 4);
+        check("overtaken by one", &swapped, "..0123456789");
+        let twice = [steady(0, 10), vec![Came(70, 3, 3), Came(150, 3, 3)]].concat();
+        check("twice", &twice, "..0123456789");
+        let mut held = steady(0, 20);
+        for packet in &mut held[6..9] {
+            packet.0 = 180;
+        }
+        check(
+            "held up until 20 ms too late: waited for, then played",
+            &held,
+            "..012345c6789012345678",
+        );
+        let mut late = steady(0, 10);
+        late[5].0 = 150;
+        check("too late to be of use", &late, "..01234f6789");
+    }
+
+    #[test]
+    fn counts_what_it_did() {
+        let (_, stats) = play(&without(steady(0, 50), &[5, 14, 20, 21]), 52, false);
+        assert_eq!((stats.received, stats.fec, stats.concealed), (46, 2, 2));
+        let (_, stats) =
+            play(&[steady(0, 10), vec![Came(70, 3, 3), Came(190, 1, 1)]].concat(), 12, false);
+        assert_eq!((stats.received, stats.duplicate, stats.late), (10, 2, 0));
+        let mut late = steady(0, 10);
+        late[5].0 = 190;
+        let (_, stats) = play(&late, 12, false);
+        assert_eq!((stats.received, stats.late, stats.fec), (9, 1, 1));
+    }
+
+    #[test]
+    fn holds_no_more_than_its_limit() {
+        let start = start();
+        let mut buffer = JitterBuffer::new(start, 8_000);
+        for n in 0..1_000 {
+            let arrival = Arrival {
+                sequence: n,
+                timestamp: 0,
+                samples: 160,
+                marker: false,
+                silent: false,
+                fec: false,
+                tag: (),
+                payload: &[0; 160],
+            };
+            buffer.insert(start, &arrival);
+            buffer.skip(2_000 + n, ());
+        }
+        assert!(buffer.entries.len() <= MAX_PACKETS);
+        assert!(buffer.free.len() <= MAX_PACKETS);
     }
 }

@@ -31,11 +31,6 @@ pub const QUIET_DBOV: f32 = -50.0;
 /// Frames louder than this are taken for speech when the sender tells nothing, in dBov.
 pub const SPEECH_DBOV: f32 = -45.0;
 
-/// The losses that encoders prepare for, in percent: legs share an encode within one step.
-pub const LOSS_STEPS: [u8; 4] = [0, 5, 10, 20];
-/// For so long the worst report of loss counts.
-pub const LOSS_MEMORY: Duration = Duration::from_secs(10);
-
 /// What signalling agreed on for one leg. A re-INVITE brings a new one ([`Leg::reconfigure`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegConfig {
@@ -245,8 +240,6 @@ pub struct Leg {
     /// Lost of streams that have ended.
     lost_before: u64,
     remote_loss: f64,
-    /// The worst report of late, and when.
-    worst_loss: Option<(Instant, f64)>,
     rtt: Option<Duration>,
 }
 
@@ -289,7 +282,6 @@ impl Leg {
             undecodable: 0,
             lost_before: 0,
             remote_loss: 0.0,
-            worst_loss: None,
             rtt: None,
         }
     }
@@ -479,22 +471,6 @@ impl Leg {
     #[must_use]
     pub fn key_held(&self, now: Instant) -> Option<char> {
         self.keypad.held(now)
-    }
-
-    /// The loss that the encoder of what this leg hears should prepare for, in percent: the step of [`LOSS_STEPS`]
-    /// nearest to the worst that the peer reported of late.
-    #[must_use]
-    pub fn loss_step(&self, now: Instant) -> u8 {
-        let worst = self
-            .worst_loss
-            .filter(|(at, _)| now.saturating_duration_since(*at) < LOSS_MEMORY)
-            .map_or(self.remote_loss, |(_, loss)| loss);
-        match worst {
-            loss if loss < 0.01 => LOSS_STEPS[0],
-            loss if loss < 0.075 => LOSS_STEPS[1],
-            loss if loss < 0.15 => LOSS_STEPS[2],
-            _ => LOSS_STEPS[3],
-        }
     }
 
     /// Our SSRC.
@@ -735,11 +711,6 @@ impl Leg {
     fn reports(&mut self, now: Instant, reports: rtcp::Reports<'_>) {
         for block in reports.filter(|block| block.ssrc == self.sending.ssrc) {
             self.remote_loss = f64::from(block.fraction_lost) / 256.0;
-            if self.worst_loss.is_none_or(|(at, loss)| {
-                self.remote_loss >= loss || now.saturating_duration_since(at) >= LOSS_MEMORY
-            }) {
-                self.worst_loss = Some((now, self.remote_loss));
-            }
             self.rtt = rtcp::round_trip(self.ntp(now), &block).or(self.rtt);
         }
     }

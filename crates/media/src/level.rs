@@ -22,8 +22,8 @@ impl AudioLevel {
     }
 }
 
-/// The level of samples in ±1.0, in dBov (RFC 6464's unit: relative to the loudest sine's overload point taken as
-/// mean square 1.0), at least [`SILENCE_DBOV`].
+/// The level of samples in ±1.0 in dBov: the mean square, 0 being a square wave at full scale and so −3 the loudest sine
+/// (RFC 6465 appendix A); at least [`SILENCE_DBOV`].
 #[must_use]
 pub fn measure_dbov(samples: &[f32]) -> f32 {
     // Eight sums at once, so that the compiler can keep them in vector registers.

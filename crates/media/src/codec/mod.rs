@@ -224,6 +224,30 @@ impl Encoder {
         }
     }
 
+    /// [`Self::encode`], but predicting nothing from earlier frames: for listeners whose decoder has had
+    /// its last packets from another encoder. Costs a few bytes more.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_independent(
+        &mut self,
+        frame: &[f32; FRAME_SAMPLES],
+        out: &mut [u8],
+    ) -> Result<usize, CodecError> {
+        self.predict(false);
+        let encoded = self.encode(frame, out);
+        self.predict(true);
+        encoded
+    }
+
+    fn predict(&mut self, predict: bool) {
+        match &mut self.machine {
+            #[cfg(feature = "opus")]
+            EncoderMachine::Opus(encoder) => encoder.predict(predict),
+            EncoderMachine::G711 { .. } => {}
+        }
+    }
+
     /// Forgets the past, as for a new stream.
     pub fn reset(&mut self) {
         match &mut self.machine {

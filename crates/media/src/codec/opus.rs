@@ -158,6 +158,11 @@ impl Encoder {
         self.inner.encode_float(frame, out).map_err(failed)
     }
 
+    pub(super) fn predict(&mut self, predict: bool) {
+        // As for reset.
+        let _ = self.inner.set_prediction_disabled(!predict);
+    }
+
     pub(super) fn reset(&mut self) {
         // libopus cannot refuse this; if it did, the encoder would go on with its past.
         let _ = self.inner.reset_state();

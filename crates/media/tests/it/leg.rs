@@ -329,29 +329,6 @@ fn our_own_packets_come_back_unheard() {
 }
 
 #[test]
-fn the_worst_report_decides_what_encoders_prepare_for() {
-    let (mut leg, start) = open(Codec::Opus);
-    let rtcp_peer = "192.0.2.7:4001".parse().unwrap();
-    // Seconds, fraction lost in 256, step.
-    for (at, fraction_lost, step) in [
-        (0, 0, 0),
-        (5, 3, 5),
-        (10, 26, 10),
-        (15, 0, 10),
-        (19, 0, 10),
-        (21, 5, 5),
-        (26, 90, 20),
-        (36, 0, 0),
-    ] {
-        let now = start + Duration::from_secs(at);
-        let block = ReportBlock { fraction_lost, ..ReportBlock::default() };
-        let bytes = report(&leg, block, SenderInfo::default());
-        assert_eq!(leg.receive_rtcp(now, rtcp_peer, &bytes), Received::Rtcp);
-        assert_eq!(leg.loss_step(now), step, "at {at} s");
-    }
-}
-
-#[test]
 fn a_leg_may_be_given_to_another_thread() {
     fn check<T: Send>() {}
     check::<Leg>();

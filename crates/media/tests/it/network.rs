@@ -52,7 +52,7 @@ fn a_steady_tone_stays_steady_for_minutes() {
     for settings in [opus(), EncoderSettings::Pcmu, EncoderSettings::Pcma] {
         for jitter_ms in [0.0, 15.0] {
             let network = Network { jitter_ms, ..Network::default() };
-            let outcome = run(settings, tone, 180, &network, 3);
+            let outcome = run(settings, tone, 120, &network, 3);
             let jitter = outcome.stats.jitter;
             assert_eq!(jitter.concealed, 0, "{settings:?}");
             assert!(outcome.largest_step() < TONE_STEP, "{settings:?}: {}", outcome.largest_step());

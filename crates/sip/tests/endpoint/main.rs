@@ -1,0 +1,11 @@
+//! The endpoint as its users and its peers see it: text in, text and events out, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+
+mod anything;
+mod bench;
+mod called;
+mod calling;
+mod lossy;
+mod requests;
+mod subscriptions;

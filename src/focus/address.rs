@@ -1,0 +1,96 @@
+//! Which URI means which room, and under which we show ours (RFC 4353 §3.1, RFC 4579 §4.2).
+
+use std::net::IpAddr;
+
+use cusax::identity::xmpp_uri;
+use cusax_sip::flow::{Flow, Transport};
+use cusax_sip::header::NameAddr;
+use cusax_sip::message::{Response, Status};
+use cusax_sip::uri::{Host, SipUri, Uri};
+use jid::Jid;
+
+use super::{Focus, FocusConfig};
+use crate::config::{Config, Listen};
+use crate::id::RoomName;
+
+impl Focus {
+    /// The room that a Request-URI names (RFC 4353 §3.1): its user part, at a host of ours.
+    pub(super) fn room_of(&self, uri: &Uri, flow: Flow) -> Result<RoomName, Box<Response>> {
+        let Some(sip) = uri.as_sip() else {
+            return Err(Box::new(Response::new(Status::UNSUPPORTED_URI_SCHEME)));
+        };
+        let name = sip.user().and_then(|user| RoomName::from_sip_user(&user).ok());
+        match name {
+            Some(name) if self.is_ours(uri, flow) => Ok(name),
+            Some(_) | None => Err(Box::new(Response::new(Status::NOT_FOUND))),
+        }
+    }
+
+    pub(super) fn is_ours(&self, uri: &Uri, flow: Flow) -> bool {
+        let Some(sip) = uri.as_sip() else { return false };
+        let listens = |ip: IpAddr| {
+            ip == flow.local.ip()
+                || ip == self.config.media_address
+                || self.config.listen.iter().any(|listen| listen.ip() == ip)
+        };
+        let domain = &self.config.domain;
+        sip.host.to_string().eq_ignore_ascii_case(domain) || sip.host.ip().is_some_and(listens)
+    }
+
+    /// The conference's address on a flow, which peers can reach without knowing our domain, marked
+    /// as a focus (RFC 4579 §4.2).
+    pub(super) fn contact(&self, room: &RoomName, flow: Flow) -> NameAddr {
+        let ip = match flow.local.ip() {
+            ip if ip.is_unspecified() => self.config.media_address,
+            ip => ip,
+        };
+        let mut uri = SipUri::new(Some(room.as_str()), Host::Ip(ip), Some(flow.local.port()));
+        match flow.transport {
+            Transport::Udp => {}
+            Transport::Tcp => uri.set_param("transport", Some("tcp")),
+        }
+        NameAddr::new(uri).with_param("isfocus", None)
+    }
+}
+
+impl FocusConfig {
+    /// What the configuration says of phones.
+    pub fn new(config: &Config) -> Self {
+        let sip = &config.sip;
+        let listen = sip.listen.iter().map(|listen| match listen.0 {
+            Listen::Udp(address) | Listen::Tcp(address) => address,
+        });
+        Self {
+            domain: sip.domain.to_ascii_lowercase(),
+            xmpp_domain: config.xmpp.domain.0.clone(),
+            listen: listen.collect(),
+            trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
+            auth: sip.auth,
+            media_address: config.media.address,
+            ports: config.media.ports.0,
+        }
+    }
+
+    /// A room's conference URI.
+    pub fn room_uri(&self, room: &RoomName) -> SipUri {
+        let host = self.domain.parse().unwrap_or_else(|_| Host::Name(self.domain.clone()));
+        SipUri::new(Some(room.as_str()), host, None)
+    }
+
+    /// A room's `xmpp:` URI.
+    pub fn chat_uri(&self, room: &RoomName) -> String {
+        xmpp_uri(&Jid::from(room.jid(&self.xmpp_domain)))
+    }
+}
+
+/// A SIP URI without anything but user, host and port.
+pub(super) fn address_of(uri: &Uri) -> String {
+    match uri.as_sip() {
+        Some(sip) => {
+            let mut plain = SipUri::new(sip.user().as_deref(), sip.host.clone(), sip.port);
+            plain.secure = sip.secure;
+            plain.to_string()
+        }
+        None => uri.to_string(),
+    }
+}

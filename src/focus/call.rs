@@ -1,0 +1,248 @@
+//! Calls: INVITE, re-INVITE, ACK, and their ends (RFC 3261 §13 to §15).
+
+use std::net::SocketAddr;
+
+use cusax_sip::digest::Denied;
+use cusax_sip::endpoint::{self, DialogId};
+use cusax_sip::flow::Flow;
+use cusax_sip::header::{Headers, MediaType, Name, Reason};
+use cusax_sip::message::{Request, Response, Status};
+use cusax_sip::sdp;
+
+use super::door::overloaded;
+use super::leg::{Incoming, Leg};
+use super::options::describe;
+use super::status::Farewell;
+use super::{Ask, Focus, FocusConfig, Reply, Wires};
+use crate::clock::Now;
+use crate::directory::Directory;
+use crate::id::LegId;
+use crate::mixer::plan::Order;
+use crate::room::{By, Command, Ending, Refusal, Rooms};
+
+impl Focus {
+    /// The checks of an INVITE that come before the room's, in order: is there room for anyone, who
+    /// calls, whom do they call, which password do they know, can their media be answered. The
+    /// first that fails is the answer.
+    pub(super) fn invite(
+        &mut self,
+        now: Now,
+        dialog: DialogId,
+        flow: Flow,
+        request: &Request,
+        rooms: &Rooms,
+        directory: &Directory,
+    ) -> Result<Vec<Ask>, Box<Response>> {
+        if rooms.policy().draining {
+            return Err(overloaded("Shutting Down"));
+        }
+        let id = self.new_leg();
+        let source = flow.remote.ip();
+        let caller = self.callers.identify(now.instant, source, request, directory, id)?;
+        let name = self.room_of(&request.uri, flow)?;
+        let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
+            return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
+        };
+        let (password, denied) = match self.knows_password(now, room, request) {
+            Ok(()) => (room.settings.password.clone(), Denied::Missing),
+            Err(denied) => (None, denied),
+        };
+        if !request.body.is_empty() && !is_sdp(request) {
+            return Err(Box::new(
+                Response::new(Status::UNSUPPORTED_MEDIA_TYPE).with(Name::ACCEPT, SDP),
+            ));
+        }
+        let Some(port) = self.ports.take(now.instant, &mut self.rng) else {
+            return Err(overloaded("No Media Ports Left"));
+        };
+        let contact = self.contact(&name, flow);
+        let incoming = Incoming { id, dialog, room: name, caller, contact, source };
+        let address = SocketAddr::new(self.config.media_address, port);
+        let mut leg = Leg::new(incoming, address, &mut self.rng);
+        leg.denied = denied;
+        if !request.body.is_empty() {
+            match leg.take_offer(&request.body) {
+                Ok(()) => {}
+                Err(refusal) => leg.refusal = Some(refusal),
+            }
+        }
+        let call = Command::Call {
+            leg: id,
+            caller: leg.caller.clone(),
+            password,
+            media_agreed: leg.refusal.is_none(),
+        };
+        let mut asks = vec![ask(&leg, call, Reply::Call(id))];
+        asks.extend(leg.direction().map(|change| ask(&leg, change, Reply::Nobody)));
+        self.dialogs.insert(dialog, id);
+        self.legs.insert(id, leg);
+        Ok(asks)
+    }
+
+    /// A change of the session: answered here, since a room has no say in it (RFC 3261 §14.2).
+    pub(super) fn reinvite(
+        &mut self,
+        now: Now,
+        dialog: DialogId,
+        request: &Request,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) -> Option<Ask> {
+        let Some(leg) = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id)) else {
+            let gone = Response::new(Status::CALL_DOES_NOT_EXIST);
+            self.endpoint.answer(now.instant, dialog, gone, out.sip);
+            return None;
+        };
+        let mut asked = None;
+        let response = if leg.negotiation.is_offering() {
+            Response::new(Status::REQUEST_PENDING)
+        } else if request.body.is_empty() {
+            leg.offer();
+            accepted(&self.config, leg)
+        } else if !is_sdp(request) {
+            Response::new(Status::UNSUPPORTED_MEDIA_TYPE).with(Name::ACCEPT, SDP)
+        } else {
+            match leg.take_offer(&request.body) {
+                Ok(()) => {
+                    leg.tell_mixer(has_voice(rooms, leg), out.media);
+                    asked = leg.direction().map(|change| ask(leg, change, Reply::Nobody));
+                    accepted(&self.config, leg)
+                }
+                Err(refusal) => unacceptable(&self.config, refusal),
+            }
+        };
+        self.endpoint.answer(now.instant, dialog, response, out.sip);
+        asked
+    }
+
+    /// An ACK: if our 2xx held the offer, it holds the answer (RFC 3261 §13.2.2.4).
+    pub(super) fn acknowledged(
+        &mut self,
+        now: Now,
+        dialog: DialogId,
+        answer: &[u8],
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) -> Option<Ask> {
+        let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id))?;
+        if !leg.negotiation.is_offering() {
+            return None;
+        }
+        match leg.negotiation.accept(answer) {
+            Ok(audio) => {
+                leg.audio = Some(audio);
+                leg.tell_mixer(has_voice(rooms, leg), out.media);
+                leg.direction().map(|change| ask(leg, change, Reply::Nobody))
+            }
+            // An established session goes on as it was.
+            Err(_) if leg.audio.is_some() => None,
+            Err(refusal) => {
+                let (id, status) = (leg.id, Status::NOT_ACCEPTABLE_HERE);
+                self.give_up(now, id, status, &refusal.to_string(), out).pop()
+            }
+        }
+    }
+
+    /// Ends a leg that is still up, from our side.
+    pub(super) fn part(
+        &mut self,
+        now: Now,
+        id: LegId,
+        farewell: Option<&Farewell>,
+        out: &mut Wires<'_>,
+    ) {
+        let Some(leg) = self.forget(now, id, out) else { return };
+        let mut headers = Headers::new();
+        for reason in farewell.into_iter().flat_map(|farewell| &farewell.reasons) {
+            headers.push(Name::REASON, reason);
+        }
+        self.endpoint.bye(now.instant, leg.dialog, headers, out.sip);
+    }
+
+    /// Ends a leg that failed, and has the room take note.
+    pub(super) fn give_up(
+        &mut self,
+        now: Now,
+        id: LegId,
+        status: Status,
+        text: &str,
+        out: &mut Wires<'_>,
+    ) -> Vec<Ask> {
+        let Some(leg) = self.forget(now, id, out) else { return vec![] };
+        let mut headers = Headers::new();
+        headers.push(Name::REASON, Reason::sip(status.code(), text));
+        self.endpoint.bye(now.instant, leg.dialog, headers, out.sip);
+        let ending = Ending::Failed { status: status.code(), text: text.to_owned() };
+        vec![hang_up(leg, ending)]
+    }
+
+    /// Takes a leg off the books: its audio ends, and its port goes back.
+    pub(super) fn forget(&mut self, now: Now, id: LegId, out: &mut Wires<'_>) -> Option<Leg> {
+        let leg = self.legs.remove(&id)?;
+        self.dialogs.remove(&leg.dialog);
+        if leg.is_open() {
+            out.media.push(Order::Close(id));
+            self.ports.give_back(now.instant, leg.address.port());
+        } else {
+            self.ports.put_back(leg.address.port());
+        }
+        Some(leg)
+    }
+
+    pub(super) fn leg_of(&mut self, dialog: DialogId) -> Option<&mut Leg> {
+        self.legs.get_mut(self.dialogs.get(&dialog)?)
+    }
+}
+
+pub(super) fn ask(leg: &Leg, command: Command, reply: Reply) -> Ask {
+    Ask { room: leg.room.clone(), by: By::Leg(leg.id), command, reply }
+}
+
+pub(super) fn hang_up(leg: Leg, ending: Ending) -> Ask {
+    Ask {
+        by: By::Leg(leg.id),
+        command: Command::HangUp { ending },
+        room: leg.room,
+        reply: Reply::Nobody,
+    }
+}
+
+/// How a call ended that we did not end.
+pub(super) fn ending(why: &endpoint::End) -> Ending {
+    let failed = |status: Status, text: &str| Ending::Failed {
+        status: status.code(),
+        text: text.to_owned(),
+    };
+    match why {
+        endpoint::End::Bye(_) | endpoint::End::Cancelled(_) => Ending::Departed,
+        endpoint::End::NoAck => failed(Status::REQUEST_TIMEOUT, "No ACK"),
+        endpoint::End::NotAnswered => failed(Status::TEMPORARILY_UNAVAILABLE, "Not answered"),
+        endpoint::End::Refused(response) | endpoint::End::Gone(response) => {
+            failed(response.status, response.status.reason())
+        }
+    }
+}
+
+/// Whether the room lets the leg's person be heard, its direction aside.
+pub(super) fn has_voice(rooms: &Rooms, leg: &Leg) -> bool {
+    let person = rooms.get(&leg.room).and_then(|room| room.by_leg(leg.id));
+    person.is_some_and(|person| !person.mutes.any())
+}
+
+/// A 200 with what was described last, and all that makes a focus of us.
+pub(super) fn accepted(config: &FocusConfig, leg: &Leg) -> Response {
+    let sdp = MediaType::new("application", "sdp");
+    let ok = Response::new(Status::OK).with_body(&sdp, leg.description.clone());
+    describe(config, ok, &leg.contact, &leg.room)
+}
+
+/// An offer or answer that we cannot take, and why (RFC 3261 §21.4.26).
+pub(super) fn unacceptable(config: &FocusConfig, refusal: sdp::Refusal) -> Response {
+    Response::new(refusal.status()).with(Name::WARNING, refusal.warning(&config.domain))
+}
+
+pub(super) fn is_sdp(request: &Request) -> bool {
+    matches!(request.headers.content_type(), Ok(Some(kind)) if kind.is("application", "sdp"))
+}
+
+const SDP: &str = "application/sdp";

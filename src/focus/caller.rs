@@ -1,0 +1,451 @@
+//! Who calls: the word of a trusted proxy, a password, or, where the server is open, their own.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use cusax::identity::Aor;
+use cusax_sip::digest::{Algorithm, Denied, Ha1, Verifier};
+use cusax_sip::header::{Challenge, Name, NameAddr};
+use cusax_sip::message::{Request, Response, Status};
+use cusax_sip::uri::Uri;
+
+use crate::config::{Auth, Network};
+use crate::directory::Directory;
+use crate::id::LegId;
+use crate::room::person::{Caller, Proof, Who};
+
+/// Finds out who callers are.
+#[derive(Debug)]
+pub(super) struct Callers {
+    auth: Auth,
+    trusted: Vec<Network>,
+    domain: String,
+    verifier: Verifier,
+}
+
+impl Callers {
+    /// Digest is asked for with the domain as realm; `key` makes its nonces.
+    pub(super) fn new(
+        now: Instant,
+        auth: Auth,
+        trusted: Vec<Network>,
+        domain: &str,
+        key: [u8; 32],
+    ) -> Self {
+        let verifier = Verifier::new(now, domain, ALGORITHMS, key);
+        Self { auth, trusted, domain: domain.to_owned(), verifier }
+    }
+
+    /// Who sent a request, or what to answer instead of doing it. `leg` tells one nameless caller
+    /// from another.
+    pub(super) fn identify(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        request: &Request,
+        directory: &Directory,
+        leg: LegId,
+    ) -> Result<Caller, Box<Response>> {
+        let private = wants_privacy(request);
+        let trusted = self.trusted.iter().any(|network| network.contains(source));
+        if trusted && let Some(asserted) = self.asserted(request) {
+            let (aor, display) = asserted;
+            return Ok(known(directory, aor, display.as_deref(), Proof::Asserted, private));
+        }
+        match self.auth {
+            Auth::Digest => self.digest(now, request, directory, private),
+            Auth::Trusted if trusted => Ok(nameless(leg)),
+            Auth::Trusted => {
+                let refusal = Response::new(Status::FORBIDDEN).with_reason("Not From Here");
+                Err(Box::new(refusal))
+            }
+            Auth::Open => Ok(self.claimed(request, private, leg)),
+        }
+    }
+
+    /// The identity that a trusted proxy asserts (RFC 3325 §9.1); of two, the first that says who.
+    fn asserted(&self, request: &Request) -> Option<(Aor, Option<String>)> {
+        let identities = request.headers.asserted_identities().ok()?;
+        identities.into_iter().find_map(|identity| {
+            let aor = self.aor(&identity.uri)?;
+            Some((aor, identity.display))
+        })
+    }
+
+    /// The user whose password the request proves (RFC 7616). A user name means the address in From
+    /// if it has that user part, else that user of our domain.
+    fn digest(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        directory: &Directory,
+        private: bool,
+    ) -> Result<Caller, Box<Response>> {
+        let from = request.headers.from().ok();
+        let candidates = |name: &str| {
+            let claimed = from.as_ref().and_then(|from| aor_of(&from.uri));
+            let ours = Aor::new(name, &self.domain).ok();
+            [claimed.filter(|aor| aor.user() == name), ours]
+                .into_iter()
+                .flatten()
+                .find_map(|aor| directory.by_aor(&aor))
+        };
+        let verified = self.verifier.verify(now, request, |name, algorithm| {
+            let secret = candidates(name)?.secret.as_ref()?;
+            match algorithm {
+                Algorithm::Sha256 => Ha1::from_hex(algorithm, &secret.sha256),
+                Algorithm::Md5 => Ha1::from_hex(algorithm, &secret.md5),
+                Algorithm::Sha512_256 => None,
+            }
+        });
+        let user = verified
+            .and_then(|name| candidates(&name).ok_or(Denied::Wrong))
+            .map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
+        let display = from.as_ref().and_then(|from| from.display.as_deref());
+        Ok(known(directory, user.aor.clone(), display, Proof::Digest, private))
+    }
+
+    /// What From says (RFC 3261 §20.20), believed by nobody.
+    fn claimed(&self, request: &Request, private: bool, leg: LegId) -> Caller {
+        let from = request.headers.from().ok();
+        let Some((aor, from)) = from.and_then(|from| Some((self.aor(&from.uri)?, from))) else {
+            return nameless(leg);
+        };
+        let name = from.display.as_deref().and_then(harmless).or_else(|| name_of(&aor));
+        Caller {
+            who: Who::Aor(aor.clone()),
+            aor: Some(aor),
+            name: name.filter(|_| !private),
+            proof: Proof::Claimed,
+            private,
+        }
+    }
+
+    /// The address of record that a URI names; a telephone number is one of our domain.
+    fn aor(&self, uri: &Uri) -> Option<Aor> {
+        match uri {
+            Uri::Tel(tel) => Aor::new(&digits(tel.number()), &self.domain).ok(),
+            Uri::Sip(_) | Uri::Other(_) => aor_of(uri),
+        }
+    }
+}
+
+/// A 401 with these challenges, best first (RFC 8760 §2.3).
+pub(super) fn unauthorized(challenges: Vec<Challenge>) -> Box<Response> {
+    let mut response = Response::new(Status::UNAUTHORIZED);
+    for challenge in challenges {
+        response.headers.push(Name::WWW_AUTHENTICATE, challenge);
+    }
+    Box::new(response)
+}
+
+/// A caller whose address is proven: whoever the directory says that is.
+fn known(
+    directory: &Directory,
+    aor: Aor,
+    display: Option<&str>,
+    proof: Proof,
+    private: bool,
+) -> Caller {
+    let user = directory.by_aor(&aor);
+    let name = user
+        .and_then(|user| user.name.as_deref())
+        .and_then(harmless)
+        .or_else(|| display.and_then(harmless))
+        .or_else(|| name_of(&aor));
+    Caller {
+        who: user.map_or_else(|| Who::Aor(aor.clone()), |user| Who::Jid(user.jid.clone())),
+        aor: Some(aor),
+        name: name.filter(|_| !private),
+        proof,
+        private,
+    }
+}
+
+/// A caller who says nothing about who they are.
+fn nameless(leg: LegId) -> Caller {
+    Caller { who: Who::Unknown(leg), aor: None, name: None, proof: Proof::Claimed, private: true }
+}
+
+/// The address of record of a SIP URI; `anonymous@anonymous.invalid` and its like are nobody's
+/// (RFC 3323 §4.1.1.3).
+fn aor_of(uri: &Uri) -> Option<Aor> {
+    let uri = uri.as_sip()?;
+    let aor = Aor::new(&uri.user()?, &uri.host.to_string()).ok()?;
+    let nobody = aor.host().rsplit('.').next() == Some("invalid");
+    (!nobody).then_some(aor)
+}
+
+/// Whether the request asks to hide who sent it (RFC 3323 §4.2, RFC 3325 §9.3), or does so itself.
+fn wants_privacy(request: &Request) -> bool {
+    let asked = request.headers.privacy().is_ok_and(|values| {
+        values.iter().any(|value| {
+            ["id", "header", "user"].iter().any(|hide| value.eq_ignore_ascii_case(hide))
+        })
+    });
+    let hidden = request.headers.from().is_ok_and(|from: NameAddr| {
+        from.uri.as_sip().is_some_and(|uri| uri.host.to_string().ends_with(".invalid"))
+    });
+    asked || hidden
+}
+
+/// A name for someone who gives none: their user part, or their number with its middle hidden.
+fn name_of(aor: &Aor) -> Option<String> {
+    harmless(aor.user())
+}
+
+/// A name that people may be shown: on one line, without characters that hide or turn round what
+/// stands beside them, not too long, and no number in full. `None` if nothing is left.
+pub(super) fn harmless(name: &str) -> Option<String> {
+    let mut clean = String::new();
+    for word in name.split_whitespace() {
+        let mut word = word.chars().filter(|c| !hides(*c)).peekable();
+        if word.peek().is_some() && !clean.is_empty() {
+            clean.push(' ');
+        }
+        clean.extend(word);
+    }
+    let clean: String = clean.chars().take(MAX_NAME).collect();
+    if is_number(&clean) {
+        return Some(masked(&clean));
+    }
+    Some(clean.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Control characters, and those by which one name passes for another: direction overrides, zero
+/// width, the tag and private blocks.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}' | '\u{fffe}' | '\u{ffff}'
+            | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}'
+        )
+}
+
+/// Whether a name is nothing but a telephone number, however it is spaced.
+fn is_number(name: &str) -> bool {
+    let only = |c: char| c.is_ascii_digit() || "+-./() ".contains(c);
+    name.chars().all(only) && name.chars().filter(char::is_ascii_digit).count() >= 3
+}
+
+/// A number with its middle hidden: `+49301•••45`.
+fn masked(number: &str) -> String {
+    let digits = digits(number);
+    let plus = usize::from(digits.starts_with('+'));
+    let count = digits.len() - plus;
+    let head = plus + count.saturating_sub(5).min(5);
+    format!("{}•••{}", &digits[..head], &digits[digits.len() - 2..])
+}
+
+/// A number without what people write between its digits.
+fn digits(number: &str) -> String {
+    number
+        .char_indices()
+        .filter(|(i, c)| c.is_ascii_digit() || (*i == 0 && *c == '+'))
+        .map(|(_, c)| c)
+        .collect()
+}
+
+/// What is offered, best first (RFC 8760 §2.3): MD5 for the phones that know nothing else.
+pub(super) const ALGORITHMS: &[Algorithm] = &[Algorithm::Sha256, Algorithm::Md5];
+/// The longest name, in characters.
+const MAX_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use cusax_sip::digest::Account;
+    use cusax_sip::header::Headers;
+    use cusax_sip::message::{Message, Method};
+    use cusax_sip::parse;
+    use jid::BareJid;
+
+    use super::*;
+    use crate::clock::Now;
+    use crate::directory::{Secret, User};
+
+    /// A request from `source` under each policy, and who that is.
+    #[test]
+    fn callers() {
+        let pai = "P-Asserted-Identity: \"A. Smith\" <sip:alice@example.org>\r\n";
+        for (auth, source, headers, expected) in [
+            // A trusted proxy's word counts; the directory binds it to a JID and names it.
+            (Auth::Digest, PROXY, pai, "alice@chat Asserted Alice"),
+            (Auth::Trusted, PROXY, pai, "alice@chat Asserted Alice"),
+            (Auth::Open, PROXY, pai, "alice@chat Asserted Alice"),
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <tel:+49-30-1234567>\r\n",
+                "sip:+49301234567@conf Asserted +49301•••67",
+            ),
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <urn:x>, <sip:carol@example.org>\r\n",
+                "sip:carol@example.org Asserted carol",
+            ),
+            (Auth::Trusted, PROXY, "", "l9 Claimed - private"),
+            // Nobody else's does, however it is spelt.
+            (Auth::Digest, OTHER, pai, "401"),
+            (Auth::Digest, OTHER, "P-Asserted-Identity : <sip:alice@example.org>\r\n", "401"),
+            (Auth::Trusted, OTHER, pai, "403"),
+            (Auth::Open, OTHER, pai, "sip:bob@example.org Claimed Bob"),
+            // A password is asked for where there is no such word.
+            (Auth::Digest, PROXY, "", "401"),
+            // Who asks for privacy is known, and not named.
+            (
+                Auth::Trusted,
+                PROXY,
+                "P-Asserted-Identity: <sip:alice@example.org>\r\nPrivacy: id\r\n",
+                "alice@chat Asserted - private",
+            ),
+            (
+                Auth::Open,
+                OTHER,
+                "Privacy: header;user\r\n",
+                "sip:bob@example.org Claimed - private",
+            ),
+            (Auth::Open, OTHER, "Privacy: none\r\n", "sip:bob@example.org Claimed Bob"),
+            // Call-Info binds nothing.
+            (
+                Auth::Open,
+                OTHER,
+                "Call-Info: <xmpp:alice@chat>;purpose=impp\r\n",
+                "sip:bob@example.org Claimed Bob",
+            ),
+        ] {
+            let request = invite("\"Bob\" <sip:bob@example.org>", headers);
+            assert_eq!(identify(auth, source, &request), expected, "{auth:?} {source} {headers}");
+        }
+    }
+
+    #[test]
+    fn an_open_server_believes_from_and_binds_nothing() {
+        for (from, expected) in [
+            ("\"The Boss\" <sip:alice@example.org>", "sip:alice@example.org Claimed The Boss"),
+            ("<sip:+4930123445@example.org>", "sip:+4930123445@example.org Claimed +49301•••45"),
+            ("<sip:anonymous@anonymous.invalid>", "l9 Claimed - private"),
+            ("<sip:example.org>", "l9 Claimed - private"),
+            ("<tel:112>", "sip:112@conf Claimed •••12"),
+            ("<http://example.org>", "l9 Claimed - private"),
+        ] {
+            assert_eq!(identify(Auth::Open, OTHER, &invite(from, "")), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_password_proves_who_one_is() {
+        let now = Now::read().instant;
+        let mut callers = callers_with(now, Auth::Digest);
+        let source = OTHER.parse().unwrap();
+        for algorithm in ["SHA-256", "MD5"] {
+            let request = invite("<sip:alice@example.org>", "");
+            let challenged =
+                callers.identify(now, source, &request, &directory(), LegId(1)).unwrap_err();
+            let challenges = challenged.headers.challenges(&Name::WWW_AUTHENTICATE);
+            let offered: Vec<_> = challenges.iter().filter_map(|c| c.get("algorithm")).collect();
+            assert_eq!(offered, ["SHA-256", "MD5"]);
+            let challenge =
+                challenges.iter().find(|c| c.get("algorithm") == Some(algorithm)).unwrap();
+            assert_eq!(challenge.get("realm"), Some("conf"));
+
+            let mut account = Account::new("alice", "secret", Some("conf"));
+            let mut only = Headers::new();
+            only.push(Name::WWW_AUTHENTICATE, challenge);
+            assert!(account.challenged(&only, &Name::WWW_AUTHENTICATE));
+            let credentials = account.credentials(&Method::Invite, "sip:room@conf", "0a4f113b");
+            let answer = request.with(Name::AUTHORIZATION, credentials.unwrap());
+            let caller = callers.identify(now, source, &answer, &directory(), LegId(1)).unwrap();
+            assert_eq!(show(&Ok(caller)), "alice@chat Digest Alice");
+
+            // The same credentials once more are stale, and for someone else wrong.
+            let again = callers.identify(now, source, &answer, &directory(), LegId(1));
+            let again = again.unwrap_err().headers.challenges(&Name::WWW_AUTHENTICATE);
+            assert!(again.iter().all(|challenge| challenge.get("stale") == Some("true")));
+        }
+    }
+
+    #[test]
+    fn names_are_made_harmless() {
+        for (name, expected) in [
+            ("Alice Smith", Some("Alice Smith")),
+            ("  Alice \t\r\n Smith ", Some("Alice Smith")),
+            ("\u{202e}ecilA\u{202c}", Some("ecilA")),
+            ("A\u{200b}l\u{ad}ice\u{0}\u{1b}[2J", Some("Alice[2J")),
+            ("\u{feff} \u{2066}", None),
+            ("", None),
+            ("Łukasz Żółć 张伟", Some("Łukasz Żółć 张伟")),
+            ("+49 (30) 123-445", Some("+49301•••45")),
+            ("0301234567890", Some("03012•••90")),
+            ("112", Some("•••12")),
+            ("1001", Some("•••01")),
+            ("Agent 007", Some("Agent 007")),
+            ("42", Some("42")),
+        ] {
+            assert_eq!(harmless(name).as_deref(), expected, "{name:?}");
+        }
+        assert_eq!(harmless(&"x".repeat(1_000)).unwrap().chars().count(), MAX_NAME);
+    }
+
+    const PROXY: &str = "192.0.2.1";
+    const OTHER: &str = "192.0.2.77";
+
+    fn identify(auth: Auth, source: &str, request: &Request) -> String {
+        let now = Now::read().instant;
+        let source = source.parse().unwrap();
+        show(&callers_with(now, auth).identify(now, source, request, &directory(), LegId(9)))
+    }
+
+    fn show(identity: &Result<Caller, Box<Response>>) -> String {
+        match identity {
+            Ok(caller) => format!(
+                "{} {:?} {}{}",
+                match &caller.who {
+                    Who::Jid(jid) => jid.to_string(),
+                    Who::Aor(aor) => aor.to_string(),
+                    Who::Unknown(leg) => leg.to_string(),
+                },
+                caller.proof,
+                caller.name.as_deref().unwrap_or("-"),
+                if caller.private { " private" } else { "" }
+            ),
+            Err(response) => response.status.to_string(),
+        }
+    }
+
+    fn callers_with(now: Instant, auth: Auth) -> Callers {
+        let trusted = vec![format!("{PROXY}/32").parse().unwrap()];
+        Callers::new(now, auth, trusted, "conf", [7; 32])
+    }
+
+    fn directory() -> Directory {
+        let hash = |algorithm| Ha1::new(algorithm, "alice", "conf", "secret").as_hex().to_owned();
+        let mut directory = Directory::default();
+        directory
+            .put(User {
+                jid: BareJid::new("alice@chat").unwrap(),
+                aor: "sip:alice@example.org".parse().unwrap(),
+                name: Some("Alice".to_owned()),
+                secret: Some(Secret { md5: hash(Algorithm::Md5), sha256: hash(Algorithm::Sha256) }),
+            })
+            .unwrap();
+        directory
+    }
+
+    fn invite(from: &str, headers: &str) -> Request {
+        let text = format!(
+            "INVITE sip:room@conf SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.77;branch=z9hG4bK1\r\n\
+             From: {from};tag=1\r\nTo: <sip:room@conf>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+             {headers}Content-Length: 0\r\n\r\n"
+        );
+        match parse::parse(text.as_bytes()).unwrap() {
+            Message::Request(request) => {
+                assert_eq!(request.method, Method::Invite);
+                request
+            }
+            Message::Response(_) => unreachable!(),
+        }
+    }
+}

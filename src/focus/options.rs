@@ -1,0 +1,93 @@
+//! What a focus says of itself: OPTIONS, and the headers by which clients know one (RFC 4579 §5.13).
+
+use cusax::conference;
+use cusax_sip::endpoint::{DialogId, RequestId, refuse_method};
+use cusax_sip::flow::Flow;
+use cusax_sip::header::{CallInfo, Name, NameAddr};
+use cusax_sip::message::{Method, Request, Response, Status};
+
+use super::door::overloaded;
+use super::{Focus, FocusConfig, Wires};
+use crate::clock::Now;
+use crate::id::RoomName;
+use crate::room::Rooms;
+
+impl Focus {
+    /// A request that is neither about a call nor a subscription.
+    #[expect(clippy::too_many_arguments, reason = "an event, and what it is judged by")]
+    pub(super) fn request(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        dialog: Option<DialogId>,
+        flow: Flow,
+        request: &Request,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) {
+        let response = if request.method == Method::Options && rooms.policy().draining {
+            *overloaded("Shutting Down")
+        } else if request.method == Method::Options {
+            self.capabilities(dialog, flow, request)
+        } else if request.method == Method::Notify {
+            // There is no subscription of ours that it could belong to (RFC 6665 §4.1.3).
+            Response::new(Status::CALL_DOES_NOT_EXIST)
+        } else {
+            refuse_method(&request.method, ALLOWED)
+        };
+        self.endpoint.respond(now.instant, id, response, out.sip);
+    }
+
+    /// The answer to OPTIONS (RFC 4579 §5.13). Anyone may ask, so it is the same whether or not
+    /// there is such a conference.
+    pub(super) fn capabilities(
+        &mut self,
+        dialog: Option<DialogId>,
+        flow: Flow,
+        request: &Request,
+    ) -> Response {
+        let ok = Response::new(Status::OK).with(Name::ACCEPT, ACCEPTED);
+        if let Some(leg) = dialog.and_then(|dialog| self.leg_of(dialog)) {
+            let (contact, room) = (leg.contact.clone(), leg.room.clone());
+            return describe(&self.config, ok, &contact, &room);
+        }
+        let userless = request.uri.as_sip().is_some_and(|uri| uri.user().is_none());
+        match self.room_of(&request.uri, flow) {
+            Ok(room) => describe(&self.config, ok, &self.contact(&room, flow), &room),
+            Err(_) if userless && self.is_ours(&request.uri, flow) => {
+                ok.with(Name::ALLOW, methods()).with(Name::ALLOW_EVENTS, conference::PACKAGE)
+            }
+            Err(refusal) => *refusal,
+        }
+    }
+}
+
+/// Adds what tells a conference-aware client that this is a focus, and which chat room belongs to
+/// it (RFC 4579 §5.13, RFC 7082 §2.1, RFC 6993).
+pub(super) fn describe(
+    config: &FocusConfig,
+    response: Response,
+    contact: &NameAddr,
+    room: &RoomName,
+) -> Response {
+    let response = response
+        .with_contact(contact)
+        .with(Name::ALLOW, methods())
+        .with(Name::ALLOW_EVENTS, conference::PACKAGE);
+    match config.chat_uri(room).parse() {
+        Ok(chat) => response.with(Name::CALL_INFO, CallInfo::new(chat, "impp")),
+        Err(_) => response,
+    }
+}
+
+pub(super) fn methods() -> String {
+    let methods: Vec<_> = ALLOWED.iter().map(Method::as_str).collect();
+    methods.join(", ")
+}
+
+/// What we do with SIP.
+const ALLOWED: &[Method] =
+    &[Method::Invite, Method::Ack, Method::Cancel, Method::Options, Method::Bye, Method::Subscribe];
+
+/// What we read and write.
+const ACCEPTED: &str = "application/sdp, application/conference-info+xml";
