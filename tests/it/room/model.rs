@@ -40,17 +40,25 @@ impl Told {
         match fact {
             Fact::Created { .. } => self.settings = Some(Settings::default()),
             Fact::ChatEntered { person, chat, .. } => {
-                self.see(room, *person, |seen| drop(seen.chats.insert(chat.clone())));
+                self.see(room, *person, |seen| {
+                    seen.chats.insert(chat.clone());
+                });
             }
             Fact::ChatLeft { person, chat, .. } => {
-                self.see(room, *person, |seen| drop(seen.chats.remove(chat)));
+                self.see(room, *person, |seen| {
+                    seen.chats.remove(chat);
+                });
             }
             Fact::CallEntered { person, leg, .. } => {
                 let heard = room.person(*person).is_some_and(|person| person.may_be_heard(*leg));
-                self.see(room, *person, |seen| drop(seen.legs.insert(*leg, heard)));
+                self.see(room, *person, |seen| {
+                    seen.legs.insert(*leg, heard);
+                });
             }
             Fact::CallLeft { person, leg, .. } => {
-                self.see(room, *person, |seen| drop(seen.legs.remove(leg)));
+                self.see(room, *person, |seen| {
+                    seen.legs.remove(leg);
+                });
             }
             Fact::LegChanged { person, .. } | Fact::MuteChanged { person, .. } => {
                 let Some(now) = room.person(*person) else { return };
