@@ -57,6 +57,22 @@ pub struct Snapshot {
     pub users: Vec<User>,
 }
 
+impl Snapshot {
+    /// Everything, as changes to a store that is empty.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let rooms = self.rooms.iter().flat_map(|(room, affiliations)| {
+            let given = affiliations.iter().map(|(who, affiliation)| Row::Affiliation {
+                room: room.name.clone(),
+                who: who.clone(),
+                affiliation: *affiliation,
+                reason: None,
+            });
+            std::iter::once(Row::Room(room.clone())).chain(given)
+        });
+        rooms.chain(self.users.iter().cloned().map(Row::User))
+    }
+}
+
 /// Writes down what a fact changed in what is stored. Rooms that are not persistent leave nothing.
 pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
     match fact {

@@ -8,3 +8,4 @@ mod hall;
 mod mix;
 mod muc;
 mod muc_hostile;
+mod room;
