@@ -9,3 +9,6 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod room;
+#[cfg(feature = "io")]
+mod shell;
+mod tidy;
