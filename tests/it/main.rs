@@ -10,4 +10,7 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod room;
+#[cfg(feature = "io")]
+mod shell;
 mod site;
+mod tidy;
