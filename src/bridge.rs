@@ -206,6 +206,15 @@ impl Bridge {
         &self.rooms
     }
 
+    /// Everything that is to survive a restart.
+    pub fn snapshot(&self) -> Snapshot {
+        let kept = self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
+        let rooms = kept.map(|room| {
+            (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
+        });
+        Snapshot { rooms: rooms.collect(), users: self.directory.users().cloned().collect() }
+    }
+
     /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.
     pub fn divergence(&self) -> usize {
         self.floor.divergence(&self.rooms)

@@ -1,15 +1,12 @@
 //! What survives a restart: facts become [`Row`]s to write, and a [`Snapshot`] is read at start-up.
 
-use std::time::SystemTime;
-
 use jid::BareJid;
 
 use crate::directory::User;
 use crate::id::RoomName;
 use crate::room::person::Who;
-use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
-use crate::room::{Fact, Room};
+use crate::room::{Fact, Room, StoredRoom};
 
 /// One change of what is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,19 +32,6 @@ pub enum Row {
     NoUser(BareJid),
 }
 
-/// A room as it is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredRoom {
-    /// Its name.
-    pub name: RoomName,
-    /// Its configuration.
-    pub settings: Settings,
-    /// Whether a moderator let nobody new in.
-    pub locked: bool,
-    /// Text, nick and moment of its subject.
-    pub subject: Option<(String, String, SystemTime)>,
-}
-
 /// Everything that was stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -55,6 +39,22 @@ pub struct Snapshot {
     pub rooms: Vec<(StoredRoom, Vec<(Who, Affiliation)>)>,
     /// The directory.
     pub users: Vec<User>,
+}
+
+impl Snapshot {
+    /// Everything, as changes to a store that is empty.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let rooms = self.rooms.iter().flat_map(|(room, affiliations)| {
+            let given = affiliations.iter().map(|(who, affiliation)| Row::Affiliation {
+                room: room.name.clone(),
+                who: who.clone(),
+                affiliation: *affiliation,
+                reason: None,
+            });
+            std::iter::once(Row::Room(room.clone())).chain(given)
+        });
+        rooms.chain(self.users.iter().cloned().map(Row::User))
+    }
 }
 
 /// Writes down what a fact changed in what is stored. Rooms that are not persistent leave nothing.

@@ -197,6 +197,12 @@ impl Metrics {
                 self.stanzas.with_label_values(&[direction, kind]);
             }
             self.rtp_packets.with_label_values(&[direction]);
+            for method in METHODS {
+                self.sip_requests.with_label_values(&[method, direction]);
+            }
+        }
+        for code in ["200", "401", "403", "404", "486", "488", "503"] {
+            self.sip_responses.with_label_values(&[code]);
         }
         for kind in ["shared", "own"] {
             self.encodes.with_label_values(&[kind]);
@@ -280,6 +286,8 @@ mod tests {
             "cusax_call_legs{state=\"connected\"} 0",
             "cusax_xmpp_component_up 0",
             "cusax_stanzas_total{direction=\"in\",kind=\"iq\"} 0",
+            "cusax_sip_requests_total{direction=\"in\",method=\"INVITE\"} 0",
+            "cusax_sip_responses_total{code=\"200\"} 0",
             "cusax_subscriptions 0",
             "cusax_mirror_seconds_count 0",
             "cusax_mirror_divergence 0",

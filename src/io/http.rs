@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -119,20 +119,26 @@ impl Http {
             .route("/health/live", get(live))
             .route("/health/ready", get(ready))
             .nest("/api/v1", api)
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
             .with_state(self.clone())
     }
 
     async fn ask(&self, question: Question) -> Response {
-        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.waiting().insert(ticket, answer);
-        let request = admin::Request { ticket, operator: "api".to_owned(), question };
+        let number = self.0.tickets.fetch_add(1, Ordering::Relaxed);
+        self.waiting().insert(number, answer);
+        // Torn up however this ends: a client that goes away leaves nothing behind.
+        let ticket = Ticket { http: self, number };
+        let request = admin::Request { ticket: number, operator: "api".to_owned(), question };
         let asked = self.0.inputs.send(Input::Admin(request));
         let answered = timeout(ANSWER_TIMEOUT, async {
             asked.await.ok()?;
             answered.await.ok()
         });
-        match answered.await {
+        let answered = answered.await;
+        drop(ticket);
+        match answered {
             Ok(Some(admin::Response { status, body, .. })) => {
                 let status = StatusCode::from_u16(status)
                     .expect("the operators' face answers with HTTP statuses");
@@ -143,7 +149,6 @@ impl Http {
                 }
             }
             Ok(None) | Err(_) => {
-                self.waiting().remove(&ticket);
                 error(StatusCode::SERVICE_UNAVAILABLE, "the server did not answer")
             }
         }
@@ -155,11 +160,10 @@ impl Http {
 
     fn may_ask(&self, from: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
         let Some(token) = &self.0.token else {
-            return if from.ip().to_canonical().is_loopback() {
-                Ok(())
-            } else {
-                let why = "without http.token the API answers on loopback alone";
-                Err(refusal(StatusCode::FORBIDDEN, why))
+            let why = "without http.token the API answers on loopback alone";
+            return match from.ip().to_canonical().is_loopback() && is_local(headers) {
+                true => Ok(()),
+                false => Err(refusal(StatusCode::FORBIDDEN, why)),
             };
         };
         let given = headers
@@ -176,6 +180,41 @@ impl Http {
             .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         Err(response)
     }
+}
+
+/// A question that is not answered yet.
+struct Ticket<'a> {
+    http: &'a Http,
+    number: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.http.waiting().remove(&self.number);
+    }
+}
+
+/// Whether a request on loopback is meant for us by who sits here: not by a page of another site in
+/// their browser (which has an `Origin`), nor by a name that was made to point here (RFC 6454).
+fn is_local(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.to_str());
+    let local = |authority: &str| {
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next(),
+            None => authority.split(':').next(),
+        };
+        host.is_some_and(|host| {
+            let address = host.parse::<IpAddr>();
+            host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+        })
+    };
+    let Some(Ok(host)) = text(header::HOST) else { return false };
+    let same = match text(header::ORIGIN) {
+        None => true,
+        Some(Ok(origin)) => origin.strip_prefix("http://") == Some(host),
+        Some(Err(_)) => false,
+    };
+    local(host) && same
 }
 
 async fn authorise(
@@ -232,6 +271,9 @@ const fn word(good: bool) -> &'static str {
 
 /// Server-sent events, one typed event a fact. Who reads too slowly is told how many were missed.
 async fn events(State(http): State<Http>) -> Response {
+    if http.0.events.receiver_count() >= MAX_WATCHERS {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "too many watch already");
+    }
     let stream = BroadcastStream::new(http.0.events.subscribe()).map(|event| {
         let event = match event {
             Ok(event) => sse::Event::default().event(event.name).data(event.data.to_string()),
@@ -373,4 +415,6 @@ fn refusal(status: StatusCode, why: &str) -> Box<Response> {
 const MAX_BODY: usize = 64 * 1024;
 /// Events that a slow watcher may be behind.
 const MAX_EVENTS: usize = 1_024;
+/// Streams of events.
+const MAX_WATCHERS: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

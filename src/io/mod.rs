@@ -6,28 +6,28 @@
 //! | [`xmpp`] | the component link (XEP-0114) |
 //! | [`sip`] | SIP's sockets |
 //! | [`media`] | RTP's sockets and the threads that mix |
-//! | [`store`] | what survives a restart |
+//! | [`store`], `save` | what survives a restart, and who waits for it |
 //! | [`http`] | metrics, health, the admin API |
 //! | [`settings`] | reading the configuration |
 
 pub mod http;
 pub mod media;
+mod save;
 pub mod settings;
 pub mod sip;
 pub mod store;
 pub mod xmpp;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rand::rngs::{OsRng, StdRng};
 use rand::{SeedableRng, TryRngCore};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::bridge::{Bridge, Input, Outbox};
@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
 use http::{Health, Http};
 use media::Media;
+use save::{Saved, Saver};
 use settings::Settings;
 use sip::SipSockets;
 use store::Store;
@@ -82,32 +83,39 @@ pub async fn run(settings: Settings) -> Result<()> {
     );
     info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
 
-    let mut shell =
-        Shell { bridge, media, store, link, sip, http, metrics, health, unsaved: VecDeque::new() };
+    let saver = Saver::new(store);
+    let mut shell = Shell { bridge, media, saver, link, sip, http, metrics, health };
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let mut second = interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
     let mut out = Outbox::default();
-    loop {
+    let mut measured = Instant::now();
+    let ended = loop {
         let due = shell.bridge.poll_timeout().map(Instant::from_std);
-        tokio::select! {
-            // In this order: stopping, then what the mixer says, then the networks, in batches so that
-            // none of them starves the rest, then the clock.
+        let due = due.map_or(measured + SECOND, |due| due.min(measured + SECOND));
+        let received = tokio::select! {
             biased;
-            _ = stop.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => warn!("the configuration is read at start-up: restart to apply it"),
-            _ = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => {}
-            _ = link_events.recv_many(&mut batch_of_events, MAX_BATCH) => {}
-            _ = incoming.recv_many(&mut batch, MAX_BATCH) => {}
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-            _ = second.tick() => shell.measure(),
+            _ = stop.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hang_up.recv() => {
+                warn!("the configuration is read at start-up: restart to apply it");
+                None
+            }
+            count = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => Some(count),
+            count = link_events.recv_many(&mut batch_of_events, MAX_BATCH) => Some(count),
+            count = incoming.recv_many(&mut batch, MAX_BATCH) => Some(count),
+            () = sleep_until(due) => None,
+        };
+        if received == Some(0) {
+            break Err(anyhow!("a part of the server is gone"));
         }
+        // Whichever came first, each has its turn: none of them starves the rest.
+        take(&mut reported, &mut batch_of_reports);
+        take(&mut link_events, &mut batch_of_events);
+        take(&mut incoming, &mut batch);
         let now = Now::read();
         for report in batch_of_reports.drain(..) {
             shell.bridge.handle(now, Input::Media(report), &mut out);
@@ -120,23 +128,25 @@ pub async fn run(settings: Settings) -> Result<()> {
         }
         shell.bridge.handle_timeout(now, &mut out);
         shell.send(&mut out).await;
-    }
+        if measured.elapsed() >= SECOND {
+            measured = Instant::now();
+            shell.measure();
+        }
+    };
     shell.stop(&mut out).await;
-    Ok(())
+    ended
 }
 
 /// The loop's hands.
 struct Shell {
     bridge: Bridge,
     media: Media,
-    store: Store,
+    saver: Saver,
     link: LinkHandle,
     sip: SipSockets,
     http: Http,
     metrics: Metrics,
     health: Arc<Health>,
-    /// What the store did not take yet, oldest first.
-    unsaved: VecDeque<Row>,
 }
 
 impl Shell {
@@ -173,7 +183,7 @@ impl Shell {
         }
         for transmit in out.sip.drain(..) {
             self.metrics.count_sent(&transmit.bytes);
-            self.sip.send(transmit).await;
+            self.sip.send(transmit);
         }
         for response in out.admin.drain(..) {
             self.http.answer(response);
@@ -183,25 +193,16 @@ impl Shell {
         }
     }
 
-    /// Writes what changed. What a failing store does not take is kept and tried again with the next
-    /// change and every second, so that a full disk loses nothing that fits in memory.
+    /// Writes what changed. What a failing store does not take is kept and tried again.
     async fn save(&mut self, rows: &mut Vec<Row>) {
-        self.unsaved.extend(rows.drain(..));
-        if self.unsaved.is_empty() {
-            return;
-        }
-        match timeout(STORE_TIMEOUT, self.store.write(self.unsaved.make_contiguous())).await {
-            Ok(Ok(())) => {
-                self.unsaved.clear();
-                self.health.store.store(true, Relaxed);
-            }
-            failed => {
+        match self.saver.save(rows, || self.bridge.snapshot()).await {
+            Saved::All => self.health.store.store(true, Relaxed),
+            Saved::Waiting => {}
+            Saved::Failed(why) => {
                 self.metrics.store_errors.inc();
                 if self.health.store.swap(false, Relaxed) {
-                    error!(?failed, "the store takes no changes; they are kept in memory");
+                    error!(%why, "the store takes no changes; they are kept in memory");
                 }
-                let excess = self.unsaved.len().saturating_sub(MAX_UNSAVED);
-                self.unsaved.drain(..excess);
             }
         }
     }
@@ -221,10 +222,20 @@ impl Shell {
         if timeout(STOP_TIMEOUT, self.link.close()).await.is_err() {
             warn!("the XMPP server did not close the link");
         }
+        self.sip.flush(STOP_TIMEOUT).await;
         self.media.stop();
-        if let Err(why) = self.store.close().await {
-            error!(%why, "the store did not close well");
+        if let Err(why) = self.saver.close(|| self.bridge.snapshot()).await {
+            error!(%why, "the last changes are not in the store");
         }
+    }
+}
+
+/// Takes what is there, up to a batch.
+fn take<T>(from: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
+    while into.len() < MAX_BATCH
+        && let Ok(next) = from.try_recv()
+    {
+        into.push(next);
     }
 }
 
@@ -232,7 +243,5 @@ impl Shell {
 const MAX_INPUTS: usize = 4_096;
 /// Inputs of a kind that are taken in one turn of the loop.
 const MAX_BATCH: usize = 64;
-/// Changes that wait for a failing store; beyond, the oldest are given up.
-const MAX_UNSAVED: usize = 10_000;
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+const SECOND: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);

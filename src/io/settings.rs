@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use config::{Config as Layers, Environment, File, FileFormat};
+use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
 use crate::config::{Config, Problem};
 
@@ -43,18 +43,21 @@ pub struct Settings {
 pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     let bad = |reasons| BadConfig { file: file.to_owned(), reasons };
     let text = std::fs::read_to_string(file).map_err(|why| bad(vec![why.to_string()]))?;
-    let environment = Environment::with_prefix("CUSAXD")
-        .prefix_separator("__")
-        .separator("__")
-        .try_parsing(true)
-        .list_separator(",")
-        .with_list_parse_key("xmpp.admins")
-        .with_list_parse_key("xmpp.uri_fields")
-        .with_list_parse_key("sip.listen")
-        .with_list_parse_key("sip.trusted_proxies");
-    let config: Config = Layers::builder()
-        .add_source(File::from_str(&text, FileFormat::Toml))
-        .add_source(environment)
+    let mut layers = Layers::builder().add_source(File::from_str(&text, FileFormat::Toml));
+    for (name, value) in environment() {
+        let (name, value) = (name.as_str(), value.as_str());
+        let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+        let value: ValueKind = if LISTS.contains(&key.as_str()) {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(str::to_owned).collect::<Vec<_>>().into()
+        } else {
+            // Left as text, whatever it looks like: a secret of digits keeps its zeros.
+            value.into()
+        };
+        let value = Value::new(Some(&name.to_owned()), value);
+        layers = layers.set_override(&key, value).map_err(|why| bad(vec![why.to_string()]))?;
+    }
+    let config: Config = layers
         .build()
         .and_then(Layers::try_deserialize)
         .map_err(|why| bad(vec![why.to_string()]))?;
@@ -81,3 +84,18 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }
 }
+
+/// The variables that override keys, in order.
+fn environment() -> Vec<(String, String)> {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
+    let mut variables: Vec<_> = variables.collect();
+    variables.sort();
+    variables
+}
+
+const PREFIX: &str = "CUSAXD__";
+/// Keys whose variables hold several values, with commas between them.
+const LISTS: [&str; 4] = ["sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];

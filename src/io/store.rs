@@ -11,7 +11,8 @@ use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
 use crate::directory::{Secret, User};
 use crate::id::RoomName;
-use crate::journal::{Row, Snapshot, StoredRoom};
+use crate::journal::{Row, Snapshot};
+use crate::room::StoredRoom;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
 
@@ -95,88 +96,102 @@ impl Store {
     pub async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
         for row in rows {
-            match row {
-                Row::Room(room) => {
-                    let (subject, nick, at) = match &room.subject {
-                        Some((text, nick, at)) => (Some(text), Some(nick), Some(seconds(*at))),
-                        None => (None, None, None),
-                    };
-                    sqlx::query(
-                        "INSERT INTO rooms (name, settings, locked, subject, subject_nick, subject_at)
-                         VALUES (?, ?, ?, ?, ?, ?)
-                         ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
-                         locked = excluded.locked, subject = excluded.subject,
-                         subject_nick = excluded.subject_nick, subject_at = excluded.subject_at",
-                    )
-                    .bind(room.name.as_str())
-                    .bind(serde_json::to_string(&room.settings)?)
-                    .bind(room.locked)
-                    .bind(subject)
-                    .bind(nick)
-                    .bind(at)
-                    .execute(&mut *transaction)
-                    .await?;
-                }
-                Row::NoRoom(room) => {
-                    sqlx::query("DELETE FROM rooms WHERE name = ?")
-                        .bind(room.as_str())
-                        .execute(&mut *transaction)
-                        .await?;
-                }
-                Row::Affiliation { room, who, affiliation, reason } => {
-                    let Some((kind, who)) = write_who(who) else { continue };
-                    let query = if *affiliation == Affiliation::None {
-                        sqlx::query(
-                            "DELETE FROM affiliations WHERE room = ? AND kind = ? AND who = ?",
-                        )
-                        .bind(room.as_str())
-                        .bind(kind)
-                        .bind(who)
-                    } else {
-                        sqlx::query(
-                            "INSERT INTO affiliations (room, kind, who, affiliation, reason)
-                             VALUES (?, ?, ?, ?, ?)
-                             ON CONFLICT (room, kind, who) DO UPDATE SET
-                             affiliation = excluded.affiliation, reason = excluded.reason",
-                        )
-                        .bind(room.as_str())
-                        .bind(kind)
-                        .bind(who)
-                        .bind(affiliation.as_str())
-                        .bind(reason)
-                    };
-                    query.execute(&mut *transaction).await?;
-                }
-                Row::User(user) => {
-                    sqlx::query(
-                        "INSERT INTO users (jid, aor, name, md5, sha256) VALUES (?, ?, ?, ?, ?)
-                         ON CONFLICT (jid) DO UPDATE SET aor = excluded.aor, name = excluded.name,
-                         md5 = excluded.md5, sha256 = excluded.sha256",
-                    )
-                    .bind(user.jid.as_str())
-                    .bind(user.aor.to_string())
-                    .bind(&user.name)
-                    .bind(user.secret.as_ref().map(|secret| &secret.md5))
-                    .bind(user.secret.as_ref().map(|secret| &secret.sha256))
-                    .execute(&mut *transaction)
-                    .await?;
-                }
-                Row::NoUser(jid) => {
-                    sqlx::query("DELETE FROM users WHERE jid = ?")
-                        .bind(jid.as_str())
-                        .execute(&mut *transaction)
-                        .await?;
-                }
-            }
+            write_row(&mut *transaction, row).await?;
         }
-        transaction.commit().await?;
-        Ok(())
+        Ok(transaction.commit().await?)
+    }
+
+    /// Writes everything anew, or nothing: whatever else was stored is gone.
+    pub async fn replace(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let mut transaction = self.connection.begin().await?;
+        sqlx::raw_sql("DELETE FROM affiliations; DELETE FROM rooms; DELETE FROM users")
+            .execute(&mut *transaction)
+            .await?;
+        for row in snapshot.rows() {
+            write_row(&mut *transaction, &row).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Closes the database in good order.
     pub async fn close(self) -> Result<()> {
         Ok(self.connection.close().await?)
     }
+}
+
+async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
+    match row {
+        Row::Room(room) => {
+            let (subject, nick, at) = match &room.subject {
+                Some((text, nick, at)) => (Some(text), Some(nick), Some(seconds(*at))),
+                None => (None, None, None),
+            };
+            sqlx::query(
+                "INSERT INTO rooms (name, settings, locked, subject, subject_nick, subject_at)
+                 VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (name) DO UPDATE SET settings = excluded.settings,
+                 locked = excluded.locked, subject = excluded.subject,
+                 subject_nick = excluded.subject_nick, subject_at = excluded.subject_at",
+            )
+            .bind(room.name.as_str())
+            .bind(serde_json::to_string(&room.settings)?)
+            .bind(room.locked)
+            .bind(subject)
+            .bind(nick)
+            .bind(at)
+            .execute(&mut *connection)
+            .await?;
+        }
+        Row::NoRoom(room) => {
+            sqlx::query("DELETE FROM rooms WHERE name = ?")
+                .bind(room.as_str())
+                .execute(&mut *connection)
+                .await?;
+        }
+        Row::Affiliation { room, who, affiliation, reason } => {
+            let Some((kind, who)) = write_who(who) else { return Ok(()) };
+            let query = if *affiliation == Affiliation::None {
+                sqlx::query("DELETE FROM affiliations WHERE room = ? AND kind = ? AND who = ?")
+                    .bind(room.as_str())
+                    .bind(kind)
+                    .bind(who)
+            } else {
+                sqlx::query(
+                    "INSERT INTO affiliations (room, kind, who, affiliation, reason)
+                     VALUES (?, ?, ?, ?, ?)
+                     ON CONFLICT (room, kind, who) DO UPDATE SET
+                     affiliation = excluded.affiliation, reason = excluded.reason",
+                )
+                .bind(room.as_str())
+                .bind(kind)
+                .bind(who)
+                .bind(affiliation.as_str())
+                .bind(reason)
+            };
+            query.execute(&mut *connection).await?;
+        }
+        Row::User(user) => {
+            sqlx::query(
+                "INSERT INTO users (jid, aor, name, md5, sha256) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT (jid) DO UPDATE SET aor = excluded.aor, name = excluded.name,
+                 md5 = excluded.md5, sha256 = excluded.sha256",
+            )
+            .bind(user.jid.as_str())
+            .bind(user.aor.to_string())
+            .bind(&user.name)
+            .bind(user.secret.as_ref().map(|secret| &secret.md5))
+            .bind(user.secret.as_ref().map(|secret| &secret.sha256))
+            .execute(&mut *connection)
+            .await?;
+        }
+        Row::NoUser(jid) => {
+            sqlx::query("DELETE FROM users WHERE jid = ?")
+                .bind(jid.as_str())
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 fn read_room(row: &SqliteRow) -> Result<StoredRoom> {
@@ -267,22 +282,22 @@ const MIGRATIONS: &[&str] = &["
 "];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::room::settings::Settings;
 
     /// A database of its own in the system's folder for such things, gone with the value.
-    struct Scratch(std::path::PathBuf);
+    pub(in crate::io) struct Scratch(std::path::PathBuf);
 
     impl Scratch {
-        fn new(name: &str) -> Self {
+        pub(in crate::io) fn new(name: &str) -> Self {
             let file = format!("cusaxd-store-{}-{name}", std::process::id());
             let folder = std::env::temp_dir().join(file);
             std::fs::create_dir_all(&folder).unwrap();
             Self(folder)
         }
 
-        fn url(&self) -> String {
+        pub(in crate::io) fn url(&self) -> String {
             format!("sqlite:{}", self.0.join("test.db").display())
         }
     }

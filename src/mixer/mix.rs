@@ -751,3 +751,226 @@ fn config(plan: &LegPlan) -> LegConfig {
         signalling: Some(plan.signalled_from),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Now;
+    use crate::id::RoomName;
+    use crate::mixer::plan::CodecPlan;
+
+    /// Anything that can happen to a room.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Open(u64, Terms),
+        Change(u64, Terms),
+        Voice(u64, bool),
+        Close(u64),
+        Speak(u64, f32),
+        Garbage(u64, Vec<u8>),
+        Tick(usize),
+        Survey,
+    }
+
+    /// What two sides agreed on.
+    #[derive(Clone, Debug)]
+    struct Terms {
+        kind: CodecKind,
+        max_bitrate: Option<u32>,
+        dtx: bool,
+        hears: bool,
+        heard: bool,
+    }
+
+    fn payload_type(kind: CodecKind) -> u8 {
+        match kind {
+            CodecKind::Opus => 96,
+            CodecKind::Pcmu => 0,
+            CodecKind::Pcma => 8,
+        }
+    }
+
+    fn plan(leg: u64, terms: &Terms) -> Box<LegPlan> {
+        let remote = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10_000 + leg as u16);
+        let payload_type = payload_type(terms.kind);
+        Box::new(LegPlan {
+            leg: LegId(leg),
+            room: RoomName::new("any").unwrap(),
+            local: remote.ip(),
+            port: 40_000,
+            remote: Some(remote),
+            remote_rtcp: None,
+            signalled_from: remote.ip(),
+            mux: true,
+            codec: CodecPlan {
+                kind: terms.kind,
+                send_pt: payload_type,
+                receive_pt: payload_type,
+                max_bitrate: terms.max_bitrate,
+                fec: true,
+                dtx: terms.dtx,
+            },
+            dtmf: vec![(101, 8_000)],
+            level_ext: None,
+            ssrc: leg as u32,
+            cname: "mixer".to_owned(),
+            hears: terms.hears,
+            heard: terms.heard,
+        })
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let leg = 0..5u64;
+        let kind = prop_oneof![
+            #[cfg(feature = "io")]
+            Just(CodecKind::Opus),
+            Just(CodecKind::Pcmu),
+            Just(CodecKind::Pcma)
+        ];
+        let bitrate = prop_oneof![Just(None), (6_000..64_000u32).prop_map(Some)];
+        let terms = (kind, bitrate, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(kind, max_bitrate, dtx, hears, heard)| Terms { kind, max_bitrate, dtx, hears, heard },
+        );
+        prop_oneof![
+            2 => (leg.clone(), terms.clone()).prop_map(|(leg, terms)| Event::Open(leg, terms)),
+            2 => (leg.clone(), terms).prop_map(|(leg, terms)| Event::Change(leg, terms)),
+            2 => (leg.clone(), any::<bool>()).prop_map(|(leg, heard)| Event::Voice(leg, heard)),
+            1 => leg.clone().prop_map(Event::Close),
+            6 => (leg.clone(), 0.0..1.0f32).prop_map(|(leg, loud)| Event::Speak(leg, loud)),
+            1 => (leg, proptest::collection::vec(any::<u8>(), 0..200))
+                .prop_map(|(leg, bytes)| Event::Garbage(leg, bytes)),
+            6 => (1..40usize).prop_map(Event::Tick),
+            1 => Just(Event::Survey),
+        ]
+    }
+
+    /// Ticks, while some send PCMU or PCMA of a loudness; every leg that hears is sent one packet.
+    fn tick(mix: &mut Mix, now: &mut Instant, loud: &BTreeMap<u64, f32>, sequence: &mut u16) {
+        let mut reports = vec![];
+        *now += cusax_media::TICK;
+        *sequence = sequence.wrapping_add(1);
+        for (leg, loud) in loud {
+            let Some(member) = mix.legs.get(&LegId(*leg)) else { continue };
+            let kind = member.plan.codec.kind;
+            let from = member.plan.remote.unwrap();
+            let mut packet = vec![0x80, payload_type(kind)];
+            packet.extend(sequence.to_be_bytes());
+            packet.extend((u32::from(*sequence) * 160).to_be_bytes());
+            packet.extend((*leg as u32 + 100).to_be_bytes());
+            let byte = |n: usize| if n % 20 < 10 { 0x80 } else { 0x00 } | (*loud * 127.0) as u8;
+            packet.extend((0..160).map(byte));
+            mix.receive(*now, LegId(*leg), Port::Rtp, from, &packet, &mut reports);
+        }
+        let mut sent = BTreeMap::new();
+        let mut send = |packet: Packet<'_>| {
+            // Not RTCP (RFC 5761 §4).
+            if !(192..224).contains(&packet.bytes[1]) {
+                *sent.entry(packet.leg).or_insert(0) += 1;
+            }
+        };
+        mix.tick(*now, &mut Out { send: &mut send, reports: &mut reports });
+        for (leg, member) in &mix.legs {
+            let packets = sent.get(leg).copied().unwrap_or(0);
+            let reachable = member.leg.remote(*now).is_some();
+            match member.plan.hears && reachable {
+                true if !member.plan.codec.dtx => assert_eq!(packets, 1, "{leg}"),
+                true => assert!(packets <= 1, "{leg}"),
+                false => assert_eq!(packets, 0, "{leg} does not want to hear"),
+            }
+            if !member.heard {
+                assert_eq!(member.gain, 0.0, "{leg} is muted");
+            }
+        }
+    }
+
+    fn check_books(mix: &Mix) {
+        for (settings, class) in &mix.classes {
+            let members = || mix.legs.values().filter(|member| member.settings == *settings);
+            assert_eq!(class.members, members().count());
+            let listeners = members().filter(|member| matches!(member.feed, Feed::Shared)).count();
+            assert_eq!(class.listeners, listeners);
+            assert!(class.members > 0);
+        }
+        let classes = mix.legs.values().filter(|m| mix.classes.contains_key(&m.settings)).count();
+        assert_eq!(classes, mix.legs.len());
+    }
+
+    #[cfg(feature = "io")]
+    #[test]
+    fn fec_follows_the_loss_that_the_peer_reports_and_forgets_it_slowly() {
+        let (mut mix, mut now, mut reports) = (Mix::default(), Now::read().instant, vec![]);
+        let (kind, max_bitrate) = (CodecKind::Opus, None);
+        let terms = Terms { kind, max_bitrate, dtx: false, hears: true, heard: true };
+        for leg in [1, 2] {
+            mix.open(now, plan(leg, &terms), leg).unwrap();
+        }
+        let loss_percent = |mix: &Mix, leg: u64| match mix.legs[&LegId(leg)].settings {
+            EncoderSettings::Opus(settings) => settings.loss_percent,
+            EncoderSettings::Pcmu | EncoderSettings::Pcma => 0,
+        };
+        let mut seen = vec![];
+        for (second, lost) in [0u8, 25, 51, 0].into_iter().chain([0; 26]).enumerate() {
+            // A receiver report (RFC 3550 §6.4.2) of `lost` 256ths, with a CNAME.
+            let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 1, lost];
+            packet.extend([0; 19]);
+            packet.extend([0x81, 202, 0, 2, 0, 0, 0, 99, 1, 1, b'p', 0]);
+            let from = plan(1, &terms).remote.unwrap();
+            for _ in 0..5 {
+                mix.receive(now, LegId(1), Port::Rtp, from, &packet, &mut reports);
+            }
+            now += Duration::from_secs(1);
+            mix.survey(now, &Patience::default(), &mut reports, |_, _| {});
+            check_books(&mix);
+            let percent = loss_percent(&mix, 1);
+            if seen.last().is_none_or(|(_, last)| *last != percent) {
+                seen.push((second, percent));
+            }
+            assert_eq!(loss_percent(&mix, 2), 5, "the other has no loss");
+        }
+        assert_eq!(seen, [(0, 5), (1, 10), (2, 20), (9, 10), (16, 5)]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn no_order_of_events_confuses_a_room(
+            events in proptest::collection::vec(event(), 1..60),
+        ) {
+            let (mut mix, mut now, mut sequence) = (Mix::default(), Now::read().instant, 0);
+            let mut loud = BTreeMap::new();
+            let mut reports = vec![];
+            for event in events {
+                match event {
+                    Event::Open(leg, terms) => mix.open(now, plan(leg, &terms), leg).unwrap(),
+                    Event::Change(leg, terms) => mix.change(now, plan(leg, &terms)).unwrap(),
+                    Event::Voice(leg, heard) => mix.voice(LegId(leg), heard, now),
+                    Event::Close(leg) => {
+                        let mut out = Out { send: &mut |_| {}, reports: &mut reports };
+                        mix.close(now, LegId(leg), &mut out);
+                    }
+                    Event::Speak(leg, loudness) => {
+                        loud.insert(leg, loudness);
+                    }
+                    Event::Garbage(leg, bytes) => {
+                        let from = SocketAddr::from(([127, 0, 0, 1], 10_000 + leg as u16));
+                        mix.receive(now, LegId(leg), Port::Rtp, from, &bytes, &mut reports);
+                    }
+                    Event::Tick(count) => {
+                        for _ in 0..count {
+                            tick(&mut mix, &mut now, &loud, &mut sequence);
+                        }
+                    }
+                    Event::Survey => {
+                        mix.survey(now, &Patience::default(), &mut reports, |_, _| {});
+                    }
+                }
+                check_books(&mix);
+            }
+        }
+    }
+}

@@ -84,7 +84,8 @@ impl Room {
         role: Option<Role>,
     ) -> Result<(), Refusal> {
         let affiliation = self.affiliation(&target.who);
-        if affiliation > asker.affiliation {
+        // Who ranks higher may be raised, and not thrown out or lowered.
+        if affiliation > asker.affiliation && role < Some(target.role) {
             return Err(Refusal::NotAllowed);
         }
         match role {

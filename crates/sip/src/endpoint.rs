@@ -943,4 +943,26 @@ mod tests {
             assert!(endpoint.subscriptions.is_empty() && endpoint.agenda.is_empty());
         }
     }
+
+    #[test]
+    fn no_key_keeps_a_call_of_ours() {
+        let config =
+            Config { supported: vec![], product: String::new(), limits: Limits::default() };
+        let mut endpoint = Endpoint::new(config, [1; 32]);
+        let (now, mut out) = (epoch(), vec![]);
+        let [local, remote] = ["192.0.2.1:5060", "192.0.2.7:5060"].map(|at| at.parse().unwrap());
+        let flow = Flow { transport: Transport::Udp, local, remote };
+        let uri = SipUri::at(remote);
+        let request = Request::new(Method::Invite, Uri::Sip(uri.clone()));
+        let request = request.with(Name::FROM, NameAddr::new(Uri::Sip(uri)));
+        endpoint.invite(now, flow, request, &mut out).unwrap();
+        let Ok(Message::Request(invite)) = parse(&out[0].bytes) else { panic!() };
+        for (status, tag) in
+            [(Status::RINGING, "a"), (Status::RINGING, "b"), (Status::DECLINE, "b")]
+        {
+            let response = invite.response(status).with_to_tag(tag).to_bytes();
+            endpoint.receive(now, flow, &response, &mut out);
+        }
+        assert!(endpoint.dialogs.is_empty() && endpoint.by_key.is_empty());
+    }
 }

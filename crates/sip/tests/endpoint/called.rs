@@ -424,6 +424,19 @@ fn a_call_that_the_peer_forgot() {
 }
 
 #[test]
+fn a_peer_out_of_reach() {
+    let mut bench = Bench::new();
+    let (dialog, _) = bench.up();
+    bench.user(|it, now, out| it.reinvite(now, dialog, Headers::new(), vec![], out)).unwrap();
+    bench.transmits();
+    bench.fail(udp());
+    assert_eq!(bench.words(), "BYE");
+    let Event::Ended { why: End::Gone(response), .. } = bench.event() else { panic!() };
+    assert_eq!(response.status, Status::SERVICE_UNAVAILABLE);
+    bench.drain();
+}
+
+#[test]
 fn a_client_of_rfc_2543() {
     let old =
         |text: String| text.replace(";branch=z9hG4bKinvite1;rport", "").replace(";tag=bob", "");

@@ -82,6 +82,15 @@ fn from_subscribing_to_unsubscribing() {
 }
 
 #[test]
+fn no_longer_than_asked_for() {
+    let mut bench = Bench::new();
+    let subscription = bench.subscribe(60);
+    let answer = status(200).with(Name::EXPIRES, 3600);
+    bench.user(|it, now, out| it.answer_subscribe(now, subscription, answer, out));
+    assert_eq!(bench.response().headers.expires(), Ok(Some(60)));
+}
+
+#[test]
 fn a_fetch() {
     let mut bench = Bench::new();
     let subscription = bench.subscribe(0);

@@ -1,0 +1,239 @@
+//! Saving changes, without making anyone wait for a store that is stuck.
+//!
+//! As long as the store is quick, a change is written before anyone is told of it. When it is not,
+//! the loop goes on without it: changes are kept in memory, in order, and written when it is back.
+
+use std::time::Duration;
+
+use anyhow::{Error, Result, anyhow};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, timeout};
+
+use super::store::Store;
+use crate::journal::{Row, Snapshot};
+
+/// The store, and what it did not take yet.
+#[derive(Debug)]
+pub(super) struct Saver {
+    /// `None` while it writes.
+    store: Option<Store>,
+    writing: Option<JoinHandle<Written>>,
+    /// Changes since the last write began, oldest first.
+    unsaved: Vec<Row>,
+    /// Too many changes were not taken to be kept one by one: all is to be written anew.
+    stale: bool,
+    /// When to try again after a failure.
+    retry: Option<Instant>,
+}
+
+/// How saving went.
+#[derive(Debug)]
+pub(super) enum Saved {
+    /// Everything is in the store.
+    All,
+    /// Not yet.
+    Waiting,
+    /// The store failed, or is stuck; what it did not take is kept.
+    Failed(Error),
+}
+
+/// What was to be written.
+#[derive(Debug)]
+enum Job {
+    Changes(Vec<Row>),
+    Everything(Snapshot),
+}
+
+/// The store after writing, what was to be written, and how that went.
+type Written = (Store, Job, Result<()>);
+
+impl Saver {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store: Some(store), writing: None, unsaved: vec![], stale: false, retry: None }
+    }
+
+    /// Writes changes, after those that were not taken before. `everything` is asked for if there
+    /// are more of them than are kept. Waits for [`PATIENCE`] at most, and not at all for a store
+    /// that has been stuck since an earlier call.
+    pub(super) async fn save(
+        &mut self,
+        rows: &mut Vec<Row>,
+        everything: impl FnOnce() -> Snapshot,
+    ) -> Saved {
+        self.unsaved.append(rows);
+        if self.unsaved.len() > MAX_UNSAVED {
+            (self.unsaved, self.stale) = (vec![], true);
+        }
+        if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
+            && let Err(why) = self.settle(writing.await)
+        {
+            return Saved::Failed(why);
+        }
+        let early = self.retry.is_some_and(|retry| Instant::now() < retry);
+        if self.writing.is_some() || early {
+            return Saved::Waiting;
+        }
+        if self.unsaved.is_empty() && !self.stale {
+            return Saved::All;
+        }
+        self.begin(everything);
+        self.finish(PATIENCE).await
+    }
+
+    /// Saves what is left and closes the store in good order.
+    pub(super) async fn close(mut self, everything: impl FnOnce() -> Snapshot) -> Result<()> {
+        if self.writing.is_some()
+            && let Saved::Failed(why) = self.finish(LAST_PATIENCE).await
+        {
+            return Err(why);
+        }
+        if !self.unsaved.is_empty() || self.stale {
+            self.begin(everything);
+            if let Saved::Failed(why) = self.finish(LAST_PATIENCE).await {
+                return Err(why);
+            }
+        }
+        match self.store {
+            Some(store) => store.close().await,
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, everything: impl FnOnce() -> Snapshot) {
+        let Some(mut store) = self.store.take() else { return };
+        let changes = std::mem::take(&mut self.unsaved);
+        let job = match std::mem::take(&mut self.stale) {
+            true => Job::Everything(everything()),
+            false => Job::Changes(changes),
+        };
+        self.writing = Some(tokio::spawn(async move {
+            let done = match &job {
+                Job::Changes(rows) => store.write(rows).await,
+                Job::Everything(snapshot) => store.replace(snapshot).await,
+            };
+            (store, job, done)
+        }));
+    }
+
+    async fn finish(&mut self, patience: Duration) -> Saved {
+        let Some(mut writing) = self.writing.take() else { return Saved::All };
+        match timeout(patience, &mut writing).await {
+            Ok(written) => match self.settle(written) {
+                Ok(()) => Saved::All,
+                Err(why) => Saved::Failed(why),
+            },
+            Err(_) => {
+                self.writing = Some(writing);
+                Saved::Failed(anyhow!("the store is stuck"))
+            }
+        }
+    }
+
+    /// Takes the store back; what failed is kept for another time.
+    fn settle(&mut self, written: Result<Written, JoinError>) -> Result<()> {
+        let (store, job, done) = match written {
+            Ok(written) => written,
+            // A fault of ours, as if it had happened here.
+            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+        };
+        self.store = Some(store);
+        if done.is_ok() {
+            self.retry = None;
+            return Ok(());
+        }
+        self.retry = Some(Instant::now() + RETRY);
+        match job {
+            Job::Changes(mut rows) if !self.stale => {
+                rows.append(&mut self.unsaved);
+                self.unsaved = rows;
+            }
+            Job::Changes(_) | Job::Everything(_) => self.stale = true,
+        }
+        done
+    }
+}
+
+/// How long a change waits to be written before it counts as kept in memory alone.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The same, when there is no later.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(1);
+/// Changes that wait for a failing store one by one.
+const MAX_UNSAVED: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::super::store::tests::Scratch;
+    use super::*;
+    use crate::directory::User;
+
+    fn user(number: usize) -> Row {
+        Row::User(User {
+            jid: format!("user{number}@example.org").parse().unwrap(),
+            aor: format!("sip:{number}@example.org").parse().unwrap(),
+            name: None,
+            secret: None,
+        })
+    }
+
+    async fn users(scratch: &Scratch) -> usize {
+        Store::open(&scratch.url()).await.unwrap().load().await.unwrap().users.len()
+    }
+
+    fn nothing() -> Snapshot {
+        Snapshot::default()
+    }
+
+    #[tokio::test]
+    async fn a_stuck_store_holds_nobody_up_and_loses_nothing() {
+        let scratch = Scratch::new("stuck");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::All));
+
+        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+        let began = Instant::now();
+        assert!(matches!(saver.save(&mut vec![user(2)], nothing).await, Saved::Failed(_)));
+        assert!(began.elapsed() < 2 * PATIENCE);
+        let began = Instant::now();
+        for number in 3..100 {
+            let saved = saver.save(&mut vec![user(number)], nothing).await;
+            assert!(matches!(saved, Saved::Waiting), "{saved:?}");
+        }
+        assert!(began.elapsed() < PATIENCE, "only the first one waits");
+
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+        saver.close(nothing).await.unwrap();
+        assert_eq!(users(&scratch).await, 99);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_to_keep_is_written_anew() {
+        let scratch = Scratch::new("stale");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        saver.save(&mut vec![user(1)], nothing).await;
+        let mut rows = (0..=MAX_UNSAVED).map(user).collect();
+        let Row::User(last) = user(7) else { unreachable!() };
+        let everything = || Snapshot { users: vec![last], ..Snapshot::default() };
+        assert!(matches!(saver.save(&mut rows, everything).await, Saved::All));
+        saver.close(nothing).await.unwrap();
+        assert_eq!(users(&scratch).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_is_asked_again_later() {
+        let scratch = Scratch::new("refuses");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
+        sqlx::raw_sql("ALTER TABLE users RENAME TO away").execute(&mut other).await.unwrap();
+        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::Failed(_)));
+        assert!(matches!(saver.save(&mut vec![user(2)], nothing).await, Saved::Waiting));
+        sqlx::raw_sql("ALTER TABLE away RENAME TO users").execute(&mut other).await.unwrap();
+        saver.retry = Some(Instant::now());
+        assert!(matches!(saver.save(&mut vec![], nothing).await, Saved::All));
+        saver.close(nothing).await.unwrap();
+        assert_eq!(users(&scratch).await, 2);
+    }
+}

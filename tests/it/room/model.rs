@@ -1,0 +1,493 @@
+//! Random commands by random people: what always holds of a room, and that its facts tell all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cusaxd::id::{LegId, Nick, PersonId, RoomName};
+use cusaxd::journal::{self, Row};
+use cusaxd::room::person::{Caller, Proof, Who};
+use cusaxd::room::settings::Settings;
+use cusaxd::room::standing::{Affiliation, Role};
+use cusaxd::room::{By, Change, Command, Ending, Fact, Policy, Room, StoredRoom};
+use jid::FullJid;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{World, affiliate, caller, chat, nick, operator, policy, role, said, who};
+
+/// What someone learns who is told every fact, and looks at the room only for those whom a fact
+/// names, as the faces do.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    people: BTreeMap<PersonId, Seen>,
+    locked: bool,
+    settings: Option<Settings>,
+    subject: Option<String>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Seen {
+    nick: Nick,
+    chats: BTreeSet<FullJid>,
+    /// Each leg, and whether it is heard.
+    legs: BTreeMap<LegId, bool>,
+    role: Role,
+    affiliation: Affiliation,
+    hand: bool,
+}
+
+impl Told {
+    fn hear(&mut self, room: &Room, fact: &Fact) {
+        match fact {
+            Fact::Created { .. } => self.settings = Some(Settings::default()),
+            Fact::ChatEntered { person, chat, .. } => {
+                self.see(room, *person, |seen| {
+                    seen.chats.insert(chat.clone());
+                });
+            }
+            Fact::ChatLeft { person, chat, .. } => {
+                self.see(room, *person, |seen| {
+                    seen.chats.remove(chat);
+                });
+            }
+            Fact::CallEntered { person, leg, .. } => {
+                let heard = room.person(*person).is_some_and(|person| person.may_be_heard(*leg));
+                self.see(room, *person, |seen| {
+                    seen.legs.insert(*leg, heard);
+                });
+            }
+            Fact::CallLeft { person, leg, .. } => {
+                self.see(room, *person, |seen| {
+                    seen.legs.remove(leg);
+                });
+            }
+            Fact::LegChanged { person, .. } | Fact::MuteChanged { person, .. } => {
+                let Some(now) = room.person(*person) else { return };
+                self.see(room, *person, |seen| {
+                    for (leg, heard) in &mut seen.legs {
+                        *heard = now.may_be_heard(*leg);
+                    }
+                });
+            }
+            Fact::Renamed { person, .. } => {
+                let Some(now) = room.person(*person) else { return };
+                self.see(room, *person, |seen| seen.nick = now.nick.clone());
+            }
+            Fact::StandingChanged { person, .. } => {
+                let Some(now) = room.person(*person) else { return };
+                let affiliation = room.affiliation(&now.who);
+                self.see(room, *person, |seen| {
+                    (seen.role, seen.affiliation) = (now.role, affiliation);
+                });
+            }
+            Fact::HandChanged { person } => {
+                let up = room.person(*person).is_some_and(|person| person.hand.is_some());
+                self.see(room, *person, |seen| seen.hand = up);
+            }
+            Fact::Gone { was, .. } => {
+                let seen = self.people.remove(&was.id).expect("whoever goes was here");
+                assert_eq!(seen.nick, was.nick);
+                assert_eq!(seen.chats, was.chats.keys().cloned().collect());
+                assert!(seen.legs.keys().eq(was.legs.keys()));
+            }
+            Fact::Destroyed { people, .. } => {
+                let ids: BTreeSet<_> = people.iter().map(|person| person.id).collect();
+                assert!(self.people.keys().eq(ids.iter()), "all who were here, and no other");
+                *self = Self::default();
+            }
+            Fact::Configured { old, .. } => {
+                assert_eq!(self.settings.as_ref(), Some(&**old));
+                self.settings = Some(room.settings.clone());
+            }
+            Fact::LockChanged => self.locked = room.locked,
+            Fact::SubjectChanged { .. } => {
+                self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
+            }
+            Fact::AffiliationChanged { .. }
+            | Fact::PresenceShown { .. }
+            | Fact::VoiceRequested { .. }
+            | Fact::Spoken(_)
+            | Fact::Whispered { .. } => {}
+        }
+    }
+
+    /// Someone whom a fact names; new ones are seen without sessions and legs.
+    fn see(&mut self, room: &Room, id: PersonId, change: impl FnOnce(&mut Seen)) {
+        let Some(person) = room.person(id) else { return };
+        change(self.people.entry(id).or_insert_with(|| Seen {
+            nick: person.nick.clone(),
+            chats: BTreeSet::new(),
+            legs: BTreeMap::new(),
+            role: person.role,
+            affiliation: room.affiliation(&person.who),
+            hand: person.hand.is_some(),
+        }));
+    }
+
+    /// What is to be known of a room.
+    fn all_of(room: Option<&Room>) -> Self {
+        let Some(room) = room else { return Self::default() };
+        let people = room.people.values().map(|person| {
+            let legs = person.legs.keys().map(|leg| (*leg, person.may_be_heard(*leg)));
+            let seen = Seen {
+                nick: person.nick.clone(),
+                chats: person.chats.keys().cloned().collect(),
+                legs: legs.collect(),
+                role: person.role,
+                affiliation: room.affiliation(&person.who),
+                hand: person.hand.is_some(),
+            };
+            (person.id, seen)
+        });
+        Self {
+            people: people.collect(),
+            locked: room.locked,
+            settings: Some(room.settings.clone()),
+            subject: room.subject.as_ref().map(|subject| subject.text.clone()),
+        }
+    }
+}
+
+/// A store, as far as rows tell it.
+#[derive(Debug, Default, PartialEq)]
+struct Stored(BTreeMap<RoomName, (StoredRoom, BTreeMap<Who, Affiliation>)>);
+
+impl Stored {
+    fn write(&mut self, row: Row) {
+        match row {
+            Row::Room(room) => match self.0.get_mut(&room.name) {
+                Some((stored, _)) => *stored = room,
+                None => drop(self.0.insert(room.name.clone(), (room, BTreeMap::new()))),
+            },
+            Row::NoRoom(name) => drop(self.0.remove(&name)),
+            Row::Affiliation { room, who, affiliation, .. } => {
+                let (_, affiliations) = self.0.get_mut(&room).expect("its room is stored first");
+                if affiliation == Affiliation::None {
+                    affiliations.remove(&who);
+                } else {
+                    affiliations.insert(who, affiliation);
+                }
+            }
+            Row::User(_) | Row::NoUser(_) => unreachable!("rooms write no users"),
+        }
+    }
+
+    /// What is to be stored of a room.
+    fn all_of(room: Option<&Room>) -> Self {
+        let kept = room.filter(|room| room.settings.persistent);
+        let rooms = kept.map(|room| {
+            let affiliations = room.affiliations().map(|(who, it)| (who.clone(), it)).collect();
+            (room.name.clone(), (room.stored(), affiliations))
+        });
+        Self(rooms.into_iter().collect())
+    }
+}
+
+/// What holds whatever happened.
+fn check_invariants(room: &Room, most: usize) {
+    let people = || room.people.values();
+    let mut nicks = BTreeSet::new();
+    let mut sessions = BTreeSet::new();
+    let mut legs = BTreeSet::new();
+    for person in people() {
+        let affiliation = room.affiliation(&person.who);
+        assert!(affiliation > Affiliation::Outcast, "{person:?} is banned and here");
+        if room.settings.members_only {
+            assert!(affiliation >= Affiliation::Member, "{person:?} is here and no member");
+        }
+        if affiliation >= Affiliation::Admin {
+            assert_eq!(person.role, Role::Moderator, "{person:?}");
+        }
+        let silenced = person.mutes.moderator.is_some() || person.mutes.room.is_some();
+        assert!(silenced || person.role > Role::Visitor, "{person:?} has no voice and no mute");
+        assert!(person.mutes.room.is_none() || person.role == Role::Visitor, "{person:?}");
+        assert!(!(person.chats.is_empty() && person.legs.is_empty()), "{person:?} is nowhere");
+        assert!(nicks.insert(person.nick.key()), "two people are {}", person.nick);
+        assert!(person.chats.keys().all(|chat| sessions.insert(chat)), "{person:?}");
+        assert!(person.legs.keys().all(|leg| legs.insert(*leg)), "{person:?}");
+        for leg in person.legs.keys() {
+            assert!(!(person.mutes.any() && person.may_be_heard(*leg)), "{person:?}");
+        }
+        assert!(
+            person.chats.is_empty() || !person.nick.key().ends_with(" (phone)"),
+            "{person:?} passes for a caller"
+        );
+        for other in people().filter(|other| other.who == person.who) {
+            let voice = (other.role, &other.mutes);
+            assert_eq!(voice, (person.role, &person.mutes), "one person, one voice");
+        }
+    }
+    assert!(people().count() <= most);
+    assert!(room.history.iter().count() <= room.settings.history as usize);
+    assert!(room.settings.persistent || people().count() > 0, "nobody is here and it goes on");
+}
+
+/// One step: who does what, with people and sessions given by number.
+#[derive(Clone, Debug)]
+struct Step {
+    by: usize,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Enter(usize, Option<&'static str>),
+    Rename(usize),
+    LeaveChat,
+    LoseChat,
+    Call { who: usize, private: bool, password: bool, media_agreed: bool },
+    ChangeLeg(bool, bool),
+    HangUp(bool),
+    Hand(bool),
+    Say,
+    Whisper(usize),
+    Subject(usize),
+    RequestVoice,
+    MuteSelf(bool),
+    Moderate(Vec<Turn>),
+    Mute(usize, bool),
+    Lock(bool),
+    Configure(Settings),
+    Cancel,
+    Destroy,
+    ShowPresence,
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Role(usize, Option<Role>),
+    Affiliation(usize, Affiliation),
+}
+
+const USERS: [&str; 6] = ["owner", "juliet", "romeo", "tybalt", "mercutio", "root"];
+const NICKS: [&str; 8] =
+    ["Owner", "Juliet", "juliet", "Romeo", "Nurse", "Caller (phone)", "Tybalt", "root"];
+const IDENTITIES: [&str; 10] = [
+    "owner",
+    "juliet",
+    "romeo",
+    "tybalt",
+    "mercutio",
+    "root",
+    "sip:bob@x",
+    "sip:eve@x",
+    "@example.org",
+    "@evil.example",
+];
+
+fn turn() -> impl Strategy<Value = Turn> {
+    use Affiliation::{Admin, Member, Outcast, Owner};
+    let role = prop_oneof![
+        2 => Just(None),
+        6 => select(vec![Some(Role::Visitor), Some(Role::Participant), Some(Role::Moderator)]),
+    ];
+    let affiliation = select(vec![Outcast, Affiliation::None, Member, Member, Admin, Owner]);
+    prop_oneof![
+        (0..12_usize, role).prop_map(|(whom, role)| Turn::Role(whom, role)),
+        (0..12_usize, affiliation).prop_map(|(whom, it)| Turn::Affiliation(whom, it)),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let most = prop_oneof![3 => Just(None), 1 => (0..5_u32).prop_map(Some)];
+    let often = || prop::bool::weighted(0.3);
+    (often(), often(), often(), most, any::<bool>(), any::<bool>(), 0..4_u32).prop_map(
+        |(moderated, members_only, secret, max_users, persistent, change_subject, history)| {
+            let password = secret.then(|| "swordfish".to_owned());
+            Settings {
+                moderated,
+                members_only,
+                password,
+                max_users,
+                persistent,
+                change_subject,
+                history,
+                ..Settings::default()
+            }
+        },
+    )
+}
+
+fn what() -> impl Strategy<Value = What> {
+    let password = || prop_oneof![Just(None), Just(Some("swordfish"))];
+    let call = (0..IDENTITIES.len(), any::<[bool; 2]>(), prop::bool::weighted(0.95));
+    prop_oneof![
+        12 => (0..NICKS.len(), password()).prop_map(|(nick, password)| What::Enter(nick, password)),
+        3 => (0..NICKS.len()).prop_map(What::Rename),
+        3 => Just(What::LeaveChat),
+        2 => Just(What::LoseChat),
+        12 => call.prop_map(|(who, [private, password], media_agreed)| {
+            What::Call { who, private, password, media_agreed }
+        }),
+        4 => any::<[bool; 2]>().prop_map(|[hold, sends]| What::ChangeLeg(hold, sends)),
+        3 => any::<bool>().prop_map(What::HangUp),
+        2 => any::<bool>().prop_map(What::Hand),
+        2 => Just(What::Say),
+        1 => (0..NICKS.len()).prop_map(What::Whisper),
+        1 => (0..3_usize).prop_map(What::Subject),
+        1 => Just(What::RequestVoice),
+        3 => any::<bool>().prop_map(What::MuteSelf),
+        14 => prop::collection::vec(turn(), 1..4).prop_map(What::Moderate),
+        5 => (0..12_usize, any::<bool>()).prop_map(|(whom, on)| What::Mute(whom, on)),
+        1 => any::<bool>().prop_map(What::Lock),
+        4 => settings().prop_map(What::Configure),
+        1 => Just(What::Cancel),
+        1 => Just(What::Destroy),
+        1 => Just(What::ShowPresence),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..40_usize, what()).prop_map(|(by, what)| Step { by, what })
+}
+
+impl World {
+    /// Who takes a step: chat users in either of two sessions, legs, an operator.
+    fn actor(&self, by: usize, what: &What, next_leg: u64) -> By {
+        let session = || chat(&format!("{}/{}", USERS[by / 2 % USERS.len()], by % 2));
+        let legs = self.rooms.iter().flat_map(|room| room.people.values());
+        let legs: Vec<_> = legs.flat_map(|person| person.legs.keys().copied()).collect();
+        let leg = || By::Leg(legs.get(by % (legs.len() + 1)).copied().unwrap_or(LegId(999)));
+        match what {
+            What::Enter(..) | What::Rename(_) | What::LeaveChat | What::ShowPresence => session(),
+            What::LoseChat => By::Server,
+            What::Call { .. } => By::Leg(LegId(next_leg)),
+            What::ChangeLeg(..) | What::HangUp(_) => leg(),
+            What::Hand(_) | What::MuteSelf(_) | What::RequestVoice if by >= 20 => leg(),
+            What::Moderate(_) | What::Mute(..) | What::Configure(_) | What::Lock(_) if by >= 32 => {
+                operator()
+            }
+            What::Moderate(_) | What::Mute(..) if by >= 24 => chat("owner/0"),
+            What::Moderate(_) if by >= 22 => leg(),
+            What::Hand(_)
+            | What::MuteSelf(_)
+            | What::RequestVoice
+            | What::Say
+            | What::Whisper(_)
+            | What::Subject(_)
+            | What::Moderate(_)
+            | What::Mute(..)
+            | What::Lock(_)
+            | What::Configure(_)
+            | What::Cancel
+            | What::Destroy => session(),
+        }
+    }
+
+    fn command(&self, by: usize, what: What, next_leg: u64) -> Command {
+        let people: Vec<_> =
+            self.rooms.iter().flat_map(|room| room.people.values()).cloned().collect();
+        let person = |number: usize| people.get(number % people.len().max(1));
+        match what {
+            What::Enter(text, password) => Command::EnterChat {
+                nick: nick(NICKS[text]),
+                password: password.map(str::to_owned),
+            },
+            What::Rename(text) => Command::Rename { nick: nick(NICKS[text]) },
+            What::LeaveChat => Command::LeaveChat,
+            What::LoseChat => {
+                let By::Chat(chat) = chat(&format!("{}/{}", USERS[by / 2 % 6], by % 2)) else {
+                    unreachable!()
+                };
+                Command::LoseChat { chat }
+            }
+            What::Call { who: text, private, password, media_agreed } => {
+                let leg = LegId(next_leg);
+                let identity = match IDENTITIES[text] {
+                    domain if domain.starts_with('@') => Who::Unknown(leg),
+                    other => who(other),
+                };
+                let caller = Caller { private, proof: Proof::Asserted, ..caller(identity) };
+                let password = password.then(|| "swordfish".to_owned());
+                Command::Call { leg, caller, password, media_agreed }
+            }
+            What::ChangeLeg(hold, sends) => Command::ChangeLeg { hold, sends },
+            What::HangUp(departed) => Command::HangUp {
+                ending: match departed {
+                    true => Ending::Departed,
+                    false => Ending::Failed { status: 408, text: "lost".to_owned() },
+                },
+            },
+            What::Hand(up) => Command::RaiseHand(up),
+            What::Say => Command::Say { id: None, payload: said() },
+            What::Whisper(to) => {
+                Command::Whisper { to: nick(NICKS[to]), id: None, payload: said() }
+            }
+            What::Subject(n) => {
+                Command::ChangeSubject { id: None, text: "x".repeat(n), payload: said() }
+            }
+            What::RequestVoice => Command::RequestVoice,
+            What::MuteSelf(on) => Command::MuteSelf(on),
+            What::Moderate(turns) => Command::Moderate(
+                turns
+                    .into_iter()
+                    .map(|turn| match turn {
+                        Turn::Role(whom, to) => match person(whom) {
+                            Some(person) => role(person.nick.as_str(), to),
+                            None => role("Nobody", to),
+                        },
+                        Turn::Affiliation(whom, affiliation) => match (whom, person(whom)) {
+                            (10.., Some(person)) => Change::Affiliation {
+                                who: person.who.clone(),
+                                affiliation,
+                                reason: None,
+                            },
+                            _ => affiliate(IDENTITIES[whom % IDENTITIES.len()], affiliation),
+                        },
+                    })
+                    .collect(),
+            ),
+            What::Mute(whom, on) => {
+                Command::Mute { person: person(whom).map_or(PersonId(0), |person| person.id), on }
+            }
+            What::Lock(on) => Command::Lock(on),
+            What::Configure(settings) => Command::Configure(Box::new(settings)),
+            What::Cancel => Command::CancelConfiguration,
+            What::Destroy => Command::Destroy { reason: None, alternate: None },
+            What::ShowPresence => Command::ShowPresence,
+        }
+    }
+}
+
+const MOST_PEOPLE: u32 = 6;
+/// Places that full rooms keep for their admins.
+const RESERVED: usize = 10;
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(150)
+    })]
+
+    /// A refused command changes nothing ([`World::tries`]); what is done keeps every invariant; and
+    /// who is told the facts, or reads the rows, knows all of it.
+    #[test]
+    fn facts_tell_all_and_invariants_hold(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::under(Policy { max_people: MOST_PEOPLE, ..policy() });
+        let (mut told, mut stored) = (Told::all_of(Some(world.room())), Stored::default());
+        let mut owned = true;
+        for (number, Step { by, what }) in steps.into_iter().enumerate() {
+            let leg = number as u64 + 1;
+            let actor = world.actor(by, &what, leg);
+            let command = world.command(by, what, leg);
+            let Ok(facts) = world.tries(&actor, command) else { continue };
+            let room = world.rooms.get(&world.room).expect("swept only after its facts");
+            let mut rows = vec![];
+            for fact in &facts {
+                told.hear(room, fact);
+                journal::write(room, fact, &mut rows);
+            }
+            rows.into_iter().for_each(|row| stored.write(row));
+            world.rooms.sweep();
+            let room = world.rooms.get(&world.room);
+            prop_assert_eq!(&told, &Told::all_of(room));
+            prop_assert_eq!(&stored, &Stored::all_of(room));
+            if let Some(room) = room {
+                check_invariants(room, MOST_PEOPLE as usize + RESERVED);
+                let has_owner = room.affiliations().any(|(_, it)| it == Affiliation::Owner);
+                let made = facts.iter().any(|fact| matches!(fact, Fact::Created { .. }));
+                prop_assert!(has_owner || made || !owned, "the last owner is gone");
+                owned = has_owner;
+            }
+        }
+    }
+}
