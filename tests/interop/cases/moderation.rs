@@ -174,7 +174,7 @@ fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
     let bye = carol.ended(phone, Duration::from_secs(5));
     let reason = header(&bye, "Reason").expect("a ban has a reason");
     assert!(reason.contains("cause=403"), "{reason}");
-    assert_eq!(carol.refused("lounge").0, 403);
+    assert_eq!(carol.refused("lounge"), 403);
     assert_eq!(site.chat("carol").try_join("lounge", None).unwrap_err(), "forbidden");
     let banned =
         alice.tell("affiliations", json!({ "room": room("lounge"), "affiliation": "outcast" }));
@@ -239,5 +239,5 @@ fn a_destroyed_room_hangs_up_on_everybody() {
         let bye = phone.ended(mark, Duration::from_secs(5));
         assert!(header(&bye, "Reason").is_some_and(|reason| reason.contains("cause=410")), "{bye}");
     }
-    assert_eq!(carol.refused("lounge").0, 404);
+    assert_eq!(carol.refused("lounge"), 404);
 }

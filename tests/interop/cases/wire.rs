@@ -8,7 +8,7 @@ use crate::{
     peer,
     recording::SILENT_DBFS,
     sipp::Scenario,
-    site::{Plan, Site, installed, password},
+    site::{Site, installed},
     wait::{monotonic, pause},
 };
 
@@ -107,27 +107,6 @@ fn calls_of_all_shapes_are_heard() {
         assert!(left < SILENT_DBFS, "{name} is heard after its end");
     }
     assert_eq!(site.cusaxd.room("lounge")["people"].as_array().map(Vec::len), Some(2));
-}
-
-#[test]
-fn a_phone_that_knows_only_md5_gets_in() {
-    let plan = Plan { auth: "digest", ..Plan::default() };
-    let Some(site) = Site::start_as("a_phone_that_knows_only_md5_gets_in", plan) else { return };
-    site.cusaxd.enroll("carol", "sip:carol@conf.test", &password("carol"));
-    let alice = site.chat("alice");
-    alice.create("lounge", json!({}));
-    for tcp in [false, true] {
-        speech(&site.dir.join(format!("sipp-md5-lounge{}", if tcp { "-tcp" } else { "" })));
-        let mark = alice.mark();
-        let secret = password("carol");
-        let keys = [("who", "carol"), ("password", secret.as_str())];
-        let Some(call) = Scenario::start(&site, "md5", "lounge", tcp, &keys) else { return };
-        // It is she, not somebody of her name.
-        let seen = alice.sees(mark, "carol", "to come", |event| event["type"].is_null());
-        assert_eq!(seen["jid"], "carol@chat.test", "{seen}");
-        let transcript = call.passes(Duration::from_secs(20));
-        assert!(transcript.log.contains("challenged [SHA-256] [MD5]"), "{}", transcript.log);
-    }
 }
 
 /// Makes `speech.pcap`, three seconds of a tone in Opus.

@@ -194,7 +194,18 @@ class Phone:
     # The commands.
 
     async def dial(self, uri, headers=None):
-        self.adopt(await self.agent.dial(uri, headers))
+        # A server on this machine may answer before the library has made its `Call`, which then
+        # misses that: it is told again.
+        early = []
+        self.runtime.subscribe(early.append)
+        try:
+            call = await self.agent.dial(uri, headers)
+        finally:
+            self.runtime.unsubscribe(early.append)
+        self.adopt(call)
+        for event in early:
+            if event.call == call.handle:
+                call._on_stack_event(event)
 
     async def answer(self):
         await self.call.answer()
