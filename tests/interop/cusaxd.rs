@@ -15,7 +15,7 @@ use crate::{
     http::{self, Answer},
     process::{Process, command},
     site::{ADMIN, CHAT, CONFERENCES, Loopback, Ports, ROOMS, SECRET},
-    wait::{PATIENCE, until},
+    wait::{PATIENCE, pause, until},
 };
 
 /// The bearer token of the admin API.
@@ -53,6 +53,13 @@ impl Cusaxd {
     pub(crate) fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
         assert!(self.process.wait(PATIENCE).is_some(), "killed processes end");
+    }
+
+    /// Keeps it from running for a while.
+    pub(crate) fn freeze(&self, length: Duration) {
+        self.process.signal(Signal::SIGSTOP);
+        pause(length);
+        self.process.signal(Signal::SIGCONT);
     }
 
     /// As an operator does; how it ended.
