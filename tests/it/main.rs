@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "one binary")]
 
 mod accord;
+mod bridge;
 mod hall;
 mod mix;
 mod muc;
@@ -11,4 +12,5 @@ mod muc_hostile;
 mod room;
 #[cfg(feature = "io")]
 mod shell;
+mod site;
 mod tidy;
