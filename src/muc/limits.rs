@@ -15,6 +15,13 @@ pub(super) const MAX_PAGE: usize = 100;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 
+/// Questions to archives that wait for an answer, in all.
+pub(super) const MAX_QUERIES: usize = 256;
+/// The same, of one user.
+pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
+/// How long a question to an archive waits for its answer.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often something may happen: `burst` times at once, and once each `interval` in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
