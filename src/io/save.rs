@@ -178,6 +178,7 @@ mod tests {
     use super::super::store::tests::Scratch;
     use super::*;
     use crate::directory::User;
+    use crate::id::RoomName;
 
     fn user(number: usize) -> Row {
         Row::User(User {
@@ -230,6 +231,28 @@ mod tests {
         assert!(matches!(saver.save(&mut rows, everything).await, Saved::All));
         saver.close(nothing).await.unwrap();
         assert_eq!(users(&scratch).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_erased_is_erased_however_much_there_is_to_keep() {
+        let scratch = Scratch::new("erased");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        let name = RoomName::new("cave").unwrap();
+        let gone = Row::NoRoom(name);
+        let mut rows: Vec<Row> = std::iter::once(gone.clone()).chain((0..10).map(user)).collect();
+        saver.keep(&mut rows);
+        assert_eq!(saver.unsaved.len(), 11);
+        saver.keep(&mut (0..=MAX_UNSAVED).map(user).collect());
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone.clone()].as_slice()));
+        // Nor is it forgotten when that is not taken either.
+        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
+        sqlx::raw_sql("ALTER TABLE users RENAME TO away").execute(&mut other).await.unwrap();
+        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::Failed(_)));
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone].as_slice()));
+        sqlx::raw_sql("ALTER TABLE away RENAME TO users").execute(&mut other).await.unwrap();
+        saver.retry = None;
+        assert!(matches!(saver.save(&mut vec![], nothing).await, Saved::All));
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (false, [].as_slice()));
     }
 
     #[tokio::test]

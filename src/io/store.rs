@@ -144,7 +144,7 @@ impl Store {
     pub async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
         for row in rows {
-            write_row(&mut *transaction, row).await?;
+            write_row(&mut transaction, row).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -154,13 +154,13 @@ impl Store {
     pub async fn replace(&mut self, erasures: &[Row], snapshot: &Snapshot) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
         for row in erasures {
-            write_row(&mut *transaction, row).await?;
+            write_row(&mut transaction, row).await?;
         }
         sqlx::raw_sql("DELETE FROM affiliations; DELETE FROM rooms; DELETE FROM users")
             .execute(&mut *transaction)
             .await?;
         for row in snapshot.rows() {
-            write_row(&mut *transaction, &row).await?;
+            write_row(&mut transaction, &row).await?;
         }
         sqlx::query("UPDATE archives SET room = NULL WHERE room NOT IN (SELECT name FROM rooms)")
             .execute(&mut *transaction)
@@ -346,8 +346,7 @@ pub(super) fn read_said(row: &SqliteRow) -> Result<Said> {
         .ok()
         .zip(nick.ok())
         .with_context(|| format!("the author of the archived message {id}"))?;
-    let stanza: Element =
-        stanza.parse().with_context(|| format!("the archived message {id}"))?;
+    let stanza: Element = stanza.parse().with_context(|| format!("the archived message {id}"))?;
     Ok(Said {
         author: nick.map(|nick| Author { jid, nick }),
         id: row.try_get("sent_id")?,
@@ -424,7 +423,8 @@ pub(super) fn seconds(at: SystemTime) -> i64 {
 }
 
 /// The schema, one step a version; what landed is never edited, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE rooms (
         name TEXT PRIMARY KEY NOT NULL,
         settings TEXT NOT NULL,
@@ -448,7 +448,8 @@ const MIGRATIONS: &[&str] = &["
         md5 TEXT,
         sha256 TEXT
     ) STRICT;
-", "
+",
+    "
     CREATE TABLE archives (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         -- None: the room is no more, and the messages are still to be deleted.
@@ -471,7 +472,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX messages_by_time ON messages (archive, at);
     -- Whoever configured these rooms was not asked about an archive.
     UPDATE rooms SET settings = json_set(settings, '$.archive', json('false'));
-"];
+",
+];
 
 /// The most messages that one sweep deletes for each reason.
 const MAX_SWEPT: i64 = 2_000;
@@ -598,5 +600,136 @@ pub(super) mod tests {
         store.close().await.unwrap();
         let why = format!("{:#}", Store::open(&scratch.url()).await.unwrap_err());
         assert!(why.contains("schema 99"), "{why}");
+    }
+
+    fn message(id: &str, day: u64) -> Said {
+        let stanza = "<message xmlns='jabber:client'><body>x</body></message>".parse().unwrap();
+        Said {
+            author: Some(Author {
+                jid: Some(BareJid::new("hecate@example.org").unwrap()),
+                nick: Nick::new("Hecate").unwrap(),
+            }),
+            id: None,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400),
+            kind: Kind::Message,
+            payload: Payload {
+                stanza: Arc::new(stanza),
+                lasting: true,
+                stanza_id: Some(id.to_owned()),
+            },
+        }
+    }
+
+    fn archived(room: &str, said: Said) -> Row {
+        Row::Archived { room: RoomName::new(room).unwrap(), said }
+    }
+
+    async fn messages(store: &mut Store) -> Vec<String> {
+        let ids = sqlx::query_scalar("SELECT id FROM messages ORDER BY number");
+        ids.fetch_all(&mut store.connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn brings_a_store_of_the_first_schema_up_to_date() {
+        let scratch = Scratch::new("first");
+        let options = options(&scratch.url()).unwrap().create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        sqlx::raw_sql(include_str!("schema-1.sql")).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        let [(standup, affiliations), (townhall, none)] = snapshot.rooms.as_slice() else {
+            panic!("{snapshot:?}");
+        };
+        assert_eq!(standup.name.as_str(), "standup");
+        assert_eq!(standup.settings.name, "Stand-up");
+        assert_eq!(standup.settings.password.as_deref(), Some("swordfish"));
+        let who = Who::Jid(BareJid::new("eve@example.org").unwrap());
+        assert_eq!(affiliations.as_slice(), [(who, Affiliation::Outcast)]);
+        assert!(townhall.locked && none.is_empty());
+        assert_eq!(snapshot.users.len(), 1);
+        // Nobody who configured these was asked.
+        assert!(snapshot.rooms.iter().all(|(room, _)| !room.settings.archived()));
+
+        store.write(&[archived("standup", message("m1", 1))]).await.unwrap();
+        store.close().await.unwrap();
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["m1"]);
+    }
+
+    #[tokio::test]
+    async fn what_newcomers_are_told_outlasts_a_restart() {
+        let scratch = Scratch::new("history");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let settings = |archive| Settings { history: 2, archive, ..room("cave").settings };
+        let (cave, attic) = (
+            StoredRoom { settings: settings(true), ..room("cave") },
+            StoredRoom { settings: settings(false), ..room("attic") },
+        );
+        let subject = Said { kind: Kind::Subject, ..message("m4", 4) };
+        let rows = [
+            Row::Room(cave.clone()),
+            Row::Room(attic),
+            archived("cave", message("m1", 1)),
+            archived("attic", message("m1", 1)),
+            archived("cave", message("m2", 2)),
+            archived("cave", message("m3", 3)),
+            archived("cave", subject),
+        ];
+        store.write(&rows).await.unwrap();
+        let expected = [(cave.name, vec![message("m2", 2), message("m3", 3)])];
+        assert_eq!(store.load().await.unwrap().history, expected.into());
+    }
+
+    #[tokio::test]
+    async fn archives_go_with_their_rooms_and_messages_with_time() {
+        let scratch = Scratch::new("sweep");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let many = i64::from(u16::try_from(MAX_SWEPT).unwrap()) + 1;
+        let mut rows = vec![Row::Room(room("cave")), Row::Room(room("attic"))];
+        rows.extend((0..many).map(|number| archived("attic", message(&format!("a{number}"), 9))));
+        rows.extend((1..=4).map(|day| archived("cave", message(&format!("m{day}"), day))));
+        store.write(&rows).await.unwrap();
+
+        // A room of the same name is another room.
+        let rows = [
+            Row::NoRoom(room("attic").name),
+            Row::Room(room("attic")),
+            archived("attic", message("new", 9)),
+        ];
+        store.write(&rows).await.unwrap();
+        assert_eq!(store.load().await.unwrap().history[&room("attic").name], [message("new", 9)]);
+        store.write(&[Row::Sweep { before: None }]).await.unwrap();
+        assert_eq!(messages(&mut store).await.len(), 6, "some at a time");
+        let before = Some(message("", 3).at);
+        store.write(&[Row::Sweep { before }]).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["m3", "m4", "new"]);
+        let archives: i64 = sqlx::query_scalar("SELECT count(*) FROM archives")
+            .fetch_one(&mut store.connection)
+            .await
+            .unwrap();
+        assert_eq!(archives, 2);
+    }
+
+    #[tokio::test]
+    async fn writing_everything_anew_leaves_archives_and_still_erases() {
+        let scratch = Scratch::new("anew");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let rows = ["cave", "attic", "cellar"].map(|name| Row::Room(room(name)));
+        store.write(&rows).await.unwrap();
+        for name in ["cave", "attic", "cellar"] {
+            store.write(&[archived(name, message(name, 1))]).await.unwrap();
+        }
+        // The attic was destroyed and made again, the cellar destroyed.
+        let erasures = [Row::NoRoom(room("attic").name), Row::NoRoom(room("cellar").name)];
+        let rooms = ["cave", "attic"].map(|name| (room(name), vec![])).into();
+        let snapshot = Snapshot { rooms, ..Snapshot::default() };
+        store.replace(&erasures, &snapshot).await.unwrap();
+        store.write(&[Row::Sweep { before: None }]).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["cave"]);
+        let loaded = store.load().await.unwrap();
+        assert_eq!(loaded.rooms.len(), 2);
+        assert_eq!(loaded.history.keys().collect::<Vec<_>>(), [&room("cave").name]);
     }
 }

@@ -172,12 +172,7 @@ impl Muc {
     }
 
     /// Where the archive begins and ends (XEP-0313 §5).
-    pub(super) fn archive_ends(
-        &mut self,
-        now: Now,
-        head: &Head,
-        room: &Room,
-    ) -> Result<(), Fault> {
+    pub(super) fn archive_ends(&mut self, now: Now, head: &Head, room: &Room) -> Result<(), Fault> {
         may_read(head, room)?;
         self.asked.ask(now, head, room, What::Ends, Then::Ends)
     }
@@ -196,11 +191,13 @@ impl Muc {
         if ids.len() > MAX_PAGE {
             return Err(Fault::too_big("Too many ids in one query."));
         }
-        let id = |var| form.text(var).map(str::to_owned);
+        // A field that was left empty asks for nothing.
+        let text = |var| form.text(var).filter(|text| !text.is_empty());
+        let id = |var| text(var).map(str::to_owned);
         Ok(Filter {
-            with: form.text(WITH).map(|with| self.with(head, room, with)).transpose()?.flatten(),
-            start: form.text(START).map(time).transpose()?,
-            end: form.text(END).map(time).transpose()?,
+            with: text(WITH).map(|with| self.with(head, room, with)).transpose()?.flatten(),
+            start: text(START).map(time).transpose()?,
+            end: text(END).map(time).transpose()?,
             after_id: id(AFTER_ID),
             before_id: id(BEFORE_ID),
             ids,
@@ -297,7 +294,8 @@ impl Muc {
         query: &Element,
     ) -> Result<Option<Ask>, Fault> {
         let old = query.name() == "apply-to";
-        let moderate = if old { query.get_child("moderate", ns::OLD_MODERATE) } else { Some(query) };
+        let moderate =
+            if old { query.get_child("moderate", ns::OLD_MODERATE) } else { Some(query) };
         let moderate = moderate.ok_or(Fault::unavailable())?;
         let (own, retract) =
             if old { (ns::OLD_MODERATE, ns::OLD_RETRACT) } else { (ns::MODERATE, ns::RETRACT) };

@@ -25,6 +25,7 @@ mod wait;
 
 mod cases {
     mod abuse;
+    mod archive;
     mod document;
     mod doors;
     mod ejabberd;

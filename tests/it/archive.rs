@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cusaxd::archive::{Answer, End, Filter, Found, From, Loaded, MAX_COUNT, Page, Query, What, With};
+use cusaxd::archive::{
+    Answer, End, Filter, Found, From, Loaded, MAX_COUNT, Page, Query, What, With,
+};
 use cusaxd::id::RoomName;
 use cusaxd::journal::Row;
 use cusaxd::room::history::{Kind, Said};
@@ -17,7 +19,8 @@ impl Archive {
         match row {
             Row::Archived { room, said } => self.0.entry(room).or_default().push(said),
             Row::Buried { room, id, tombstone } => {
-                let said = self.0.entry(room).or_default().iter_mut().find(|said| *id == *own(said));
+                let said =
+                    self.0.entry(room).or_default().iter_mut().find(|said| *id == *own(said));
                 if let Some(said) = said {
                     said.payload.stanza = Arc::clone(&tombstone);
                     said.kind = Kind::Tombstone;
@@ -93,7 +96,9 @@ fn find(said: &[Said], filter: &Filter, page: &Page) -> Option<Answer> {
     let complete = messages.len() <= page.most;
     match &page.from {
         From::First | From::After(_) => messages.truncate(page.most),
-        From::Last | From::Before(_) => drop(messages.drain(..messages.len().saturating_sub(page.most))),
+        From::Last | From::Before(_) => {
+            drop(messages.drain(..messages.len().saturating_sub(page.most)))
+        }
     }
     Some(Answer::Page(Found { messages, complete, count }))
 }
