@@ -38,6 +38,8 @@ impl Store {
             // With WAL this loses nothing when the process dies; when the machine does, at most the
             // last transactions.
             .synchronous(SqliteSynchronous::Normal)
+            // What was taken back or swept is overwritten and not merely no longer found.
+            .pragma("secure_delete", "on")
             .foreign_keys(true);
         let connection =
             options.connect().await.with_context(|| format!("cannot open the store {url}"))?;

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use jid::Jid;
+use jid::{BareJid, Jid};
 use minidom::Element;
 use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
 use xmpp_parsers::rsm::{First, SetQuery, SetResult};
 
 use super::error::Fault;
 use super::form::{self, Submitted};
-use super::limits::{MAX_QUERIES, MAX_QUERIES_OF_ONE, MAX_REASON, QUERY_TIMEOUT};
+use super::limits::{MAX_QUERIES, MAX_QUERIES_OF_ONE, MAX_REASON, Meter, QUERY_TIMEOUT, Rate};
 use super::stanza::Head;
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
@@ -36,6 +36,8 @@ pub(super) struct Asked {
     waiting: BTreeMap<QueryId, Waiting>,
     /// Still to be handed to the store.
     queries: VecDeque<Query>,
+    /// How much each user asked lately; who did not is not in it.
+    meters: BTreeMap<BareJid, Meter>,
     next: u64,
 }
 
@@ -64,6 +66,7 @@ impl Asked {
     fn ask(
         &mut self,
         now: Now,
+        rate: Rate,
         head: &Head,
         room: &Room,
         what: What,
@@ -73,6 +76,10 @@ impl Asked {
         let of_one = self.waiting.values().filter(|it| it.head.from.to_bare() == asker).count();
         if self.waiting.len() >= MAX_QUERIES || of_one >= MAX_QUERIES_OF_ONE {
             return Err(Fault::busy("Too many questions to the archive wait for their answers."));
+        }
+        self.meters.retain(|_, meter| !meter.is_clear(now.instant));
+        if !self.meters.entry(asker).or_default().admits(now.instant, rate, 1) {
+            return Err(Fault::too_fast("Too many questions to the archive: wait a moment."));
         }
         self.next += 1;
         let id = QueryId(self.next);
@@ -168,13 +175,24 @@ impl Muc {
         let page = page(query.get_child("set", ns::RSM))?;
         let flip = query.has_child("flip-page", ns::MAM);
         let then = Then::Page { query_id: query.attr("queryid").map(str::to_owned), flip };
-        self.asked.ask(now, head, room, What::Page(filter, page), then)
+        self.ask(now, head, room, What::Page(filter, page), then)
     }
 
     /// Where the archive begins and ends (XEP-0313 §5).
     pub(super) fn archive_ends(&mut self, now: Now, head: &Head, room: &Room) -> Result<(), Fault> {
         may_read(head, room)?;
-        self.asked.ask(now, head, room, What::Ends, Then::Ends)
+        self.ask(now, head, room, What::Ends, Then::Ends)
+    }
+
+    fn ask(
+        &mut self,
+        now: Now,
+        head: &Head,
+        room: &Room,
+        what: What,
+        then: Then,
+    ) -> Result<(), Fault> {
+        self.asked.ask(now, self.config.rates.queries, head, room, what, then)
     }
 
     fn filter(&self, head: &Head, room: &Room, form: &Element) -> Result<Filter, Fault> {
@@ -314,7 +332,7 @@ impl Muc {
             Some(said) => self.retraction(now, head, room, said, reason.as_deref()).map(Some),
             None if room.settings.archived() => {
                 let (what, then) = (What::Message(id.to_owned()), Then::Retract { reason });
-                self.asked.ask(now, head, room, what, then).map(|()| None)
+                self.ask(now, head, room, what, then).map(|()| None)
             }
             None => Err(NO_SUCH_MESSAGE),
         }

@@ -41,13 +41,20 @@ pub struct Rates {
     pub presences: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
+    /// Questions of one user to archives: a client that catches up asks page after page.
+    pub queries: Rate,
 }
 
 impl Default for Rates {
     fn default() -> Self {
         let rate =
             |interval_ms, burst| Rate { interval: Duration::from_millis(interval_ms), burst };
-        Self { messages: rate(200, 20), presences: rate(1_000, 10), joins: rate(20, 200) }
+        Self {
+            messages: rate(200, 20),
+            presences: rate(1_000, 10),
+            joins: rate(20, 200),
+            queries: rate(50, 100),
+        }
     }
 }
 
@@ -59,6 +66,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Whether nothing is used up.
+    pub(super) fn is_clear(&self, now: Instant) -> bool {
+        self.clear.is_none_or(|clear| clear <= now)
+    }
+
     /// Counts one more, unless that is too many; `share` divides its weight.
     pub(super) fn admits(&mut self, now: Instant, rate: Rate, share: u32) -> bool {
         let clear = self.clear.map_or(now, |clear| clear.max(now));
