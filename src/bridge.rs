@@ -322,4 +322,4 @@ impl Bridge {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often what archives need not keep any more is deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

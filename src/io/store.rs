@@ -477,8 +477,8 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-/// The most messages that one sweep deletes for each reason.
-const MAX_SWEPT: i64 = 2_000;
+/// The most messages that one sweep deletes for each reason: so few that nobody waits for it.
+const MAX_SWEPT: i64 = 500;
 /// The most messages that are loaded at start-up to be told to newcomers, of all rooms together.
 const MAX_HISTORY_LOADED: u32 = 20_000;
 

@@ -62,7 +62,7 @@ fn a_question_goes_after_what_was_said_and_its_answer_comes_back() {
 }
 
 #[test]
-fn archives_are_swept_from_the_start_and_every_minute() {
+fn archives_are_swept_from_the_start_and_every_five_seconds() {
     let now = Now::read();
     let mut bridge = bridge(now);
     let mut swept = |seconds: u64| {
@@ -78,9 +78,9 @@ fn archives_are_swept_from_the_start_and_every_minute() {
     };
     let two_days = vec![Some(2 * 24 * 60 * 60)];
     assert_eq!(swept(0), two_days);
-    assert_eq!(swept(59), []);
-    assert_eq!(swept(60), two_days);
-    assert_eq!(swept(61), []);
+    assert_eq!(swept(4), []);
+    assert_eq!(swept(5), two_days);
+    assert_eq!(swept(6), []);
 }
 
 /// The messages of each room, oldest first.
