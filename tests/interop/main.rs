@@ -18,6 +18,7 @@ mod peer;
 mod process;
 mod prosody;
 mod recording;
+mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
