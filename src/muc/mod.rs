@@ -44,7 +44,7 @@ use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
-pub use limits::{Rate, Rates};
+pub use limits::Rates;
 use stanza::{Address, Head};
 use xml::{Xml, ns};
 

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "mixer",
+            "rate",
             "room",
         ],
     ),
@@ -40,8 +41,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["clock", "id", "room"]),
-    ("focus", &["clock", "config", "directory", "id", "mixer::plan", "room"]),
+    ("muc", &["clock", "id", "rate", "room"]),
+    ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
@@ -51,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("directory", &["id"]),
     ("metrics", &[]),
     ("config", &[]),
+    ("rate", &["clock"]),
     ("clock", &[]),
     ("id", &[]),
 ];
