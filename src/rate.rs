@@ -21,6 +21,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// Whether nothing is used up.
+    pub fn is_clear(&self, now: Instant) -> bool {
+        self.clear.is_none_or(|clear| clear <= now)
+    }
+
     /// Counts one more, unless that is too many; `share` divides its weight.
     pub fn admits(&mut self, now: Instant, rate: Rate, share: u32) -> bool {
         let clear = self.clear.map_or(now, |clear| clear.max(now));

@@ -16,6 +16,12 @@ pub(super) const MAX_ITEMS: usize = 256;
 pub(super) const MAX_PAGE: usize = 100;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
+/// Questions to archives that wait for an answer, in all.
+pub(super) const MAX_QUERIES: usize = 256;
+/// The same, of one user.
+pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
+/// How long a question to an archive waits for its answer.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The rates of the chat face; over them, a stanza is answered with `policy-violation` or
 /// `resource-constraint` and changes nothing.
@@ -27,12 +33,19 @@ pub struct Rates {
     pub presences: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
+    /// Questions of one user to archives: a client that catches up asks page after page.
+    pub queries: Rate,
 }
 
 impl Default for Rates {
     fn default() -> Self {
         let rate =
             |interval_ms, burst| Rate { interval: Duration::from_millis(interval_ms), burst };
-        Self { messages: rate(200, 20), presences: rate(1_000, 10), joins: rate(20, 200) }
+        Self {
+            messages: rate(200, 20),
+            presences: rate(1_000, 10),
+            joins: rate(20, 200),
+            queries: rate(50, 100),
+        }
     }
 }

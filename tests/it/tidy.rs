@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "io",
         &[
             "admin",
+            "archive",
             "bridge",
             "clock",
             "config",
@@ -28,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "bridge",
         &[
             "admin",
+            "archive",
             "clock",
             "config",
             "directory",
@@ -41,12 +43,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "rate", "room"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
+    // What may be asked of the store later.
+    ("archive", &["id", "room"]),
     // What all of them look at.
     ("room", &["clock", "id"]),
     ("directory", &["id"]),
