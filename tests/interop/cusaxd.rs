@@ -85,6 +85,11 @@ impl Cusaxd {
         self.process.ended().is_none()
     }
 
+    /// The memory that it holds, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.process.resident()
+    }
+
     /// `GET PATH`
     pub(crate) fn get(&self, path: &str) -> Answer {
         http::get(self.ports.http, path, Some(TOKEN)).expect("the admin API answers")
@@ -148,6 +153,8 @@ auth = "{auth}"
 [media]
 address = "{address}"
 ports = "{media}-{last}"
+# Unoptimised, and beside its peers on a busy machine, it is often under stress.
+max_stress = 1.0
 
 [store]
 url = "sqlite:{store}"

@@ -78,6 +78,15 @@ impl Process {
             / 1e9
     }
 
+    /// The memory that it holds, in KiB (`VmRSS`).
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.expect("Linux says so").split_whitespace().next();
+        words.and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")

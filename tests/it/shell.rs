@@ -129,6 +129,12 @@ fn wrong_configurations_are_named() {
     check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
     check(&with("auth = \"trusted\"\n"), &["sip.trusted_proxies"]);
     check(&with("trusted_proxies = [\"10.0.0.0/40\"]\n"), &["sip.trusted_proxies", "10.0.0.0/40"]);
+    for key in ["max_requests_of_one", "max_burst_of_one", "max_wrong_passwords"] {
+        check(&with(&format!("{key} = 0\n")), &[&format!("sip.{key}"), "at least 1"]);
+        check(&with(&format!("{key} = 4294967295\n")), &[]);
+    }
+    check(&with("[media]\nmax_stress = 1.5\n"), &["media.max_stress"]);
+    check(&with("[media]\nmax_stress = nan\n"), &["media.max_stress"]);
     check(&GOOD.replace("conf.example.org", "a b"), &["sip.domain"]);
     check(&with("[store]\nurl = \"mysql://x\"\n"), &["store.url", "sqlite"]);
     check(&with("[http]\nlisten = \"x\"\n"), &["http.listen"]);
