@@ -1,1 +1,3 @@
 //! The client half of RFC 7081.
+
+pub mod link;
