@@ -1,0 +1,635 @@
+//! One list of the people in a room and in the conference that belongs to it, with what each of them
+//! gets: text, audio, or both (RFC 7081 §4).
+//!
+//! Two entries become one person only on proof. A conference and a room that name each other speak
+//! for each other, so then an address that one gives of somebody counts at the other:
+//!
+//! | proof | what is compared |
+//! | --- | --- |
+//! | [`Proof::Oneself`] | the caller's own account and the room's word that an occupant is oneself |
+//! | [`Proof::Occupant`] | an endpoint of the conference is the occupant's address in the room |
+//! | [`Proof::Jid`] | an address of the conference's user is the JID that the room shows |
+//! | [`Proof::Card`] | the same through a binding that [`caller`](crate::caller) has confirmed |
+//! | [`Proof::Caller`] | the room says with its own hat that an occupant only calls, and the names are one |
+//!
+//! A display name alone proves nothing, and a nick is not a person: it may be another's a moment
+//! later. So what was proven is remembered of the occupant, by the room's occupant id (XEP-0421) where
+//! there is one, and an address under a nick counts only if the room agrees on who is on the call.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cusax::conference::{Conference, Endpoint, EndpointStatus, MESSAGE, MediaStatus, User};
+use cusax::hat::{self, Hat};
+use cusax::identity::{Aor, jid_of_xmpp_uri};
+use jid::{BareJid, Jid};
+use minidom::Element;
+
+use crate::link::{OCCUPANT_ID, RoomInfo};
+
+/// The people of one room and one conference.
+#[derive(Clone, Debug)]
+pub struct People {
+    room: BareJid,
+    /// The room and the conference name each other.
+    linked: bool,
+    info: RoomInfo,
+    /// The account that calls.
+    own_aor: Option<Aor>,
+    own_nick: Option<String>,
+    own_mute: bool,
+    occupants: BTreeMap<String, Occupant>,
+    users: Vec<User>,
+    bindings: BTreeMap<Aor, BareJid>,
+    /// What was proven: the occupant of a user, and how.
+    proven: BTreeMap<String, (OccupantKey, Proof)>,
+    /// Counts occupants, for those that have no id.
+    arrivals: u64,
+}
+
+/// What stays the same of an occupant whatever their nick.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum OccupantKey {
+    /// XEP-0421.
+    Id(String),
+    /// The count of their arrival.
+    Arrival(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Occupant {
+    key: OccupantKey,
+    role: Role,
+    affiliation: Affiliation,
+    jid: Option<Jid>,
+    hats: Vec<Badge>,
+}
+
+/// Someone in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Their nick, or the name that the conference gives them.
+    pub name: String,
+    /// Whether they are who uses this client.
+    pub own: bool,
+    /// What they get.
+    pub level: Level,
+    /// As whom they are in the room, if they are.
+    pub role: Option<Role>,
+    /// What they are to the room, if it shows them.
+    pub affiliation: Option<Affiliation>,
+    /// What the room says of them besides (XEP-0317).
+    pub hats: Vec<Badge>,
+    /// Their JID, if the room shows it.
+    pub jid: Option<Jid>,
+    /// Their key in the conference, if they are in it: often an address that says nothing.
+    pub entity: Option<String>,
+    /// Whether they are heard, if they are on the call.
+    pub voice: Option<Voice>,
+    /// Why a chat user and a caller are taken for this one person.
+    pub proof: Option<Proof>,
+}
+
+/// What someone gets of a conversation (RFC 7081 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// They read and hear nothing yet: their phone rings, or they wait.
+    Coming,
+    /// They read.
+    Text,
+    /// They hear.
+    Audio,
+    /// They read and hear.
+    Both,
+}
+
+/// Whether someone on the call is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Voice {
+    /// They hold the call.
+    OnHold,
+    /// They hear and are not heard.
+    Muted,
+    /// They may be heard.
+    Open,
+}
+
+/// Why two entries are one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// It is oneself.
+    Oneself,
+    /// By their address in the room.
+    Occupant,
+    /// By their JID.
+    Jid,
+    /// By a binding of addresses that was confirmed.
+    Card,
+    /// By the room's hat of callers without chat.
+    Caller,
+}
+
+/// A role in a room (XEP-0045 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// None that is known.
+    None,
+    /// Reads.
+    Visitor,
+    /// Writes.
+    Participant,
+    /// Moderates.
+    Moderator,
+}
+
+/// An affiliation with a room (XEP-0045 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Affiliation {
+    /// Banned.
+    Outcast,
+    /// None that is known.
+    None,
+    /// A member.
+    Member,
+    /// An admin.
+    Admin,
+    /// An owner.
+    Owner,
+}
+
+/// A hat as presence carries it (XEP-0317 §3.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Badge {
+    /// What programs compare.
+    pub uri: String,
+    /// What people read.
+    pub title: String,
+}
+
+/// Why oneself is not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MutedBy {
+    /// By oneself, in this client.
+    Oneself,
+    /// The call is on hold.
+    Hold,
+    /// The room: oneself has no voice in it (XEP-0045 §8.6 tells how to ask for it).
+    Room,
+    /// The conference, for another reason.
+    Conference,
+}
+
+impl People {
+    /// An empty list. `linked` says that the room and the conference name each other
+    /// ([`Confirmation::Mutual`](crate::link::Confirmation::Mutual)); without it the two only stand
+    /// side by side. `own_aor` is the account that calls.
+    pub fn new(room: BareJid, info: RoomInfo, linked: bool, own_aor: Option<Aor>) -> Self {
+        Self {
+            room,
+            linked,
+            info,
+            own_aor,
+            own_nick: None,
+            own_mute: false,
+            occupants: BTreeMap::new(),
+            users: vec![],
+            bindings: BTreeMap::new(),
+            proven: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+
+    /// Takes in a presence. One that is not from an occupant of the room changes nothing.
+    pub fn handle_presence(&mut self, presence: &Element) {
+        if presence.name() != "presence" {
+            return;
+        }
+        let from = presence.attr("from").and_then(|from| Jid::new(from).ok());
+        let Some(from) = from.filter(|from| from.to_bare() == self.room) else { return };
+        let Some(nick) = from.resource().map(|nick| nick.to_string()) else { return };
+        let x = presence.get_child("x", MUC_USER);
+        let item = x.and_then(|x| x.get_child("item", MUC_USER));
+        let has_status = |code: &str| {
+            let mut children = x.into_iter().flat_map(Element::children);
+            children.any(|child| child.is("status", MUC_USER) && child.attr("code") == Some(code))
+        };
+        let own = has_status("110");
+        match presence.attr("type") {
+            None => {
+                self.show(&nick, presence, item);
+                if own && self.occupants.contains_key(&nick) {
+                    self.own_nick = Some(nick);
+                }
+            }
+            Some("unavailable") => {
+                let own = own || self.own_nick.as_ref() == Some(&nick);
+                let new_nick = item.and_then(|item| item.attr("nick"));
+                match new_nick.filter(|_| has_status("303")) {
+                    // XEP-0045 §7.6: the same occupant under another nick.
+                    Some(new) => {
+                        if let Some(occupant) = self.occupants.remove(&nick) {
+                            self.occupants.insert(new.to_owned(), occupant);
+                            if own {
+                                self.own_nick = Some(new.to_owned());
+                            }
+                        }
+                    }
+                    None if own => self.leave_room(),
+                    None => {
+                        self.occupants.remove(&nick);
+                    }
+                }
+            }
+            // Errors and requests are not about who is here.
+            Some(_) => return,
+        }
+        self.prove();
+    }
+
+    fn show(&mut self, nick: &str, presence: &Element, item: Option<&Element>) {
+        let id = presence
+            .get_child("occupant-id", OCCUPANT_ID)
+            .filter(|_| self.info.occupant_ids)
+            .and_then(|id| id.attr("id"))
+            .filter(|id| !id.is_empty() && id.len() <= MAX_TEXT)
+            .map(|id| OccupantKey::Id(id.to_owned()));
+        let had = self.occupants.get(nick).map(|had| had.key.clone());
+        if had.is_none() && self.occupants.len() >= MAX_OCCUPANTS {
+            return;
+        }
+        let key = id.or(had).unwrap_or_else(|| {
+            self.arrivals += 1;
+            OccupantKey::Arrival(self.arrivals)
+        });
+        let attr = |name| item.and_then(|item| item.attr(name));
+        let hats = if self.info.hats { badges(presence) } else { vec![] };
+        let occupant = Occupant {
+            key,
+            role: Role::from_word(attr("role")),
+            affiliation: Affiliation::from_word(attr("affiliation")),
+            jid: attr("jid").and_then(|jid| Jid::new(jid).ok()),
+            hats,
+        };
+        self.occupants.insert(nick.to_owned(), occupant);
+    }
+
+    /// The room is left, or the connection to it lost: of those in it nothing is known.
+    pub fn leave_room(&mut self) {
+        self.occupants.clear();
+        self.own_nick = None;
+        self.prove();
+    }
+
+    /// Takes in what the conference's subscriber knows; `None` when the subscription is over.
+    pub fn handle_conference(&mut self, conference: Option<&Conference>) {
+        let users = conference.into_iter().flat_map(|conference| &conference.users.list);
+        let mut keys = BTreeSet::new();
+        let users = users.filter(|user| keys.insert(user.entity.clone()));
+        self.users = users.take(MAX_OCCUPANTS).cloned().collect();
+        self.prove();
+    }
+
+    /// Takes note that the room and the conference name each other, or no longer do.
+    pub fn set_linked(&mut self, linked: bool) {
+        self.linked = linked;
+        self.prove();
+    }
+
+    /// Takes note that an address and a JID are one person's: confirmed by a card or a directory,
+    /// never by what a caller says.
+    pub fn bind(&mut self, aor: Aor, jid: BareJid) {
+        if self.bindings.len() < MAX_OCCUPANTS || self.bindings.contains_key(&aor) {
+            self.bindings.insert(aor, jid);
+            self.prove();
+        }
+    }
+
+    /// Takes note that the user muted or unmuted themselves in this client.
+    pub fn set_own_mute(&mut self, muted: bool) {
+        self.own_mute = muted;
+    }
+
+    /// Why oneself is not heard; empty if nothing stands in the way. Lifting one reason leaves the
+    /// others.
+    pub fn own_mute(&self) -> BTreeSet<MutedBy> {
+        let mut muted = BTreeSet::new();
+        if self.own_mute {
+            muted.insert(MutedBy::Oneself);
+        }
+        let occupant = self.own_nick.as_ref().and_then(|nick| self.occupants.get(nick));
+        let visitor = occupant.is_some_and(|occupant| occupant.role == Role::Visitor);
+        if visitor {
+            muted.insert(MutedBy::Room);
+        }
+        let own_user = self.users.iter().find(|user| self.is_own(user));
+        match own_user.and_then(voice_of) {
+            Some(Voice::OnHold) => {
+                muted.insert(MutedBy::Hold);
+            }
+            // A visitor is muted by the conference because of the room.
+            Some(Voice::Muted) if !visitor && own_user.is_some_and(muted_via_focus) => {
+                muted.insert(MutedBy::Conference);
+            }
+            Some(Voice::Muted) if !visitor => {
+                muted.insert(MutedBy::Oneself);
+            }
+            Some(Voice::Muted | Voice::Open) | None => {}
+        }
+        muted
+    }
+
+    /// Everyone, each once, by name.
+    pub fn list(&self) -> Vec<Person> {
+        let nick_of: BTreeMap<_, _> =
+            self.occupants.iter().map(|(nick, occupant)| (&occupant.key, nick)).collect();
+        let mut joined = BTreeSet::new();
+        let mut people = vec![];
+        for user in &self.users {
+            let proven = self.proven.get(&user.entity);
+            let nick = proven.and_then(|(key, _)| nick_of.get(key)).copied();
+            if let Some(nick) = nick {
+                joined.insert(nick);
+            }
+            people.extend(self.person(nick, Some(user), proven.map(|(_, proof)| *proof)));
+        }
+        let alone = self.occupants.keys().filter(|nick| !joined.contains(nick));
+        people.extend(alone.filter_map(|nick| self.person(Some(nick), None, None)));
+        let by_name = |person: &Person| {
+            (person.name.to_lowercase(), person.name.clone(), person.entity.clone())
+        };
+        people.sort_by_key(by_name);
+        people
+    }
+
+    fn person(
+        &self,
+        nick: Option<&String>,
+        user: Option<&User>,
+        proof: Option<Proof>,
+    ) -> Option<Person> {
+        let occupant = nick.and_then(|nick| self.occupants.get(nick));
+        let wears = |hat| occupant.is_some_and(|occupant| occupant.wears(hat));
+        let chats = occupant.is_some() && !wears(Hat::ByPhone);
+        let endpoints = || user.into_iter().flat_map(|user| &user.endpoints);
+        let here = |endpoint: &&Endpoint| is_here(endpoint);
+        let text = chats || endpoints().filter(here).any(is_chat);
+        let audio = wears(Hat::OnTheCall) || endpoints().filter(here).any(|one| !is_chat(one));
+        let level = match (text, audio) {
+            (true, true) => Level::Both,
+            (true, false) => Level::Text,
+            (false, true) => Level::Audio,
+            (false, false) if endpoints().any(is_coming) => Level::Coming,
+            // Who has left is told of once more, with how (RFC 4575 §5.7.6).
+            (false, false) => return None,
+        };
+        // The conference knows more of a call than hats say.
+        let voice = user.and_then(voice_of).or_else(|| match audio {
+            false => None,
+            true if wears(Hat::OnHold) => Some(Voice::OnHold),
+            true if wears(Hat::Muted) => Some(Voice::Muted),
+            true => Some(Voice::Open),
+        });
+        let named = user.and_then(|user| {
+            let endpoints = user.endpoints.iter().map(|endpoint| &endpoint.display_text);
+            std::iter::once(&user.display_text).chain(endpoints).flatten().next().cloned()
+        });
+        let own = nick.is_some() && nick == self.own_nick.as_ref();
+        Some(Person {
+            name: nick
+                .cloned()
+                .or(named)
+                .or_else(|| user.map(|user| user.entity.clone()))
+                .unwrap_or_default(),
+            own: own || user.is_some_and(|user| self.is_own(user)),
+            level,
+            role: occupant.map(|occupant| occupant.role),
+            affiliation: occupant.map(|occupant| occupant.affiliation),
+            hats: occupant.map(|occupant| occupant.hats.clone()).unwrap_or_default(),
+            jid: occupant.and_then(|occupant| occupant.jid.clone()),
+            entity: user.map(|user| user.entity.clone()),
+            voice,
+            proof: nick.and(proof),
+        })
+    }
+
+    /// Whether a user of the conference is who uses this client: the focus authenticated the account,
+    /// or the user was proven to be one's own occupant.
+    fn is_own(&self, user: &User) -> bool {
+        let own_aor = self.own_aor.as_ref();
+        let own_key = self.own_nick.as_ref().and_then(|nick| self.occupants.get(nick));
+        own_aor.is_some_and(|own| user.entity.parse::<Aor>().as_ref() == Ok(own))
+            || self.proven.get(&user.entity).is_some_and(|(key, _)| {
+                own_key.is_some_and(|occupant| occupant.key == *key)
+            })
+    }
+
+    /// Finds who is whom. What was proven holds as long as both are there; what is new is looked for
+    /// proof by proof, so that a strong one is not in the way of a weak one.
+    fn prove(&mut self) {
+        let here: BTreeSet<_> =
+            self.occupants.values().map(|occupant| occupant.key.clone()).collect();
+        let entities: BTreeSet<_> = self.users.iter().map(|user| user.entity.as_str()).collect();
+        let linked = self.linked;
+        let mut proven = std::mem::take(&mut self.proven);
+        proven.retain(|entity, (key, proof)| {
+            (linked || *proof == Proof::Oneself)
+                && here.contains(key)
+                && entities.contains(entity.as_str())
+        });
+        let mut taken: BTreeSet<_> = proven.values().map(|(key, _)| key.clone()).collect();
+        for proof in [Proof::Oneself, Proof::Occupant, Proof::Jid, Proof::Card, Proof::Caller] {
+            if !self.linked && proof != Proof::Oneself {
+                break;
+            }
+            for user in &self.users {
+                if proven.contains_key(&user.entity) {
+                    continue;
+                }
+                let nick = match proof {
+                    Proof::Oneself => self.own_nick.clone().filter(|_| {
+                        let aor = user.entity.parse::<Aor>().ok();
+                        aor.is_some() && aor == self.own_aor
+                    }),
+                    Proof::Occupant => self.by_occupant(user),
+                    Proof::Jid => self.by_jid(&user_jids(user, &self.room)),
+                    Proof::Card => {
+                        let aor = user.entity.parse::<Aor>().ok();
+                        let jid = aor.and_then(|aor| self.bindings.get(&aor)).cloned();
+                        self.by_jid(&jid.into_iter().collect())
+                    }
+                    Proof::Caller => self.by_hat(user),
+                };
+                let Some(key) = nick.and_then(|nick| self.occupants.get(&nick)).map(|o| &o.key)
+                else {
+                    continue;
+                };
+                if taken.insert(key.clone()) {
+                    proven.insert(user.entity.clone(), (key.clone(), proof));
+                }
+            }
+        }
+        self.proven = proven;
+    }
+
+    /// The one occupant whose address in the room an endpoint is. If the room tells who is on the
+    /// call, it has to agree, and where both tell the JID, so have these.
+    fn by_occupant(&self, user: &User) -> Option<String> {
+        let addresses = user.endpoints.iter().filter(|endpoint| is_here(endpoint));
+        let nicks: BTreeSet<_> = addresses
+            .filter_map(|endpoint| jid_of_xmpp_uri(&endpoint.entity))
+            .filter(|jid| jid.to_bare() == self.room)
+            .filter_map(|jid| jid.resource().map(|nick| nick.to_string()))
+            .collect();
+        let nick = only(nicks)?;
+        let occupant = self.occupants.get(&nick)?;
+        let calls = user.endpoints.iter().any(|endpoint| is_here(endpoint) && !is_chat(endpoint));
+        if calls && self.info.hats && !occupant.wears(Hat::OnTheCall) {
+            return None;
+        }
+        let told = user_jids(user, &self.room);
+        match &occupant.jid {
+            Some(jid) if !told.is_empty() && !told.contains(&jid.to_bare()) => None,
+            _ => Some(nick),
+        }
+    }
+
+    /// The one occupant who has one of these JIDs.
+    fn by_jid(&self, jids: &BTreeSet<BareJid>) -> Option<String> {
+        let has = |occupant: &Occupant| {
+            occupant.jid.as_ref().is_some_and(|jid| jids.contains(&jid.to_bare()))
+        };
+        only(self.occupants.iter().filter(|(_, o)| has(o)).map(|(nick, _)| nick.clone()))
+    }
+
+    /// The occupant whom the room shows for a caller without chat. It gave the call its nick, which no
+    /// other occupant can have; still another user of the conference may use the name.
+    fn by_hat(&self, user: &User) -> Option<String> {
+        let callers = |name: &str| {
+            let named = |user: &&User| user.display_text.as_deref() == Some(name);
+            self.users.iter().filter(named).count()
+        };
+        let name = user.display_text.as_deref()?;
+        let occupant = self.occupants.get(name)?;
+        let by_phone = occupant.wears(Hat::ByPhone) && occupant.wears(Hat::OnTheCall);
+        let chats = user.endpoints.iter().any(is_chat);
+        (by_phone && !chats && callers(name) == 1).then(|| name.to_owned())
+    }
+}
+
+impl Occupant {
+    fn wears(&self, hat: Hat) -> bool {
+        self.hats.iter().any(|badge| badge.uri == hat.uri())
+    }
+}
+
+impl Role {
+    fn from_word(word: Option<&str>) -> Self {
+        match word {
+            Some("visitor") => Self::Visitor,
+            Some("participant") => Self::Participant,
+            Some("moderator") => Self::Moderator,
+            _ => Self::None,
+        }
+    }
+}
+
+impl Affiliation {
+    fn from_word(word: Option<&str>) -> Self {
+        match word {
+            Some("outcast") => Self::Outcast,
+            Some("member") => Self::Member,
+            Some("admin") => Self::Admin,
+            Some("owner") => Self::Owner,
+            _ => Self::None,
+        }
+    }
+}
+
+fn badges(presence: &Element) -> Vec<Badge> {
+    let hats = presence.get_child("hats", hat::NS);
+    let hats = hats.into_iter().flat_map(Element::children).filter(|hat| hat.is("hat", hat::NS));
+    hats.take(MAX_HATS)
+        .filter_map(|hat| {
+            let text = |name| hat.attr(name).filter(|text| text.len() <= MAX_TEXT);
+            Some(Badge { uri: text("uri")?.to_owned(), title: text("title")?.to_owned() })
+        })
+        .collect()
+}
+
+/// The JIDs that a conference gives of a user, those in the room apart.
+fn user_jids(user: &User, room: &BareJid) -> BTreeSet<BareJid> {
+    let uris = user.associated_aors.iter().map(|entry| entry.uri.as_str());
+    uris.chain([user.entity.as_str()])
+        .filter_map(jid_of_xmpp_uri)
+        .map(|jid| jid.to_bare())
+        .filter(|jid| jid != room)
+        .collect()
+}
+
+/// The only one of these.
+fn only<T>(all: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    }
+}
+
+/// Whether an endpoint gets what is said; one that tells no status does.
+fn is_here(endpoint: &Endpoint) -> bool {
+    matches!(
+        endpoint.status,
+        None | Some(
+            EndpointStatus::Connected | EndpointStatus::MutedViaFocus | EndpointStatus::OnHold
+        )
+    )
+}
+
+fn is_coming(endpoint: &Endpoint) -> bool {
+    matches!(
+        endpoint.status,
+        Some(
+            EndpointStatus::Pending
+                | EndpointStatus::DialingOut
+                | EndpointStatus::DialingIn
+                | EndpointStatus::Alerting
+        )
+    )
+}
+
+/// Whether an endpoint carries text and nothing else (RFC 7702 §6.2).
+fn is_chat(endpoint: &Endpoint) -> bool {
+    !endpoint.media.is_empty() && endpoint.media.iter().all(|media| media.kind == MESSAGE)
+}
+
+/// How a user is heard: as the endpoint that is heard best.
+fn voice_of(user: &User) -> Option<Voice> {
+    let calls = user.endpoints.iter().filter(|endpoint| is_here(endpoint) && !is_chat(endpoint));
+    calls
+        .map(|endpoint| {
+            let sends = endpoint.media.is_empty()
+                || endpoint.media.iter().any(|media| {
+                    media.kind != MESSAGE
+                        && matches!(media.status, MediaStatus::SendRecv | MediaStatus::SendOnly)
+                });
+            match endpoint.status {
+                Some(EndpointStatus::OnHold) => Voice::OnHold,
+                Some(EndpointStatus::MutedViaFocus) => Voice::Muted,
+                _ if !sends => Voice::Muted,
+                _ => Voice::Open,
+            }
+        })
+        .max()
+}
+
+fn muted_via_focus(user: &User) -> bool {
+    let muted = |endpoint: &Endpoint| endpoint.status == Some(EndpointStatus::MutedViaFocus);
+    user.endpoints.iter().any(muted)
+}
+
+const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// The most occupants, and the most users of a conference, that a list keeps.
+const MAX_OCCUPANTS: usize = 5_000;
+/// The most hats of one occupant.
+const MAX_HATS: usize = 16;
+/// The longest text of a hat or occupant id, in bytes.
+const MAX_TEXT: usize = 1_024;
