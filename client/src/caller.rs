@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cusax::identity::jid_of_xmpp_uri;
+use cusax::identity::{Aor, jid_of_xmpp_uri};
 use cusax_sip::header::Headers;
 use cusax_sip::uri::Uri;
 use jid::BareJid;
@@ -285,15 +285,19 @@ pub fn identify(call: &Call, book: &Book, dialling: &Dialling) -> Answer {
     }
 }
 
-/// An address as it may be shown: without what only machines need.
+/// An address as it may be shown: without what only machines need, and with everything escaped that
+/// could look like something else.
 fn shown(uri: &Uri) -> String {
     match uri {
-        Uri::Sip(sip) => match sip.user() {
-            Some(user) => format!("{user}@{}", sip.host),
-            None => sip.host.to_string(),
-        },
+        Uri::Sip(sip) => {
+            let aor = sip.user().and_then(|user| Aor::new(&user, &sip.host.to_string()).ok());
+            match aor {
+                Some(aor) => aor.to_string()["sip:".len()..].to_owned(),
+                None => sip.host.to_string(),
+            }
+        }
         Uri::Tel(tel) => tel.number().to_owned(),
-        Uri::Other(other) => other.as_str().to_owned(),
+        Uri::Other(other) => other.scheme().to_owned(),
     }
 }
 
@@ -305,3 +309,196 @@ const MAX_ASSERTED: usize = 2;
 const MAX_FIELDS: usize = 32;
 /// The most cards that are asked for at once.
 const MAX_FETCH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use cusax_sip::header::Name;
+
+    use super::*;
+    use crate::number::Country;
+
+    const ALICE: &str = "sip:alice@example.org";
+
+    fn jid(text: &str) -> BareJid {
+        BareJid::new(text).unwrap()
+    }
+
+    fn contact(name: &str, tels: &[&str], jids: &[&str]) -> Contact {
+        let tels = tels.iter().map(|tel| (*tel).to_owned()).collect();
+        let jids = jids.iter().map(|text| jid(text)).collect();
+        Contact { name: name.to_owned(), card: Some(Card { tels, jids }) }
+    }
+
+    fn entry(name: &str, tel: &str) -> Entry {
+        let jid = Some(jid("from@book.test"));
+        Entry { name: name.to_owned(), jid, tels: vec![tel.to_owned()] }
+    }
+
+    /// Alice and Bob have honest cards, Mallory's has Bob's number, Trent's is of somebody else.
+    fn book() -> Book {
+        let contacts = [
+            ("alice@x.test", contact("Alice", &["work", ALICE, "030 111111"], &["alice@x.test"])),
+            ("bob@x.test", contact("Bob", &["+49 30 222222"], &[])),
+            ("mallory@x.test", contact("Mallory", &["030/222222", "110"], &[])),
+            ("trent@x.test", contact("Trent", &["+4930333333"], &["victim@x.test"])),
+        ];
+        let contacts = contacts.map(|(at, contact)| (jid(at), contact)).into();
+        let directory = vec![entry("Dora", "+4930444444"), entry("Exchange", "77")];
+        Book { contacts, directory, own: vec![entry("Plumber", "030 555555")] }
+    }
+
+    fn dialling() -> Dialling {
+        Dialling::new(Country::of("DE")).with_domain("gw.example.org")
+    }
+
+    fn call(headers: &[(Name, &str)]) -> Call {
+        let mut all = Headers::new();
+        for (name, value) in headers {
+            all.push(name.clone(), *value);
+        }
+        let domains = ["example.org".to_owned()].into();
+        Call::read(&all, &Trust { asserted: true, domains })
+    }
+
+    fn tell(answer: Answer) -> String {
+        match answer {
+            Answer::Named { name, jid, why } => {
+                format!("{name} {} {why:?}", jid.map(|jid| jid.to_string()).unwrap_or_default())
+            }
+            Answer::Fetch(jids) => format!("fetch {}", jids.len()),
+            Answer::Unnamed { address, why } => {
+                format!("{} {why:?}", address.unwrap_or("-".to_owned()))
+            }
+        }
+    }
+
+    #[test]
+    fn names_whom_something_confirms_and_nobody_else() {
+        let check = |from: &str, identity: &str, cue: &str, expected: &str| {
+            let mut headers = vec![(Name::FROM, from)];
+            if !identity.is_empty() {
+                headers.push((Name::P_ASSERTED_IDENTITY, identity));
+            }
+            if !cue.is_empty() {
+                headers.push((Name::CALL_INFO, cue));
+            }
+            let answer = identify(&call(&headers), &book(), &dialling());
+            assert_eq!(tell(answer), expected, "{from} {identity} {cue}");
+        };
+        let alice = "\"Your Bank\" <sip:alice@example.org>;tag=1";
+        let cue_alice = "<xmpp:alice@x.test>;purpose=impp";
+        let cue_mallory = "<xmpp:mallory@x.test>;purpose=impp";
+        let bob = "<sip:+4930222222@gw.example.org;user=phone>";
+        let foreign = "<sip:alice@evil.test>;tag=1";
+
+        // The cue leads to the card, which has the address.
+        check(alice, "", cue_alice, "Alice alice@x.test CueAndCard");
+        check(alice, "", "", "Alice alice@x.test Card");
+        check(foreign, "<tel:+4930111111>", cue_alice, "Alice alice@x.test CueAndCard");
+        check(foreign, "<sip:030111111@gw.example.org>", "", "Alice alice@x.test Card");
+        // Forged: the cue of another, the address of another, the name of another.
+        check(foreign, "<sip:eve@evil.test>", cue_alice, "eve@evil.test CueNotConfirmed");
+        check(alice, "<sip:eve@evil.test>", cue_alice, "eve@evil.test CueNotConfirmed");
+        check(foreign, "", cue_alice, "alice@evil.test NotVouched");
+        check("\"Alice\" <sip:eve@evil.test>;tag=1", "", "", "eve@evil.test NotVouched");
+        check("<sip:x%0aAlice@evil.test>;tag=1", "", "", "evil.test NotVouched");
+        // A number at a host that does not speak for numbers is no number.
+        check(foreign, "<sip:+4930111111@evil.test;user=phone>", "", "+4930111111@evil.test Unknown");
+        // Several cards have it: the cue decides between them, never without a card.
+        check(foreign, bob, "", "+4930222222@gw.example.org Ambiguous");
+        check(foreign, bob, "<xmpp:bob@x.test>;purpose=impp", "Bob bob@x.test CueAndCard");
+        check(foreign, bob, cue_alice, "+4930222222@gw.example.org CueNotConfirmed");
+        let stranger = "<xmpp:stranger@x.test>;purpose=impp";
+        check(alice, "", stranger, "alice@example.org CueNotConfirmed");
+        // A card that points elsewhere.
+        check(foreign, "<tel:+4930333333>", "", "+4930333333 Unknown");
+        let cue_trent = "<xmpp:trent@x.test>;purpose=impp";
+        check(foreign, "<tel:+4930333333>", cue_trent, "+4930333333 CueNotConfirmed");
+        // Directory and own book come first, whatever the cue.
+        check(foreign, "<tel:+4930444444>", cue_mallory, "Dora from@book.test Directory");
+        check(foreign, "<tel:+4930555555>", cue_mallory, "Plumber from@book.test AddressBook");
+        // Extensions: the directory's are ours, a contact's may be anywhere.
+        check(foreign, "<sip:77@gw.example.org>", "", "Exchange from@book.test Directory");
+        check(foreign, "<sip:110@gw.example.org>", cue_mallory, "110@gw.example.org Local");
+        // Two cues, cues for other things.
+        let two = "<xmpp:alice@x.test>;purpose=impp, <xmpp:bob@x.test>;purpose=impp";
+        check(foreign, bob, two, "+4930222222@gw.example.org Ambiguous");
+        check(foreign, bob, "<xmpp:bob@x.test>;purpose=icon", "+4930222222@gw.example.org Ambiguous");
+        check(foreign, bob, "<https://x/bob>;purpose=impp", "+4930222222@gw.example.org Ambiguous");
+        check(foreign, "<sip:eve@evil.test>", "", "eve@evil.test Unknown");
+        check("no address at all", "", cue_alice, "- NotVouched");
+    }
+
+    #[test]
+    fn who_wants_to_be_nobody_is_nobody() {
+        let alice = (Name::FROM, "<sip:alice@example.org>;tag=1");
+        let asserted = (Name::P_ASSERTED_IDENTITY, "<sip:alice@example.org>");
+        let cue = (Name::CALL_INFO, "<xmpp:alice@x.test>;purpose=impp");
+        for headers in [
+            vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "id")],
+            vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "critical;USER")],
+            vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "id;;@")],
+            vec![(Name::FROM, "<sip:anonymous@Anonymous.Invalid>;tag=1"), asserted.clone(), cue.clone()],
+        ] {
+            let call = call(&headers);
+            let nobody = Answer::Unnamed { address: None, why: Doubt::Anonymous };
+            assert_eq!(identify(&call, &book(), &dialling()), nobody, "{headers:?}");
+            assert_eq!((call.vouched, call.claimed, call.cue), (vec![], None, None));
+        }
+        let open = call(&[alice, asserted, (Name::PRIVACY, "none")]);
+        assert!(!open.anonymous);
+    }
+
+    #[test]
+    fn without_trust_in_a_proxy_nobody_is_vouched_for() {
+        let mut headers = Headers::new();
+        headers.push(Name::FROM, "<sip:alice@example.org>;tag=1");
+        headers.push(Name::P_ASSERTED_IDENTITY, "<sip:alice@example.org>");
+        headers.push(Name::CALL_INFO, "<xmpp:alice@x.test>;purpose=impp");
+        let call = Call::read(&headers, &Trust::default());
+        let answer = identify(&call, &book(), &dialling());
+        assert_eq!(tell(answer), "alice@example.org NotVouched");
+    }
+
+    #[test]
+    fn fetches_one_card_with_a_cue_and_all_without() {
+        let mut book = book();
+        for contact in book.contacts.values_mut() {
+            contact.card = None;
+        }
+        let from = (Name::FROM, "<sip:alice@example.org>;tag=1");
+        let cue = (Name::CALL_INFO, "<xmpp:alice@x.test/desk>;purpose=impp");
+        let with_cue = call(&[from.clone(), cue]);
+        let answer = identify(&with_cue, &book, &dialling());
+        assert_eq!(answer, Answer::Fetch(vec![jid("alice@x.test")]));
+        book.contacts.insert(jid("alice@x.test"), contact("Alice", &[ALICE], &[]));
+        assert_eq!(tell(identify(&with_cue, &book, &dialling())), "Alice alice@x.test CueAndCard");
+        // Without it the others might have the address as well.
+        let without = call(&[from]);
+        assert_eq!(tell(identify(&without, &book, &dialling())), "fetch 3");
+        for contact in book.contacts.values_mut() {
+            contact.card.get_or_insert_default();
+        }
+        assert_eq!(tell(identify(&without, &book, &dialling())), "Alice alice@x.test Card");
+    }
+
+    #[test]
+    fn reads_cards_of_both_kinds() {
+        let temp = "<vCard xmlns='vcard-temp'><FN>A</FN><TEL><WORK/><VIDEO/><NUMBER>sip:a@x\
+             </NUMBER></TEL><TEL><NUMBER/></TEL><TEL/><JABBERID>a@x</JABBERID>\
+             <JABBERID>@</JABBERID></vCard>";
+        let four = "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'><tel><parameters><type>\
+             <text>video</text></type></parameters><uri> sip:a@x </uri></tel><tel><text>1</text></tel>\
+             <impp><uri>xmpp:a@x</uri></impp><impp><uri>aim:a</uri></impp></vcard>";
+        let card = |xml: &str| Card::read(&xml.parse().unwrap());
+        let expected = |tels: &[&str]| {
+            let tels = tels.iter().map(|tel| (*tel).to_owned()).collect();
+            Some(Card { tels, jids: vec![jid("a@x")] })
+        };
+        assert_eq!(card(temp), expected(&["sip:a@x"]));
+        assert_eq!(card(four), expected(&["sip:a@x", "1"]));
+        assert_eq!(card("<query xmlns='jabber:iq:roster'/>"), None);
+        let many = format!("<vCard xmlns='vcard-temp'>{}</vCard>", "<TEL><NUMBER>1</NUMBER></TEL>".repeat(99));
+        assert_eq!(card(&many).map(|card| card.tels.len()), Some(MAX_FIELDS));
+    }
+}
