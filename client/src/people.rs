@@ -13,8 +13,9 @@
 //! | [`Proof::Caller`] | the room says with its own hat that an occupant only calls, and the names are one |
 //!
 //! A display name alone proves nothing, and a nick is not a person: it may be another's a moment
-//! later. So what was proven is remembered of the occupant, by the room's occupant id (XEP-0421) where
-//! there is one, and an address under a nick counts only if the room agrees on who is on the call.
+//! later. So what was proven is remembered of the occupant, whom a change of nick does not change and
+//! another occupant id (XEP-0421) does, and an address under a nick counts only if the room agrees on
+//! who is on the call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,22 +43,20 @@ pub struct People {
     bindings: BTreeMap<Aor, BareJid>,
     /// What was proven: the occupant of a user, and how.
     proven: BTreeMap<String, (OccupantKey, Proof)>,
-    /// Counts occupants, for those that have no id.
+    /// How many occupants came.
     arrivals: u64,
 }
 
-/// What stays the same of an occupant whatever their nick.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum OccupantKey {
-    /// XEP-0421.
-    Id(String),
-    /// The count of their arrival.
-    Arrival(u64),
-}
+/// What stays the same of an occupant whatever their nick: the count of their arrival. An occupant id
+/// is not that, for who is in under two nicks has it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct OccupantKey(u64);
 
 #[derive(Clone, Debug)]
 struct Occupant {
     key: OccupantKey,
+    /// XEP-0421.
+    id: Option<String>,
     role: Role,
     affiliation: Affiliation,
     jid: Option<Jid>,
@@ -251,19 +250,21 @@ impl People {
             .filter(|_| self.info.occupant_ids)
             .and_then(|id| id.attr("id"))
             .filter(|id| !id.is_empty() && id.len() <= MAX_TEXT)
-            .map(|id| OccupantKey::Id(id.to_owned()));
-        let had = self.occupants.get(nick).map(|had| had.key.clone());
+            .map(str::to_owned);
+        let had = self.occupants.get(nick);
         if had.is_none() && self.occupants.len() >= MAX_OCCUPANTS {
             return;
         }
-        let key = id.or(had).unwrap_or_else(|| {
+        // Another id under the nick is another person, though nobody said that the first one left.
+        let key = had.filter(|had| had.id == id).map(|had| had.key).unwrap_or_else(|| {
             self.arrivals += 1;
-            OccupantKey::Arrival(self.arrivals)
+            OccupantKey(self.arrivals)
         });
         let attr = |name| item.and_then(|item| item.attr(name));
         let hats = if self.info.hats { badges(presence) } else { vec![] };
         let occupant = Occupant {
             key,
+            id,
             role: Role::from_word(attr("role")),
             affiliation: Affiliation::from_word(attr("affiliation")),
             jid: attr("jid").and_then(|jid| Jid::new(jid).ok()),
@@ -340,7 +341,7 @@ impl People {
     /// Everyone, each once, by name.
     pub fn list(&self) -> Vec<Person> {
         let nick_of: BTreeMap<_, _> =
-            self.occupants.iter().map(|(nick, occupant)| (&occupant.key, nick)).collect();
+            self.occupants.iter().map(|(nick, occupant)| (occupant.key, nick)).collect();
         let mut joined = BTreeSet::new();
         let mut people = vec![];
         for user in &self.users {
@@ -426,7 +427,7 @@ impl People {
     /// proof by proof, so that a strong one is not in the way of a weak one.
     fn prove(&mut self) {
         let here: BTreeSet<_> =
-            self.occupants.values().map(|occupant| occupant.key.clone()).collect();
+            self.occupants.values().map(|occupant| occupant.key).collect();
         let entities: BTreeSet<_> = self.users.iter().map(|user| user.entity.as_str()).collect();
         let linked = self.linked;
         let mut proven = std::mem::take(&mut self.proven);
@@ -435,7 +436,7 @@ impl People {
                 && here.contains(key)
                 && entities.contains(entity.as_str())
         });
-        let mut taken: BTreeSet<_> = proven.values().map(|(key, _)| key.clone()).collect();
+        let mut taken: BTreeSet<_> = proven.values().map(|(key, _)| *key).collect();
         for proof in [Proof::Oneself, Proof::Occupant, Proof::Jid, Proof::Card, Proof::Caller] {
             if !self.linked && proof != Proof::Oneself {
                 break;
@@ -458,12 +459,12 @@ impl People {
                     }
                     Proof::Caller => self.by_hat(user),
                 };
-                let Some(key) = nick.and_then(|nick| self.occupants.get(&nick)).map(|o| &o.key)
+                let Some(key) = nick.and_then(|nick| self.occupants.get(&nick)).map(|o| o.key)
                 else {
                     continue;
                 };
-                if taken.insert(key.clone()) {
-                    proven.insert(user.entity.clone(), (key.clone(), proof));
+                if taken.insert(key) {
+                    proven.insert(user.entity.clone(), (key, proof));
                 }
             }
         }
@@ -633,3 +634,252 @@ const MAX_OCCUPANTS: usize = 5_000;
 const MAX_HATS: usize = 16;
 /// The longest text of a hat or occupant id, in bytes.
 const MAX_TEXT: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use cusax::conference::{AUDIO, Media, Users, UriEntry};
+
+    use super::*;
+
+    const ROOM: &str = "tea@rooms.example.org";
+
+    /// A room that gives hats and ids, linked to its conference; `tests/it/client.rs` of the server
+    /// plays whole meetings.
+    fn people(linked: bool) -> People {
+        let info = RoomInfo { conference: None, hats: true, occupant_ids: true };
+        let own = "sip:me@example.org".parse().unwrap();
+        People::new(BareJid::new(ROOM).unwrap(), info, linked, Some(own))
+    }
+
+    /// A presence in short: a nick, its occupant id, hats, and what else it holds.
+    fn presence(people: &mut People, nick: &str, id: &str, hats: &[Hat], item: &str, codes: &str) {
+        let hats: String = hats
+            .iter()
+            .map(|hat| format!("<hat uri='{}' title='{}'/>", hat.uri(), hat.title()))
+            .collect();
+        let codes: String = codes.split(' ').filter(|code| !code.is_empty()).fold(
+            String::new(),
+            |all, code| all + &format!("<status code='{code}'/>"),
+        );
+        let kind = if item.contains("role='none'") { "type='unavailable'" } else { "" };
+        let text = format!(
+            "<presence xmlns='jabber:client' from='{ROOM}/{nick}' {kind}>\
+             <hats xmlns='urn:xmpp:hats:0'>{hats}</hats>\
+             <occupant-id xmlns='urn:xmpp:occupant-id:0' id='{id}'/>\
+             <x xmlns='http://jabber.org/protocol/muc#user'><item {item}/>{codes}</x></presence>"
+        );
+        people.handle_presence(&text.parse().unwrap());
+    }
+
+    const HERE: &str = "affiliation='none' role='participant'";
+    const GONE: &str = "affiliation='none' role='none'";
+
+    fn endpoint(entity: &str, kind: &str, status: EndpointStatus) -> Endpoint {
+        let media = Media {
+            id: "1".to_owned(),
+            kind: kind.to_owned(),
+            label: None,
+            src_id: None,
+            status: MediaStatus::SendRecv,
+        };
+        let entity = entity.to_owned();
+        Endpoint { entity, status: Some(status), media: vec![media], ..Endpoint::default() }
+    }
+
+    /// A caller, who may also be in the room under a nick.
+    fn caller(entity: &str, name: &str, nick: Option<&str>) -> User {
+        let call = endpoint(&format!("{entity};gr=1"), AUDIO, EndpointStatus::Connected);
+        let chat = nick.map(|nick| {
+            endpoint(&format!("xmpp:{ROOM}/{nick}"), MESSAGE, EndpointStatus::Connected)
+        });
+        User {
+            entity: entity.to_owned(),
+            display_text: Some(name.to_owned()),
+            endpoints: std::iter::once(call).chain(chat).collect(),
+            ..User::default()
+        }
+    }
+
+    fn tell(people: &mut People, list: &[User]) {
+        let users = Users { list: list.to_vec(), ..Users::default() };
+        people.handle_conference(Some(&Conference { users, ..Conference::default() }));
+    }
+
+    /// The list in short: name, level, and the proof.
+    fn list(people: &People) -> Vec<String> {
+        let list = people.list().into_iter().map(|person| {
+            let proof = person.proof.map(|proof| format!(" {proof:?}")).unwrap_or_default();
+            format!("{} {:?}{proof}", person.name, person.level)
+        });
+        list.collect()
+    }
+
+    const HIDDEN: &str = "sip:1f@anonymous.invalid";
+
+    #[test]
+    fn chat_and_call_of_one_person_are_one() {
+        let mut people = people(true);
+        presence(&mut people, "Alice", "a", &[Hat::OnTheCall], HERE, "");
+        presence(&mut people, "Bob", "b", &[], HERE, "");
+        presence(&mut people, "Carol", "c", &[Hat::OnTheCall, Hat::ByPhone], HERE, "");
+        assert_eq!(list(&people), ["Alice Both", "Bob Text", "Carol Audio"]);
+        let alice = caller(HIDDEN, "Alice", Some("Alice"));
+        let carol = caller("sip:2f@anonymous.invalid", "Carol", None);
+        tell(&mut people, &[alice.clone(), carol.clone()]);
+        let together = ["Alice Both Occupant", "Bob Text", "Carol Audio Caller"];
+        assert_eq!(list(&people), together);
+        // A new nick leaves what was proven, though the document has the old one.
+        let renamed = format!("{HERE} nick='Ally'");
+        presence(&mut people, "Alice", "a", &[], &format!("{GONE} nick='Ally'"), "303");
+        presence(&mut people, "Ally", "a", &[Hat::OnTheCall], &renamed, "");
+        assert_eq!(list(&people), ["Ally Both Occupant", "Bob Text", "Carol Audio Caller"]);
+        // Another who takes a nick is not who had it.
+        presence(&mut people, "Carol", "c", &[], GONE, "");
+        presence(&mut people, "Carol", "mallory", &[], HERE, "");
+        let carols = ["Ally Both Occupant", "Bob Text", "Carol Text", "Carol Audio"];
+        assert_eq!(list(&people), carols);
+        // Without the link the two stand side by side.
+        people.set_linked(false);
+        assert_eq!(list(&people).len(), 5);
+    }
+
+    #[test]
+    fn a_nick_that_is_anothers_proves_nothing() {
+        let mut people = people(true);
+        tell(&mut people, &[caller(HIDDEN, "Alice", Some("Alice"))]);
+        // Mallory is in the room as Alice, and the room does not see them on the call.
+        presence(&mut people, "Alice", "m", &[], HERE, "");
+        assert_eq!(list(&people), ["Alice Text", "Alice Both"]);
+        assert!(people.list().iter().all(|person| person.proof.is_none()));
+        // The conference gives another JID than the room.
+        let mut other = caller(HIDDEN, "Alice", Some("Alice"));
+        let uri = "xmpp:alice@example.org".to_owned();
+        other.associated_aors.push(UriEntry { uri, ..UriEntry::default() });
+        let item = format!("{HERE} jid='mallory@example.org/x'");
+        presence(&mut people, "Alice", "m", &[Hat::OnTheCall], &item, "");
+        people.proven.clear();
+        tell(&mut people, &[other]);
+        assert!(people.list().iter().all(|person| person.proof.is_none()));
+    }
+
+    #[test]
+    fn hats_of_a_room_that_gives_none_are_a_clients() {
+        let mut people = people(true);
+        people.info = RoomInfo::default();
+        tell(&mut people, &[caller(HIDDEN, "Carol", None)]);
+        presence(&mut people, "Carol", "c", &[Hat::OnTheCall, Hat::ByPhone], HERE, "");
+        assert_eq!(list(&people), ["Carol Text", "Carol Audio"]);
+        assert!(people.list().iter().all(|person| person.hats.is_empty()));
+    }
+
+    #[test]
+    fn addresses_prove_who_one_is() {
+        let mut people = people(true);
+        let item = format!("{HERE} jid='alice@example.org/desk'");
+        presence(&mut people, "Al", "a", &[Hat::OnTheCall], &item, "");
+        let mut alice = caller("sip:alice@example.org", "Alice", None);
+        tell(&mut people, &[alice.clone()]);
+        assert_eq!(list(&people), ["Al Both", "Alice Audio"]);
+        people.bind("sip:alice@example.org".parse().unwrap(), BareJid::new("alice@example.org").unwrap());
+        assert_eq!(list(&people), ["Al Both Card"]);
+        alice.entity = HIDDEN.to_owned();
+        let uri = "xmpp:alice@example.org".to_owned();
+        alice.associated_aors.push(UriEntry { uri, ..UriEntry::default() });
+        tell(&mut people, &[alice.clone()]);
+        assert_eq!(list(&people), ["Al Both Jid"]);
+        // Under two nicks it does not say which.
+        people.leave_room();
+        people.handle_conference(None);
+        presence(&mut people, "Al", "a", &[], &item, "");
+        presence(&mut people, "Al 2", "a", &[], &item, "");
+        tell(&mut people, &[alice]);
+        assert_eq!(list(&people), ["Al Text", "Al 2 Text", "Alice Audio"]);
+    }
+
+    #[test]
+    fn knows_oneself_and_who_muted_one() {
+        let mut people = people(false);
+        presence(&mut people, "Me", "m", &[], HERE, "110");
+        let mut me = caller("sip:me@example.org", "x", None);
+        tell(&mut people, &[me.clone(), caller(HIDDEN, "Bob", None)]);
+        // Oneself is oneself on both sides, whether these are linked or not.
+        assert_eq!(list(&people), ["Bob Audio", "Me Both Oneself"]);
+        assert_eq!(people.list().iter().map(|person| person.own).collect::<Vec<_>>(), [false, true]);
+        let mut check = |mute: bool, item: &str, status, media, expected: &[MutedBy]| {
+            people.set_own_mute(mute);
+            presence(&mut people, "Me", "m", &[], item, "110");
+            me.endpoints[0].status = Some(status);
+            me.endpoints[0].media[0].status = media;
+            tell(&mut people, &[me.clone()]);
+            let muted: Vec<_> = people.own_mute().into_iter().collect();
+            assert_eq!(muted, expected, "{mute} {item} {status:?} {media:?}");
+        };
+        let visitor = "affiliation='none' role='visitor'";
+        let (on, muted) = (EndpointStatus::Connected, EndpointStatus::MutedViaFocus);
+        let (both, listens) = (MediaStatus::SendRecv, MediaStatus::RecvOnly);
+        check(false, HERE, on, both, &[]);
+        check(true, HERE, on, both, &[MutedBy::Oneself]);
+        check(false, HERE, on, listens, &[MutedBy::Oneself]);
+        check(false, HERE, muted, listens, &[MutedBy::Conference]);
+        check(true, HERE, muted, listens, &[MutedBy::Oneself, MutedBy::Conference]);
+        check(false, visitor, muted, listens, &[MutedBy::Room]);
+        check(true, visitor, muted, listens, &[MutedBy::Oneself, MutedBy::Room]);
+        check(false, HERE, EndpointStatus::OnHold, both, &[MutedBy::Hold]);
+        check(false, GONE, on, both, &[]);
+        assert_eq!(list(&people), ["x Audio"]);
+    }
+
+    #[test]
+    fn tells_how_far_someone_is() {
+        let check = |status, expected: &[&str]| {
+            let mut people = people(true);
+            let mut user = caller(HIDDEN, "Dave", None);
+            user.endpoints[0].status = Some(status);
+            tell(&mut people, &[user]);
+            assert_eq!(list(&people), expected, "{status:?}");
+        };
+        check(EndpointStatus::Connected, &["Dave Audio"]);
+        check(EndpointStatus::MutedViaFocus, &["Dave Audio"]);
+        check(EndpointStatus::OnHold, &["Dave Audio"]);
+        check(EndpointStatus::Alerting, &["Dave Coming"]);
+        check(EndpointStatus::Pending, &["Dave Coming"]);
+        check(EndpointStatus::Disconnecting, &[]);
+        check(EndpointStatus::Disconnected, &[]);
+    }
+
+    #[test]
+    fn strange_stanzas_and_crowds_are_bounded() {
+        let mut people = people(true);
+        for text in [
+            "<message xmlns='jabber:client' from='tea@rooms.example.org/x'/>",
+            "<presence xmlns='jabber:client'/>",
+            "<presence xmlns='jabber:client' from='@'/>",
+            "<presence xmlns='jabber:client' from='tea@rooms.example.org'/>",
+            "<presence xmlns='jabber:client' from='other@rooms.example.org/x'/>",
+            "<presence xmlns='jabber:client' type='error' from='tea@rooms.example.org/x'/>",
+            "<presence xmlns='jabber:client' type='unavailable' from='tea@rooms.example.org/x'/>",
+        ] {
+            people.handle_presence(&text.parse().unwrap());
+            assert_eq!(list(&people), [""; 0], "{text}");
+        }
+        for i in 0..MAX_OCCUPANTS {
+            people.occupants.insert(format!("{i}"), Occupant {
+                key: OccupantKey(0),
+                id: None,
+                role: Role::None,
+                affiliation: Affiliation::None,
+                jid: None,
+                hats: vec![],
+            });
+        }
+        presence(&mut people, "one more", "x", &[], HERE, "");
+        assert_eq!(people.occupants.len(), MAX_OCCUPANTS);
+        presence(&mut people, "7", "x", &[], GONE, "");
+        presence(&mut people, "one more", "x", &[], HERE, "");
+        assert!(people.occupants.contains_key("one more"));
+        // One key twice is one user.
+        people.leave_room();
+        tell(&mut people, &[caller(HIDDEN, "A", None), caller(HIDDEN, "B", None)]);
+        assert_eq!(list(&people), ["A Audio"]);
+    }
+}
