@@ -22,10 +22,12 @@ mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
+mod steady;
 mod wait;
 
 mod cases {
     mod abuse;
+    mod archive;
     mod document;
     mod doors;
     mod ejabberd;
