@@ -234,9 +234,7 @@ pub fn identify(call: &Call, book: &Book, dialling: &Dialling) -> Answer {
         })
     };
     // An extension is one's own company's in its directory and in one's own book, and nowhere else.
-    for (entries, why) in
-        [(&book.directory, Reason::Directory), (&book.own, Reason::AddressBook)]
-    {
+    for (entries, why) in [(&book.directory, Reason::Directory), (&book.own, Reason::AddressBook)] {
         let found: Vec<_> = entries.iter().filter(|entry| has(&entry.tels, true)).collect();
         match found[..] {
             [] => {}
@@ -275,9 +273,10 @@ pub fn identify(call: &Call, book: &Book, dialling: &Dialling) -> Answer {
     if !missing.is_empty() {
         return Answer::Fetch(missing);
     }
-    let found = book.contacts.iter().filter(|(jid, contact)| {
-        contact.card.as_ref().is_some_and(|card| confirms(jid, card))
-    });
+    let found = book
+        .contacts
+        .iter()
+        .filter(|(jid, contact)| contact.card.as_ref().is_some_and(|card| confirms(jid, card)));
     match found.collect::<Vec<_>>()[..] {
         [] => unnamed(Some(first), Doubt::Unknown),
         [(jid, contact)] => named(jid, contact, Reason::Card),
@@ -403,7 +402,12 @@ mod tests {
         check("\"Alice\" <sip:eve@evil.test>;tag=1", "", "", "eve@evil.test NotVouched");
         check("<sip:x%0aAlice@evil.test>;tag=1", "", "", "evil.test NotVouched");
         // A number at a host that does not speak for numbers is no number.
-        check(foreign, "<sip:+4930111111@evil.test;user=phone>", "", "+4930111111@evil.test Unknown");
+        check(
+            foreign,
+            "<sip:+4930111111@evil.test;user=phone>",
+            "",
+            "+4930111111@evil.test Unknown",
+        );
         // Several cards have it: the cue decides between them, never without a card.
         check(foreign, bob, "", "+4930222222@gw.example.org Ambiguous");
         check(foreign, bob, "<xmpp:bob@x.test>;purpose=impp", "Bob bob@x.test CueAndCard");
@@ -423,7 +427,12 @@ mod tests {
         // Two cues, cues for other things.
         let two = "<xmpp:alice@x.test>;purpose=impp, <xmpp:bob@x.test>;purpose=impp";
         check(foreign, bob, two, "+4930222222@gw.example.org Ambiguous");
-        check(foreign, bob, "<xmpp:bob@x.test>;purpose=icon", "+4930222222@gw.example.org Ambiguous");
+        check(
+            foreign,
+            bob,
+            "<xmpp:bob@x.test>;purpose=icon",
+            "+4930222222@gw.example.org Ambiguous",
+        );
         check(foreign, bob, "<https://x/bob>;purpose=impp", "+4930222222@gw.example.org Ambiguous");
         check(foreign, "<sip:eve@evil.test>", "", "eve@evil.test Unknown");
         check("no address at all", "", cue_alice, "- NotVouched");
@@ -438,7 +447,11 @@ mod tests {
             vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "id")],
             vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "critical;USER")],
             vec![alice.clone(), asserted.clone(), cue.clone(), (Name::PRIVACY, "id;;@")],
-            vec![(Name::FROM, "<sip:anonymous@Anonymous.Invalid>;tag=1"), asserted.clone(), cue.clone()],
+            vec![
+                (Name::FROM, "<sip:anonymous@Anonymous.Invalid>;tag=1"),
+                asserted.clone(),
+                cue.clone(),
+            ],
         ] {
             let call = call(&headers);
             let nobody = Answer::Unnamed { address: None, why: Doubt::Anonymous };
@@ -498,7 +511,10 @@ mod tests {
         assert_eq!(card(temp), expected(&["sip:a@x"]));
         assert_eq!(card(four), expected(&["sip:a@x", "1"]));
         assert_eq!(card("<query xmlns='jabber:iq:roster'/>"), None);
-        let many = format!("<vCard xmlns='vcard-temp'>{}</vCard>", "<TEL><NUMBER>1</NUMBER></TEL>".repeat(99));
+        let many = format!(
+            "<vCard xmlns='vcard-temp'>{}</vCard>",
+            "<TEL><NUMBER>1</NUMBER></TEL>".repeat(99)
+        );
         assert_eq!(card(&many).map(|card| card.tels.len()), Some(MAX_FIELDS));
     }
 }

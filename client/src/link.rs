@@ -58,7 +58,7 @@ fn conference_uri(query: &Element) -> Option<Uri> {
         }
         match uri.trim().parse().ok()? {
             Uri::Other(_) => None,
-            uri => Some(uri),
+            uri @ (Uri::Sip(_) | Uri::Tel(_)) => Some(uri),
         }
     })
 }
@@ -242,11 +242,11 @@ pub fn offer(
         Confirmation::Silent => hints.push(Hint::NotConfirmed),
         Confirmation::Another => hints.push(Hint::Contradicted),
     }
-    let join = match confirmation {
-        Confirmation::Another => Join::ByUser,
-        _ if related => Join::Related,
-        _ if same => Join::SameDomain,
-        _ => Join::ByUser,
+    let join = match (confirmation, related, same) {
+        (Confirmation::Another, _, _) => Join::ByUser,
+        (_, true, _) => Join::Related,
+        (_, false, true) => Join::SameDomain,
+        (_, false, false) => Join::ByUser,
     };
     Offer { show, join, hints }
 }

@@ -418,16 +418,16 @@ impl People {
         let own_aor = self.own_aor.as_ref();
         let own_key = self.own_nick.as_ref().and_then(|nick| self.occupants.get(nick));
         own_aor.is_some_and(|own| user.entity.parse::<Aor>().as_ref() == Ok(own))
-            || self.proven.get(&user.entity).is_some_and(|(key, _)| {
-                own_key.is_some_and(|occupant| occupant.key == *key)
-            })
+            || self
+                .proven
+                .get(&user.entity)
+                .is_some_and(|(key, _)| own_key.is_some_and(|occupant| occupant.key == *key))
     }
 
     /// Finds who is whom. What was proven holds as long as both are there; what is new is looked for
     /// proof by proof, so that a strong one is not in the way of a weak one.
     fn prove(&mut self) {
-        let here: BTreeSet<_> =
-            self.occupants.values().map(|occupant| occupant.key).collect();
+        let here: BTreeSet<_> = self.occupants.values().map(|occupant| occupant.key).collect();
         let entities: BTreeSet<_> = self.users.iter().map(|user| user.entity.as_str()).collect();
         let linked = self.linked;
         let mut proven = std::mem::take(&mut self.proven);
@@ -637,7 +637,7 @@ const MAX_TEXT: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use cusax::conference::{AUDIO, Media, Users, UriEntry};
+    use cusax::conference::{AUDIO, Media, UriEntry, Users};
 
     use super::*;
 
@@ -657,10 +657,10 @@ mod tests {
             .iter()
             .map(|hat| format!("<hat uri='{}' title='{}'/>", hat.uri(), hat.title()))
             .collect();
-        let codes: String = codes.split(' ').filter(|code| !code.is_empty()).fold(
-            String::new(),
-            |all, code| all + &format!("<status code='{code}'/>"),
-        );
+        let codes: String = codes
+            .split(' ')
+            .filter(|code| !code.is_empty())
+            .fold(String::new(), |all, code| all + &format!("<status code='{code}'/>"));
         let kind = if item.contains("role='none'") { "type='unavailable'" } else { "" };
         let text = format!(
             "<presence xmlns='jabber:client' from='{ROOM}/{nick}' {kind}>\
@@ -780,7 +780,10 @@ mod tests {
         let mut alice = caller("sip:alice@example.org", "Alice", None);
         tell(&mut people, &[alice.clone()]);
         assert_eq!(list(&people), ["Al Both", "Alice Audio"]);
-        people.bind("sip:alice@example.org".parse().unwrap(), BareJid::new("alice@example.org").unwrap());
+        people.bind(
+            "sip:alice@example.org".parse().unwrap(),
+            BareJid::new("alice@example.org").unwrap(),
+        );
         assert_eq!(list(&people), ["Al Both Card"]);
         alice.entity = HIDDEN.to_owned();
         let uri = "xmpp:alice@example.org".to_owned();
@@ -804,7 +807,10 @@ mod tests {
         tell(&mut people, &[me.clone(), caller(HIDDEN, "Bob", None)]);
         // Oneself is oneself on both sides, whether these are linked or not.
         assert_eq!(list(&people), ["Bob Audio", "Me Both Oneself"]);
-        assert_eq!(people.list().iter().map(|person| person.own).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            people.list().iter().map(|person| person.own).collect::<Vec<_>>(),
+            [false, true]
+        );
         let mut check = |mute: bool, item: &str, status, media, expected: &[MutedBy]| {
             people.set_own_mute(mute);
             presence(&mut people, "Me", "m", &[], item, "110");
@@ -863,14 +869,17 @@ mod tests {
             assert_eq!(list(&people), [""; 0], "{text}");
         }
         for i in 0..MAX_OCCUPANTS {
-            people.occupants.insert(format!("{i}"), Occupant {
-                key: OccupantKey(0),
-                id: None,
-                role: Role::None,
-                affiliation: Affiliation::None,
-                jid: None,
-                hats: vec![],
-            });
+            people.occupants.insert(
+                format!("{i}"),
+                Occupant {
+                    key: OccupantKey(0),
+                    id: None,
+                    role: Role::None,
+                    affiliation: Affiliation::None,
+                    jid: None,
+                    hats: vec![],
+                },
+            );
         }
         presence(&mut people, "one more", "x", &[], HERE, "");
         assert_eq!(people.occupants.len(), MAX_OCCUPANTS);

@@ -201,10 +201,8 @@ impl Meeting {
                     self.people.handle_conference(self.subscriber.conference());
                     self.documents.push(text.lines().skip(1).collect());
                 }
-                Seen::Stanza(_)
-                | Seen::Request { .. }
-                | Seen::Media(_)
-                | Seen::Response { .. } => {}
+                Seen::Stanza(_) | Seen::Request { .. } | Seen::Media(_) | Seen::Response { .. } => {
+                }
             }
         }
     }

@@ -79,11 +79,7 @@ fn gone(before: &Option<Conference>, conference: &Conference) -> Vec<User> {
     let here = |user: &User| conference.users.list.iter().any(|one| one.entity == user.entity);
     let before = before.iter().flat_map(|before| &before.users.list).filter(|user| !here(user));
     before
-        .map(|user| User {
-            entity: user.entity.clone(),
-            state: State::Deleted,
-            ..User::default()
-        })
+        .map(|user| User { entity: user.entity.clone(), state: State::Deleted, ..User::default() })
         .collect()
 }
 

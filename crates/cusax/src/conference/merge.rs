@@ -289,7 +289,13 @@ mod tests {
         // Left out, the state of users is full, also in a partial document (§4.4).
         check(11, "partial", "<users><user entity='d'/></users>", Outcome::Applied, "d[]");
         check(12, "partial", "<users state='deleted'/>", Outcome::Applied, "");
-        check(13, "full", "<users><user entity='e' state='deleted'/></users>", Outcome::Applied, "");
+        check(
+            13,
+            "full",
+            "<users><user entity='e' state='deleted'/></users>",
+            Outcome::Applied,
+            "",
+        );
         check(20, "full", ab, Outcome::Applied, "a[1:connected:sendrecv] b[]");
         check(21, "deleted", ab, Outcome::Ended, "");
         check(22, "partial", "", Outcome::Refresh, "");
@@ -311,9 +317,15 @@ mod tests {
             let all: String = all.collect();
             format!("<users state='partial'><user entity='b' state='partial'>{all}</user></users>")
         };
-        assert_eq!(subscriber.handle_document(document(2, "partial", &endpoint(0))), Outcome::Applied);
+        assert_eq!(
+            subscriber.handle_document(document(2, "partial", &endpoint(0))),
+            Outcome::Applied
+        );
         let known = roster(&subscriber);
-        assert_eq!(subscriber.handle_document(document(3, "partial", &endpoint(1))), Outcome::TooMany);
+        assert_eq!(
+            subscriber.handle_document(document(3, "partial", &endpoint(1))),
+            Outcome::TooMany
+        );
         assert_eq!((roster(&subscriber), subscriber.version()), (known, Some(2)));
     }
 }

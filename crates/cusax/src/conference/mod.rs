@@ -275,7 +275,17 @@ impl State {
 }
 
 impl EndpointStatus {
-    const ALL: [Self; 9] = [Self::Pending, Self::DialingOut, Self::DialingIn, Self::Alerting, Self::OnHold, Self::Connected, Self::MutedViaFocus, Self::Disconnecting, Self::Disconnected];
+    const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::DialingOut,
+        Self::DialingIn,
+        Self::Alerting,
+        Self::OnHold,
+        Self::Connected,
+        Self::MutedViaFocus,
+        Self::Disconnecting,
+        Self::Disconnected,
+    ];
 
     /// Reads [`Self::as_str`] back.
     pub fn from_word(word: &str) -> Option<Self> {
