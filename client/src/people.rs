@@ -429,6 +429,16 @@ impl People {
     fn prove(&mut self) {
         let here: BTreeSet<_> = self.occupants.values().map(|occupant| occupant.key).collect();
         let entities: BTreeSet<_> = self.users.iter().map(|user| user.entity.as_str()).collect();
+        let mut nicks: BTreeMap<BareJid, BTreeSet<String>> = BTreeMap::new();
+        for (nick, occupant) in &self.occupants {
+            if let Some(jid) = &occupant.jid {
+                nicks.entry(jid.to_bare()).or_default().insert(nick.clone());
+            }
+        }
+        let mut callers: BTreeMap<String, usize> = BTreeMap::new();
+        for name in self.users.iter().filter_map(|user| user.display_text.clone()) {
+            *callers.entry(name).or_default() += 1;
+        }
         let linked = self.linked;
         let mut proven = std::mem::take(&mut self.proven);
         proven.retain(|entity, (key, proof)| {
@@ -451,13 +461,13 @@ impl People {
                         aor.is_some() && aor == self.own_aor
                     }),
                     Proof::Occupant => self.by_occupant(user),
-                    Proof::Jid => self.by_jid(&user_jids(user, &self.room)),
+                    Proof::Jid => by_jid(&user_jids(user, &self.room), &nicks),
                     Proof::Card => {
                         let aor = user.entity.parse::<Aor>().ok();
                         let jid = aor.and_then(|aor| self.bindings.get(&aor)).cloned();
-                        self.by_jid(&jid.into_iter().collect())
+                        by_jid(&jid.into_iter().collect(), &nicks)
                     }
-                    Proof::Caller => self.by_hat(user),
+                    Proof::Caller => self.by_hat(user, &callers),
                 };
                 let Some(key) = nick.and_then(|nick| self.occupants.get(&nick)).map(|o| o.key)
                 else {
@@ -493,27 +503,20 @@ impl People {
         }
     }
 
-    /// The one occupant who has one of these JIDs.
-    fn by_jid(&self, jids: &BTreeSet<BareJid>) -> Option<String> {
-        let has = |occupant: &Occupant| {
-            occupant.jid.as_ref().is_some_and(|jid| jids.contains(&jid.to_bare()))
-        };
-        only(self.occupants.iter().filter(|(_, o)| has(o)).map(|(nick, _)| nick.clone()))
-    }
-
     /// The occupant whom the room shows for a caller without chat. It gave the call its nick, which no
     /// other occupant can have; still another user of the conference may use the name.
-    fn by_hat(&self, user: &User) -> Option<String> {
-        let callers = |name: &str| {
-            let named = |user: &&User| user.display_text.as_deref() == Some(name);
-            self.users.iter().filter(named).count()
-        };
+    fn by_hat(&self, user: &User, callers: &BTreeMap<String, usize>) -> Option<String> {
         let name = user.display_text.as_deref()?;
         let occupant = self.occupants.get(name)?;
         let by_phone = occupant.wears(Hat::ByPhone) && occupant.wears(Hat::OnTheCall);
         let chats = user.endpoints.iter().any(is_chat);
-        (by_phone && !chats && callers(name) == 1).then(|| name.to_owned())
+        (by_phone && !chats && callers.get(name) == Some(&1)).then(|| name.to_owned())
     }
+}
+
+/// The one occupant who has one of these JIDs.
+fn by_jid(jids: &BTreeSet<BareJid>, nicks: &BTreeMap<BareJid, BTreeSet<String>>) -> Option<String> {
+    only(jids.iter().filter_map(|jid| nicks.get(jid)).flatten()).cloned()
 }
 
 impl Occupant {
