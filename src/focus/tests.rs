@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cusax::conference;
+use cusax::conference::{self, Conference};
 use cusax_sip::digest::{Account, Algorithm, Ha1};
 use cusax_sip::flow::Transport;
 use cusax_sip::header::{Headers, Name};
@@ -779,6 +779,67 @@ fn documents_are_valid_against_the_schema_of_rfc_4575() {
         .unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whoever reads every document of a subscription, full and partial, knows what a new subscriber
+    /// is told in full.
+    #[test]
+    fn a_subscriber_knows_what_a_new_one_is_told(
+        steps in proptest::collection::vec((0..4_u32, proptest::bool::ANY), 1..20),
+    ) {
+        let mut scene = Scene::open();
+        let mut watcher = Phone::new("watcher", 99);
+        let mut known = conference::Subscriber::default();
+        let mut sent = scene.send(&watcher.subscribe(""));
+        let mut calls = BTreeMap::new();
+        let mut chats = std::collections::BTreeSet::new();
+        for (i, (user, by_phone)) in (100..).zip(steps) {
+            while sent.iter().any(|(_, message)| is_request(message, "NOTIFY")) {
+                prop_assert_eq!(known.handle_document(read(&sent)), conference::Outcome::Applied);
+                sent = watcher.answer_notify(&mut scene, &sent);
+            }
+            let name = format!("user{user}");
+            let by = By::Chat(FullJid::new(&format!("{name}@example.org/desk")).unwrap());
+            if by_phone {
+                match calls.remove(&user) {
+                    Some(phone) => {
+                        let mut phone: Phone = phone;
+                        scene.send(&phone.next().request("BYE", "", ""));
+                    }
+                    None => {
+                        calls.insert(user, scene.call(&name, i));
+                    }
+                }
+            } else if chats.remove(&user) {
+                scene.apply_to("tea", &by, Command::LeaveChat);
+            } else {
+                chats.insert(user);
+                let nick = Nick::new(&format!("chat {name}")).unwrap();
+                scene.apply_to("tea", &by, Command::EnterChat { nick, password: None });
+            }
+            scene.sent();
+            scene.wait(Duration::from_secs(6));
+            sent = scene.sent();
+        }
+        prop_assert_eq!(known.handle_document(read(&sent)), conference::Outcome::Applied);
+        let newcomer = Phone::new("watcher", 98);
+        let told: Conference = read(&scene.send(&newcomer.subscribe(""))).into();
+        let by_entity = |mut conference: Conference| {
+            conference.users.list.sort_by(|a, b| a.entity.cmp(&b.entity));
+            conference
+        };
+        prop_assert_eq!(by_entity(known.conference().unwrap().clone()), by_entity(told));
+    }
+}
+
+/// The document of the first NOTIFY among these; others are the same, sent again.
+fn read(sent: &[Sent]) -> conference::Document {
+    let mut notifies = sent.iter().filter(|(_, message)| is_request(message, "NOTIFY"));
+    let body = &request(&notifies.next().unwrap().1).unwrap().body;
+    conference::Document::from_xml(std::str::from_utf8(body).unwrap()).unwrap()
 }
 
 /// The messages of RFC 4475 and RFC 5118, sound and unsound, in the middle of a call.
