@@ -11,7 +11,7 @@ use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
 
-use crate::admin::{self, Admin, Step};
+use crate::admin::{self, Admin, Step, schema};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
 use crate::directory::Directory;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
 use crate::muc::{self, Muc, MucConfig};
-use crate::room::person::Level;
+use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
 
 /// Everything that can happen to the server.
@@ -237,6 +237,21 @@ impl Bridge {
         for (state, count) in [("held", held), ("connected", heard), ("muted", muted)] {
             self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
         }
+        for strength in ["none", "claimed", "asserted", "digest"] {
+            for (bound, word) in [(true, "yes"), (false, "no")] {
+                let count = legs().filter(|(person, (_, leg))| {
+                    matches!(person.who, Who::Jid(_)) == bound
+                        && schema::strength(Some(leg.caller.proof), &person.who) == strength
+                });
+                let binding = self.metrics.bindings.with_label_values(&[strength, word]);
+                binding.set(gauge(count.count()));
+            }
+        }
+        self.metrics.call_capacity.set(gauge(self.focus.capacity()));
+        Metrics::catch_up(
+            &self.metrics.auth_failures.with_label_values(&["sip"]),
+            self.focus.wrong_passwords(),
+        );
         self.metrics.subscriptions.set(gauge(self.focus.subscriptions()));
         self.metrics.mirror_divergence.set(gauge(self.divergence()));
     }

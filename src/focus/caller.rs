@@ -21,6 +21,8 @@ pub(super) struct Callers {
     trusted: Vec<Network>,
     domain: String,
     verifier: Verifier,
+    /// Wrong passwords so far.
+    wrong: u64,
 }
 
 impl Callers {
@@ -33,7 +35,12 @@ impl Callers {
         key: [u8; 32],
     ) -> Self {
         let verifier = Verifier::new(now, domain, ALGORITHMS, key);
-        Self { auth, trusted, domain: domain.to_owned(), verifier }
+        Self { auth, trusted, domain: domain.to_owned(), verifier, wrong: 0 }
+    }
+
+    /// How many wrong passwords were given.
+    pub(super) fn wrong_passwords(&self) -> u64 {
+        self.wrong
     }
 
     /// Who sent a request, or what to answer instead of doing it. `leg` tells one nameless caller
@@ -98,9 +105,11 @@ impl Callers {
                 Algorithm::Sha512_256 => None,
             }
         });
-        let user = verified
-            .and_then(|name| candidates(&name).ok_or(Denied::Wrong))
-            .map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
+        let user =
+            verified.and_then(|name| candidates(&name).ok_or(Denied::Wrong)).map_err(|denied| {
+                self.wrong += u64::from(denied == Denied::Wrong);
+                unauthorized(self.verifier.challenge(now, denied))
+            })?;
         let display = from.as_ref().and_then(|from| from.display.as_deref());
         Ok(known(directory, user.aor.clone(), display, Proof::Digest, private))
     }

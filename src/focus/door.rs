@@ -21,6 +21,7 @@ impl Focus {
     ) -> Box<Response> {
         let (status, reason) = status::refused(refusal);
         if refusal == Refusal::WrongPassword {
+            self.wrong_at_doors += u64::from(denied == Denied::Wrong);
             let challenges = self.door(now, room).challenge(now.instant, denied);
             return Box::new(caller::unauthorized(challenges).with_reason(reason));
         }

@@ -90,6 +90,8 @@ pub struct Focus {
     dialogs: BTreeMap<DialogId, LegId>,
     /// Who checks the passwords of rooms that have one.
     doors: BTreeMap<RoomName, Verifier>,
+    /// Wrong passwords of rooms so far.
+    wrong_at_doors: u64,
     watchers: Watchers,
     scribe: Scribe,
 }
@@ -146,6 +148,7 @@ impl Focus {
             legs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
             doors: BTreeMap::new(),
+            wrong_at_doors: 0,
             watchers: Watchers::default(),
             config,
         }
@@ -303,6 +306,16 @@ impl Focus {
     /// How many subscriptions there are.
     pub fn subscriptions(&self) -> usize {
         self.watchers.len()
+    }
+
+    /// How many calls the ports allow at a time.
+    pub fn capacity(&self) -> usize {
+        self.ports.size()
+    }
+
+    /// How many wrong passwords were given, of users and of rooms.
+    pub fn wrong_passwords(&self) -> u64 {
+        self.callers.wrong_passwords() + self.wrong_at_doors
     }
 
     fn decode(

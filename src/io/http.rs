@@ -16,7 +16,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response, sse};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use jid::BareJid;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use super::process;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{PersonId, RoomName};
@@ -101,15 +102,9 @@ impl Http {
     }
 
     fn router(&self) -> Router {
-        let api = Router::new()
-            .route("/rooms", get(rooms))
-            .route("/rooms/{room}", get(room).put(put_room).delete(delete_room))
-            .route("/rooms/{room}/lock", post(lock))
-            .route("/rooms/{room}/unlock", post(unlock))
-            .route("/rooms/{room}/people/{person}/{action}", post(act))
-            .route("/events", get(events))
-            .route("/users", get(users))
-            .route("/users/{jid}", axum::routing::put(put_user).delete(delete_user))
+        let api = routes()
+            .into_iter()
+            .fold(Router::new(), |api, (path, methods)| api.route(path, methods))
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), authorise))
@@ -174,6 +169,7 @@ impl Http {
         if given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token)) {
             return Ok(());
         }
+        self.0.metrics.auth_failures.with_label_values(&["http"]).inc();
         let mut response = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed");
         response
             .headers_mut()
@@ -217,6 +213,21 @@ fn is_local(headers: &HeaderMap) -> bool {
     local(host) && same
 }
 
+/// The admin API's paths. `admin/openapi.json` describes each of them.
+fn routes() -> [(&'static str, MethodRouter<Http>); 9] {
+    [
+        ("/rooms", get(rooms)),
+        ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
+        ("/rooms/{room}/lock", post(lock)),
+        ("/rooms/{room}/unlock", post(unlock)),
+        ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/users", get(users)),
+        ("/users/{jid}", put(put_user).delete(delete_user)),
+        ("/events", get(events)),
+        ("/openapi.json", get(openapi)),
+    ]
+}
+
 async fn authorise(
     State(http): State<Http>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
@@ -230,6 +241,7 @@ async fn authorise(
 }
 
 async fn metrics(State(http): State<Http>) -> Response {
+    process::measure(&http.0.metrics.process);
     let text = http.0.metrics.text();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
@@ -377,6 +389,10 @@ async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Respo
         Ok(jid) => http.ask(Question::DeleteUser(jid)).await,
         Err(refused) => *refused,
     }
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], admin::OPENAPI).into_response()
 }
 
 async fn no_such_path() -> Response {

@@ -12,6 +12,7 @@
 
 pub mod http;
 pub mod media;
+mod process;
 mod save;
 pub mod settings;
 pub mod sip;
@@ -49,6 +50,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut seed = [0; 32];
     OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
     let metrics = Metrics::new();
+    metrics.started(Now::read().utc);
     let health = Arc::new(Health::default());
 
     let mut store = Store::open(&config.store.url).await?;
@@ -210,6 +212,9 @@ impl Shell {
     fn measure(&mut self) {
         self.bridge.measure();
         self.link.counters().measure(&self.metrics);
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.component_queue.set(gauge(self.link.queued_bytes()));
+        self.metrics.store_unsaved.set(gauge(self.saver.waiting()));
         self.health.media.store(self.media.moves(), Relaxed);
     }
 
