@@ -10,6 +10,8 @@ use cusaxd::io;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::operate;
+
 /// Joins XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -26,6 +28,27 @@ enum Subject {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// See and change the rooms of a running server.
+    Room {
+        #[command(subcommand)]
+        wish: operate::RoomWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// See and change its directory: which SIP address is which JID.
+    User {
+        #[command(subcommand)]
+        wish: operate::UserWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// See its calls.
+    Call {
+        #[command(subcommand)]
+        wish: operate::CallWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
     /// Check a configuration; exit with 2 and the reasons if it cannot work.
     CheckConfig {
         /// The configuration file.
@@ -41,6 +64,9 @@ pub(crate) fn run() -> ExitCode {
             Ok(settings) => serve(settings),
             Err(bad) => refuse(&bad),
         },
+        Subject::Room { wish, reach } => operate::rooms(wish, reach),
+        Subject::User { wish, reach } => operate::users(wish, reach),
+        Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config } => match settings::load(&config) {
             Ok(_) => {
                 println!("{}: good", config.display());
@@ -71,7 +97,7 @@ fn serve(settings: Settings) -> ExitCode {
     }
 }
 
-fn refuse(bad: &settings::BadConfig) -> ExitCode {
+pub(crate) fn refuse(bad: &settings::BadConfig) -> ExitCode {
     eprintln!("{bad}");
     ExitCode::from(2)
 }

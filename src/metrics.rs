@@ -422,7 +422,8 @@ fn names(labels: &[Label]) -> Vec<&'static str> {
 fn start_at_zero<M: MetricVecBuilder>(metrics: &MetricVec<M>, labels: &[Label]) {
     let none = vec![vec![]];
     let all = labels.iter().fold(none, |combinations: Vec<Vec<&str>>, label| {
-        let with = |value| combinations.iter().map(move |some| [some.as_slice(), &[value]].concat());
+        let with =
+            |value| combinations.iter().map(move |some| [some.as_slice(), &[value]].concat());
         label.values.iter().copied().flat_map(with).collect()
     });
     for values in all {

@@ -434,3 +434,84 @@ const MAX_EVENTS: usize = 1_024;
 /// Streams of events.
 const MAX_WATCHERS: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::http::Method;
+
+    use super::super::client::{Client, Failure};
+    use super::*;
+
+    /// A server whose loop answers everything with nothing.
+    async fn serve(token: Option<&str>) -> (String, Metrics) {
+        let (inputs, mut asked) = mpsc::channel(8);
+        let metrics = Metrics::new();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let token = token.map(str::to_owned);
+        let health = Arc::new(Health::default());
+        let (http, bound) =
+            Http::serve(listen, token, inputs, metrics.clone(), health).await.unwrap();
+        tokio::spawn(async move {
+            while let Some(input) = asked.recv().await {
+                let Input::Admin(request) = input else { panic!("{input:?}") };
+                let (ticket, body) = (request.ticket, Value::Null);
+                http.answer(admin::Response { ticket, status: 200, body });
+            }
+        });
+        (format!("http://{bound}"), metrics)
+    }
+
+    #[tokio::test]
+    async fn the_description_has_every_path_and_method_and_no_other() {
+        let (url, _) = serve(None).await;
+        let client = Client::new(&url, None).unwrap();
+        let description = client.ask(Method::GET, &["openapi.json"], None).await.unwrap();
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let described = description["paths"].as_object().unwrap();
+        let paths: BTreeSet<&str> = described.keys().map(String::as_str).collect();
+        assert_eq!(paths, routes().iter().map(|(path, _)| *path).collect());
+        for (path, methods) in described {
+            for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
+                let described = methods.get(method.as_str().to_ascii_lowercase()).is_some();
+                if path == "/events" && described {
+                    continue; // Its answer never ends; `/events` takes GET, as all that is left says.
+                }
+                let sample = path.replace("{person}", "p1").replace("{action}", "mute");
+                let segments: Vec<&str> = sample[1..].split('/').map(sample_of).collect();
+                let answer = client.ask(method.clone(), &segments, None).await;
+                let there =
+                    !matches!(answer, Err(Failure::Refused(StatusCode::METHOD_NOT_ALLOWED, _)));
+                assert_eq!(there, described, "{method} {path}: {answer:?}");
+            }
+        }
+    }
+
+    fn sample_of(segment: &str) -> &str {
+        match segment {
+            "{room}" => "lounge",
+            "{jid}" => "alice@example.org",
+            other => other,
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_tokens_are_refused_and_counted() {
+        let (url, metrics) = serve(Some("right")).await;
+        let ask = async |token: Option<&str>| {
+            let client = Client::new(&url, token.map(str::to_owned)).unwrap();
+            client.ask(Method::GET, &["rooms"], None).await
+        };
+        for token in [None, Some("wrong"), Some("righ"), Some("right ")] {
+            match ask(token).await {
+                Err(Failure::Refused(StatusCode::UNAUTHORIZED, why)) => {
+                    assert_eq!(why, "a bearer token is needed");
+                }
+                other => panic!("{token:?}: {other:?}"),
+            }
+        }
+        assert_eq!(ask(Some("right")).await.unwrap(), Value::Null);
+        assert_eq!(metrics.auth_failures.with_label_values(&["http"]).get(), 4);
+    }
+}

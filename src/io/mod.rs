@@ -8,8 +8,11 @@
 //! | [`media`] | RTP's sockets and the threads that mix |
 //! | [`store`], `save` | what survives a restart, and who waits for it |
 //! | [`http`] | metrics, health, the admin API |
+//! | [`client`] | asking the admin API of a running server |
+//! | `process` | what the operating system counts |
 //! | [`settings`] | reading the configuration |
 
+pub mod client;
 pub mod http;
 pub mod media;
 mod process;

@@ -8,4 +8,5 @@ mod hall;
 mod mix;
 mod muc;
 mod muc_hostile;
+mod openapi;
 mod room;
