@@ -11,7 +11,8 @@ use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
 use crate::directory::{Secret, User};
 use crate::id::RoomName;
-use crate::journal::{Row, Snapshot, StoredRoom};
+use crate::journal::{Row, Snapshot};
+use crate::room::StoredRoom;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
 

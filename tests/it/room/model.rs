@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
-use cusaxd::journal::{self, Row, StoredRoom};
+use cusaxd::journal::{self, Row};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::standing::{Affiliation, Role};
-use cusaxd::room::{By, Change, Command, Ending, Fact, Policy, Room};
+use cusaxd::room::{By, Change, Command, Ending, Fact, Policy, Room, StoredRoom};
 use jid::FullJid;
 use proptest::prelude::*;
 use proptest::sample::select;

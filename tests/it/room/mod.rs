@@ -725,7 +725,7 @@ fn a_shutdown_throws_everyone_out_and_keeps_the_door_shut() {
 
 /// Who may do what to whom: the whole of XEP-0045 §5.1.1, §5.2.1 and the guards of §8.2 to §10.4.
 ///
-/// A line of `room/hierarchy.txt` for each asker and each target. Columns: kick, visitor, participant, moderator; outcast,
+/// A line of `hierarchy.txt` for each asker and each target. Columns: kick, visitor, participant, moderator; outcast,
 /// none, member, admin, owner. `+` done, `F` forbidden (the asker lacks the power), `N` not allowed
 /// (the target is protected), `S` not to oneself.
 #[test]
@@ -822,7 +822,7 @@ fn the_whole_hierarchy() {
             table.push('\n');
         }
     }
-    let expected = include_str!("room/hierarchy.txt");
+    let expected = include_str!("hierarchy.txt");
     for (actual, expected) in table.lines().zip(expected.lines()) {
         assert_eq!(actual, expected);
     }
