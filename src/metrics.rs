@@ -249,6 +249,9 @@ impl Metrics {
             registry: define.registry.clone(),
             definitions: vec![],
         };
+        for code in ["200", "401", "403", "404", "486", "488", "503"] {
+            metrics.sip_responses.with_label_values(&[code]);
+        }
         let version = Label { name: "version", values: &[] };
         let info = define.gauges("cusax_build_info", "What runs here.", &[version]);
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -24,7 +24,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The server says no; mostly the asker can mend it.
-    #[error("{0}")]
+    #[error("{1}")]
     Refused(StatusCode, String),
     /// There is no server, or not one of ours.
     #[error("{0}")]

@@ -503,7 +503,7 @@ mod tests {
             let client = Client::new(&url, token.map(str::to_owned)).unwrap();
             client.ask(Method::GET, &["rooms"], None).await
         };
-        for token in [None, Some("wrong"), Some("righ"), Some("right ")] {
+        for token in [None, Some("wrong"), Some("righ"), Some("right, too")] {
             match ask(token).await {
                 Err(Failure::Refused(StatusCode::UNAUTHORIZED, why)) => {
                     assert_eq!(why, "a bearer token is needed");

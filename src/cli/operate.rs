@@ -15,11 +15,9 @@ use cusaxd::io::client::{Client, Failure};
 use cusaxd::io::settings;
 use serde_json::{Map, Value, json};
 
-use crate::cli;
-
 /// How to get at the server.
 #[derive(Debug, Args)]
-pub(crate) struct Reach {
+pub(super) struct Reach {
     /// Where the admin API is; else where the configuration says, else on this machine.
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
@@ -37,7 +35,7 @@ pub(crate) struct Reach {
 /// What is to be done about rooms. ROOM is the part of the room's JID before the @; PERSON a number as in
 /// p3, or a nick, JID or SIP address if only one person in the room has it.
 #[derive(Debug, Subcommand)]
-pub(crate) enum RoomWish {
+pub(super) enum RoomWish {
     /// All rooms.
     List,
     /// One room, and who is in it.
@@ -92,7 +90,7 @@ pub(crate) enum RoomWish {
 
 /// Someone in a room.
 #[derive(Debug, Args)]
-pub(crate) struct Someone {
+pub(super) struct Someone {
     /// The room.
     room: String,
     /// A number as in p3; or a nick, JID or SIP address that one person in the room has.
@@ -101,7 +99,7 @@ pub(crate) struct Someone {
 
 /// Settings of a room; what is not given stays.
 #[derive(Debug, Args)]
-pub(crate) struct RoomSettings {
+pub(super) struct RoomSettings {
     /// Its natural name.
     #[arg(long)]
     name: Option<String>,
@@ -148,7 +146,7 @@ enum Whois {
 
 /// What is to be done about users.
 #[derive(Debug, Subcommand)]
-pub(crate) enum UserWish {
+pub(super) enum UserWish {
     /// Everyone in the directory.
     List,
     /// Put someone in, or change what is given.
@@ -174,7 +172,7 @@ pub(crate) enum UserWish {
 
 /// What is to be done about calls.
 #[derive(Debug, Subcommand)]
-pub(crate) enum CallWish {
+pub(super) enum CallWish {
     /// All calls, or those of one room.
     List {
         /// The room.
@@ -183,7 +181,7 @@ pub(crate) enum CallWish {
 }
 
 /// Does what is asked about rooms.
-pub(crate) fn rooms(wish: RoomWish, reach: Reach) -> ExitCode {
+pub(super) fn rooms(wish: RoomWish, reach: Reach) -> ExitCode {
     operate(reach, async |client| {
         let command = async |method, path: &[&str]| {
             let room = client.ask(method, path, None).await?;
@@ -216,7 +214,7 @@ pub(crate) fn rooms(wish: RoomWish, reach: Reach) -> ExitCode {
 }
 
 /// Does what is asked about users.
-pub(crate) fn users(wish: UserWish, reach: Reach) -> ExitCode {
+pub(super) fn users(wish: UserWish, reach: Reach) -> ExitCode {
     operate(reach, async |client| match &wish {
         UserWish::List => {
             let value = client.ask(Method::GET, &["users"], None).await?;
@@ -241,7 +239,7 @@ pub(crate) fn users(wish: UserWish, reach: Reach) -> ExitCode {
 }
 
 /// Does what is asked about calls.
-pub(crate) fn calls(wish: CallWish, reach: Reach) -> ExitCode {
+pub(super) fn calls(wish: CallWish, reach: Reach) -> ExitCode {
     operate(reach, async |client| {
         let CallWish::List { room } = &wish;
         let mut rooms = vec![];
@@ -289,7 +287,7 @@ fn operate(reach: Reach, wish: impl AsyncFnOnce(&Client) -> Result<Answer, Probl
     let Reach { url, token, config, json } = reach;
     let settings = match config.map(|file| settings::load(&file)).transpose() {
         Ok(settings) => settings,
-        Err(bad) => return cli::refuse(&bad),
+        Err(bad) => return super::refuse(&bad),
     };
     let (configured, stored) = match settings {
         Some(settings) => (Some(settings.config.http.listen), settings.token),

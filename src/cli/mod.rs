@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line. `operate` has what it asks a running server.
+
+mod operate;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -9,8 +11,6 @@ use cusaxd::config::{Format, Level};
 use cusaxd::io;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
-
-use crate::operate;
 
 /// Joins XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
 #[derive(Debug, Parser)]
@@ -97,7 +97,7 @@ fn serve(settings: Settings) -> ExitCode {
     }
 }
 
-pub(crate) fn refuse(bad: &settings::BadConfig) -> ExitCode {
+fn refuse(bad: &settings::BadConfig) -> ExitCode {
     eprintln!("{bad}");
     ExitCode::from(2)
 }
