@@ -80,7 +80,7 @@ pub struct Metrics {
     pub process: Process,
 }
 
-/// Metrics of the process, under the names that every exporter gives them.
+/// What the operating system counts for this process.
 #[derive(Clone, Debug)]
 pub struct Process {
     /// Seconds of processor time.
@@ -237,14 +237,14 @@ impl Metrics {
                 &[Label { name: "part", values: &["mix"] }],
             ),
             process: Process {
-                cpu: define.seconds("process_cpu_seconds_total", "Processor time used."),
+                cpu: define.seconds("cusax_process_cpu_seconds_total", "Processor time used."),
                 resident_memory: define
-                    .gauge("process_resident_memory_bytes", "Memory in use."),
-                open_fds: define.gauge("process_open_fds", "File descriptors in use."),
-                max_fds: define.gauge("process_max_fds", "File descriptors that there may be."),
-                threads: define.gauge("process_threads", "Threads."),
+                    .gauge("cusax_process_resident_memory_bytes", "Memory in use."),
+                open_fds: define.gauge("cusax_process_open_fds", "File descriptors in use."),
+                max_fds: define.gauge("cusax_process_max_fds", "File descriptors that there may be."),
+                threads: define.gauge("cusax_process_threads", "Threads."),
                 start_time: define
-                    .float("process_start_time_seconds", "When it started, as seconds since 1970."),
+                    .float("cusax_process_start_time_seconds", "When it started, as seconds since 1970."),
             },
             registry: define.registry.clone(),
             definitions: vec![],
