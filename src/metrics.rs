@@ -318,7 +318,7 @@ impl Default for Metrics {
 }
 
 /// The methods that have a label of their own: a peer's inventions must not become series.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 17] = [
     "ACK",
     "BYE",
     "CANCEL",
@@ -335,6 +335,7 @@ const METHODS: [&str; 16] = [
     "UPDATE",
     "malformed",
     "dropped",
+    "other",
 ];
 
 /// Why a component link may end.

@@ -5,6 +5,7 @@
 
 mod accord;
 mod bridge;
+mod dashboards;
 mod hall;
 mod mix;
 mod muc;
