@@ -96,7 +96,7 @@ impl Store {
     pub async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
         for row in rows {
-            write_row(&mut *transaction, row).await?;
+            write_row(&mut transaction, row).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -108,7 +108,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         for row in snapshot.rows() {
-            write_row(&mut *transaction, &row).await?;
+            write_row(&mut transaction, &row).await?;
         }
         Ok(transaction.commit().await?)
     }
