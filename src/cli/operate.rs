@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,16 +19,23 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Args)]
 pub(super) struct Reach {
     /// Where the admin API is; else where the configuration says, else on this machine.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = "The server")]
     url: Option<String>,
     /// Its bearer token; other users of this machine can read arguments, so better in the environment.
-    #[arg(long, global = true, value_name = "TOKEN", env = "CUSAXD_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "The server",
+        value_name = "TOKEN",
+        env = "CUSAXD_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// The server's configuration, for address and token.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The server")]
     config: Option<PathBuf>,
     /// Print the API's answer instead of a table.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "The server")]
     json: bool,
 }
 
@@ -402,16 +409,17 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
 /// The first line of a file, or of standard input: never an argument, which everyone on the machine sees.
 fn password(file: &Path) -> Result<String, Problem> {
     let wrong = |why: &dyn std::fmt::Display| Problem::Wrong(format!("{}: {why}", file.display()));
-    let mut text = String::new();
+    let mut line = String::new();
     let read = if file.as_os_str() == "-" {
-        io::stdin().take(MAX_PASSWORD).read_to_string(&mut text)
+        io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line)
     } else {
-        File::open(file).and_then(|file| file.take(MAX_PASSWORD).read_to_string(&mut text))
+        File::open(file)
+            .and_then(|file| BufReader::new(file).take(MAX_PASSWORD).read_line(&mut line))
     };
     read.map_err(|why| wrong(&why))?;
-    match text.lines().next() {
-        Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        Some(_) | None => Err(wrong(&"holds no password")),
+    match line.trim_end_matches(['\r', '\n']) {
+        "" => Err(wrong(&"holds no password")),
+        password => Ok(password.to_owned()),
     }
 }
 

@@ -879,6 +879,17 @@ fn operators_keep_the_directory_at_the_command_line() {
     assert_eq!(code, Some(1));
     assert!(why.starts_with("cusaxd: "), "{why}");
     assert_eq!(done(&server, &["user", "delete", "alice@example.org"]), "");
+
+    // Standard input: one line, as it is typed or piped.
+    let mut command = cusaxd();
+    command.args(["user", "put", "bob@example.org", "--aor", "sip:bob@conf.example.org"]);
+    command.args(["--password-file", "-", "--config"]).arg(&server.config);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_ref().unwrap().write_all(b"pw of bob\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "it does not wait for more than a line");
+    let users = server.get("/api/v1/users").json();
+    assert_eq!(users["users"][0]["password"], true, "{users}");
+
     let (code, _, why) = operate(&server, &["user", "delete", "alice@example.org"]);
     assert_eq!((code, why.as_str()), (Some(1), "cusaxd: no such user\n"));
 }
