@@ -54,6 +54,9 @@ enum Subject {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Also try it, before the server is started: bind its addresses and ports, link to the XMPP server.
+        #[arg(long)]
+        probe: bool,
     },
 }
 
@@ -67,14 +70,31 @@ pub(crate) fn run() -> ExitCode {
         Subject::Room { wish, reach } => operate::rooms(wish, reach),
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
-        Subject::CheckConfig { config } => match settings::load(&config) {
-            Ok(_) => {
-                println!("{}: good", config.display());
-                ExitCode::SUCCESS
-            }
-            Err(bad) => refuse(&bad),
-        },
+        Subject::CheckConfig { config, probe } => check(config, probe),
     }
+}
+
+fn check(file: PathBuf, probe: bool) -> ExitCode {
+    let settings = match settings::load(&file) {
+        Ok(settings) => settings,
+        Err(bad) => return refuse(&bad),
+    };
+    if probe {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let reasons = match runtime {
+            Ok(runtime) => runtime.block_on(io::probe::probe(&settings)),
+            Err(why) => {
+                eprintln!("cusaxd: {why}");
+                return ExitCode::FAILURE;
+            }
+        };
+        if !reasons.is_empty() {
+            let reasons = reasons.iter().map(ToString::to_string).collect();
+            return refuse(&settings::BadConfig { file, reasons });
+        }
+    }
+    println!("{}: good", file.display());
+    ExitCode::SUCCESS
 }
 
 fn serve(settings: Settings) -> ExitCode {

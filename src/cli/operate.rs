@@ -501,9 +501,11 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// People choose their names; a terminal must not obey them.
+/// People choose their names; a terminal must not obey them, nor turn a line around.
 fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{FFFD}' } else { char }).collect()
+    let turns = |char| matches!(char, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let shown = |char: char| if char.is_control() || turns(char) { '\u{FFFD}' } else { char };
+    text.chars().map(shown).collect()
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -600,14 +602,14 @@ mod tests {
     #[test]
     fn tables_line_up_and_obey_nobody() {
         let users = json!([
-            { "jid": "zoë@example.org", "aor": "sip:z@example.org", "name": "\u{1b}[2J", "password": true },
+            { "jid": "zoë@example.org", "aor": "sip:z@example.org", "name": "\u{1b}[2J\u{202e}", "password": true },
             { "jid": "a@example.org", "aor": "sip:a@example.org", "name": null, "password": false },
         ]);
         assert_eq!(
             table(&USERS, items(&users)),
-            "JID              SIP                NAME  PASSWORD\n\
-             zoë@example.org  sip:z@example.org  \u{FFFD}[2J  yes\n\
-             a@example.org    sip:a@example.org  -     no\n"
+            "JID              SIP                NAME   PASSWORD\n\
+             zoë@example.org  sip:z@example.org  \u{FFFD}[2J\u{FFFD}  yes\n\
+             a@example.org    sip:a@example.org  -      no\n"
         );
         assert_eq!(table(&ROOMS, &[]).lines().count(), 1);
     }

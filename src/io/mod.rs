@@ -9,12 +9,14 @@
 //! | [`store`], `save` | what survives a restart, and who waits for it |
 //! | [`http`] | metrics, health, the admin API |
 //! | [`client`] | asking the admin API of a running server |
+//! | [`probe`] | trying a configuration before it is used |
 //! | `process` | what the operating system counts |
 //! | [`settings`] | reading the configuration |
 
 pub mod client;
 pub mod http;
 pub mod media;
+pub mod probe;
 mod process;
 mod save;
 pub mod settings;

@@ -201,6 +201,47 @@ fn the_environment_counts_more_than_the_file() {
     assert_eq!(check(&file, &[("CUSAXD__XMPP__SECRET", "s")]).0, Some(0));
 }
 
+/// Nobody listens where the XMPP server should be, and that is said only once everything is free.
+#[test]
+fn a_probe_tries_what_the_configuration_promises() {
+    let folder = Folder::new();
+    let (http, sip) = (free_port(), free_port());
+    let text = configuration(&folder, http, sip, None);
+    // Below the ports that the system itself gives to others.
+    let mut blocks = (10_000..30_000).step_by(4).skip(std::process::id() as usize % 4_000);
+    let bound = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    let first = blocks.find(|first| (*first..first + 4).all(|port| bound(port).is_some()));
+    let first: u16 = first.unwrap();
+    let media = bound(first + 1).unwrap();
+    let ports = format!("[media]\nports = \"{first}-{}\"", first + 3);
+    let text = text.replace("[media]", &ports);
+    let file = folder.write("probed.toml", &text);
+    let probe = || {
+        let arguments = ["check-config", "--probe", "--config"];
+        said(cusaxd().args(arguments).arg(&file).output().unwrap())
+    };
+    assert_eq!(check(&file, &[]).0, Some(0), "as such it is good");
+    let held = (
+        TcpListener::bind((Ipv4Addr::LOCALHOST, http)).unwrap(),
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, sip)).unwrap(),
+    );
+    let (code, text) = probe();
+    assert_eq!(code, Some(2), "{text}");
+    for expected in [
+        format!("probed.toml: sip.listen: cannot bind udp:127.0.0.1:{sip}: "),
+        format!("probed.toml: http.listen: cannot bind 127.0.0.1:{http}: "),
+        format!("probed.toml: media.ports: others use 1 of these ports, {} first", first + 1),
+    ] {
+        assert!(text.contains(&expected), "{expected} is not in\n{text}");
+    }
+    assert!(!text.contains("tcp:127.0.0.1") && !text.contains("xmpp"), "{text}");
+    drop((held, media));
+    let (code, text) = probe();
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("xmpp.server: 127.0.0.1:9: cannot connect: "), "{text}");
+    assert!(!folder.0.join("store.db").exists(), "a probe leaves nothing behind");
+}
+
 // --- Starting and stopping ----------------------------------------------------------------------
 
 /// A running server in a folder of its own.

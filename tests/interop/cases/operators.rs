@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http,
-    site::{Site, room},
+    site::{SECRET, Site, room},
     wait::{PATIENCE, pause},
 };
 
@@ -127,6 +127,26 @@ fn the_command_line_shows_mutes_kicks_and_bans_whom_it_names() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("bob: nobody in the room is called that"), "{said}");
     assert_eq!(done(&["room", "destroy", "lounge"]), "");
+}
+
+#[test]
+fn a_probe_finds_the_link_good_or_says_why_not() {
+    let test = "a_probe_finds_the_link_good_or_says_why_not";
+    let Some(mut site) = Site::start(test) else { return };
+    let probe = ["check-config", "--probe"];
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("sip.listen") && !said.contains("xmpp"), "it runs already: {said}");
+    assert_eq!(site.cusaxd.get("/health/ready").status, 200, "and is left alone");
+    assert!(site.cusaxd.terminate().success());
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert!(code == Some(0) && said.contains("good"), "{said}");
+    let config = site.dir.join("cusaxd.toml");
+    let wrong = fs::read_to_string(&config).expect("ours").replace(SECRET, "guessed");
+    fs::write(&config, wrong).expect("ours");
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("xmpp.secret: ") && said.contains("not-authorized"), "{said}");
 }
 
 #[test]
