@@ -148,7 +148,7 @@ impl Metrics {
             ),
             auth_failures: define.counters(
                 "cusax_auth_failures_total",
-                "Wrong passwords of callers, and wrong or missing tokens of the admin API.",
+                "Wrong passwords of callers, and wrong tokens of the admin API and the console.",
                 &[Label { name: "interface", values: &["sip", "http"] }],
             ),
             component_up: define

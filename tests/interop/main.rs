@@ -19,6 +19,7 @@ mod process;
 mod prometheus;
 mod prosody;
 mod recording;
+mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
