@@ -124,6 +124,8 @@ impl Bridge {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             rates: muc::Rates::default(),
         };
+        let calls = config.media.ports.0.calls();
+        metrics.call_capacity.set(i64::try_from(calls).unwrap_or(i64::MAX));
         let [a, b, c, d, e, f, g, h, ..] = seed;
         Self {
             rooms,
@@ -247,7 +249,6 @@ impl Bridge {
                 binding.set(gauge(count.count()));
             }
         }
-        self.metrics.call_capacity.set(gauge(self.focus.capacity()));
         Metrics::catch_up(
             &self.metrics.auth_failures.with_label_values(&["sip"]),
             self.focus.wrong_passwords(),

@@ -308,11 +308,6 @@ impl Focus {
         self.watchers.len()
     }
 
-    /// How many calls the ports allow at a time.
-    pub fn capacity(&self) -> usize {
-        self.ports.size()
-    }
-
     /// How many wrong passwords were given, of users and of rooms.
     pub fn wrong_passwords(&self) -> u64 {
         self.callers.wrong_passwords() + self.wrong_at_doors

@@ -17,20 +17,13 @@ pub(super) struct PortPool {
     free: Vec<u16>,
     /// Ports that rest, oldest first.
     resting: VecDeque<(Instant, u16)>,
-    /// All of them, whatever they do.
-    size: usize,
 }
 
 impl PortPool {
     /// The pairs that lie wholly within a range.
     pub(super) fn new(range: PortRange) -> Self {
-        let free: Vec<u16> = (range.first..range.last).filter(|port| port % 2 == 0).collect();
-        Self { size: free.len(), free, resting: VecDeque::new() }
-    }
-
-    /// How many ports there are, in use or not.
-    pub(super) fn size(&self) -> usize {
-        self.size
+        let free = (range.first..range.last).filter(|port| port % 2 == 0).collect();
+        Self { free, resting: VecDeque::new() }
     }
 
     /// Takes a port at random; `None` when all are in use or at rest.

@@ -68,6 +68,7 @@ fn every_panel_and_every_rule_sees_a_running_room() {
     let mut look = |place: &str, expr: &str| {
         assert!(!expr.contains('$'), "{place}: {expr}");
         let found = prometheus.query(expr);
+        println!("{place}: {found:?}");
         if !found.iter().any(|value| value.is_finite()) {
             silent.push(format!("{place}: {expr}: {found:?}"));
         }
