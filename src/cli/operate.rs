@@ -143,6 +143,15 @@ pub(super) struct RoomSettings {
     /// How many messages newcomers are told.
     #[arg(long, value_name = "N")]
     history: Option<u32>,
+    /// What is said is archived, as long as the room is persistent.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    archive: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -380,6 +389,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         whois,
         change_subject,
         history,
+        archive,
     } = settings;
     let secret = match password_file {
         Some(file) => Some(json!(password(file)?)),
@@ -401,6 +411,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         ("whois", whois),
         ("change_subject", change_subject.map(Value::from)),
         ("history", history.map(Value::from)),
+        ("archive", archive.map(Value::from)),
     ];
     let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Ok(Value::Object(given.collect()))
@@ -597,6 +608,30 @@ mod tests {
         assert!(find("alice@example.org").unwrap_err().ends_with("may be any of p1, p3"));
         assert!(find("-").is_err());
         assert!(find("").is_err());
+    }
+
+    /// A setting that is new is one here as well.
+    #[test]
+    fn all_settings_of_a_room_can_be_set() {
+        let all = RoomSettings {
+            name: Some(String::new()),
+            description: Some(String::new()),
+            moderated: Some(true),
+            members_only: Some(true),
+            password_file: None,
+            no_password: true,
+            max_users: Some(1),
+            persistent: Some(true),
+            public: Some(true),
+            whois: Some(Whois::Anyone),
+            change_subject: Some(true),
+            history: Some(1),
+            archive: Some(true),
+        };
+        let Ok(changes) = changes(&all) else { panic!("{all:?}") };
+        let settings = serde_json::to_value(cusaxd::room::settings::Settings::default()).unwrap();
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&changes), keys(&settings));
     }
 
     #[test]

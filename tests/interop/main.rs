@@ -23,10 +23,12 @@ mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
+mod steady;
 mod wait;
 
 mod cases {
     mod abuse;
+    mod archive;
     mod dashboards;
     mod document;
     mod doors;
