@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
 if [ "${1:-}" != --run ]; then
-    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools)
+    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus)
 fi
-services=(prosody ejabberd kamailio)
+services=(prosody ejabberd kamailio prometheus)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

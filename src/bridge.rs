@@ -11,7 +11,7 @@ use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
 
-use crate::admin::{self, Admin, Step};
+use crate::admin::{self, Admin, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
 use crate::muc::{self, Muc, MucConfig};
-use crate::room::person::Level;
+use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
 
 /// Everything that can happen to the server.
@@ -135,6 +135,8 @@ impl Bridge {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             rates: muc::Rates::default(),
         };
+        let calls = config.media.ports.0.calls();
+        metrics.call_capacity.set(i64::try_from(calls).unwrap_or(i64::MAX));
         let [a, b, c, d, e, f, g, h, ..] = seed;
         Self {
             rooms,
@@ -270,6 +272,20 @@ impl Bridge {
         for (state, count) in [("held", held), ("connected", heard), ("muted", muted)] {
             self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
         }
+        for strength in ["none", "claimed", "asserted", "digest"] {
+            for (bound, word) in [(true, "yes"), (false, "no")] {
+                let count = legs().filter(|(person, (_, leg))| {
+                    matches!(person.who, Who::Jid(_)) == bound
+                        && schema::strength(Some(leg.caller.proof), &person.who) == strength
+                });
+                let binding = self.metrics.bindings.with_label_values(&[strength, word]);
+                binding.set(gauge(count.count()));
+            }
+        }
+        Metrics::catch_up(
+            &self.metrics.auth_failures.with_label_values(&["sip"]),
+            self.focus.wrong_passwords(),
+        );
         self.metrics.subscriptions.set(gauge(self.focus.subscriptions()));
         let Limited { rate, guesses, stress } = self.focus.limited();
         for (reason, total) in [("rate", rate), ("guesses", guesses), ("stress", stress)] {

@@ -1,16 +1,21 @@
 //! Every metric's name, help and labels, once. No room and no user is ever a label.
 
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
+use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// What the server tells Prometheus.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    definitions: Vec<Definition>,
     /// Rooms that exist.
     pub rooms: IntGauge,
     /// People in rooms, by how they are present.
@@ -59,95 +64,216 @@ pub struct Metrics {
     pub jitter_buffer: Histogram,
     /// How near the mixer is to being late.
     pub stress: Gauge,
+    /// Calls that the media ports allow.
+    pub call_capacity: IntGauge,
+    /// Calls, by how well their address was proven and whether the directory ties it to a JID.
+    pub bindings: IntGaugeVec,
+    /// Wrong passwords and tokens, by where they were given.
+    pub auth_failures: IntCounterVec,
+    /// Bytes of stanzas that the XMPP server has not read yet.
+    pub component_queue: IntGauge,
+    /// Changes that wait for the store.
+    pub store_unsaved: IntGauge,
     /// Failures of the store.
     pub store_errors: IntCounter,
     /// Faults that were contained, by part.
     pub panics: IntCounterVec,
+    /// What the operating system counts for this process.
+    pub process: Process,
+}
+
+/// What the operating system counts for this process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Seconds of processor time.
+    pub cpu: Counter,
+    /// Bytes in memory.
+    pub resident_memory: IntGauge,
+    /// Descriptors in use.
+    pub open_fds: IntGauge,
+    /// Descriptors that there may be.
+    pub max_fds: IntGauge,
+    /// Threads.
+    pub threads: IntGauge,
+    /// When it started, in seconds since 1970.
+    pub start_time: Gauge,
+}
+
+/// What a metric is: `docs/metrics.md` is made of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// As Prometheus has it.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it tells.
+    pub help: String,
+    /// What it is told apart by.
+    pub labels: Vec<Label>,
+}
+
+/// A label of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Every value it may have. All are there from the start, so that a rate never misses the first
+    /// event. Empty: the values come from a set that others keep small.
+    pub values: &'static [&'static str],
 }
 
 impl Metrics {
     /// Registers them all.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let define = Define { registry: &registry };
+        let define = Define::default();
         let metrics = Self {
-            rooms: define.gauge("rooms", "Rooms that exist."),
+            rooms: define.gauge("cusax_rooms", "Rooms that exist."),
             people: define.gauges(
-                "people",
+                "cusax_people",
                 "People in rooms, by how they are present.",
-                &["level"],
+                &[Label { name: "level", values: &["chat", "audio", "both"] }],
             ),
-            call_legs: define.gauges("call_legs", "Call legs, by state.", &["state"]),
+            call_legs: define.gauges(
+                "cusax_call_legs",
+                "Call legs, by state: heard, on hold, or silent for another reason.",
+                &[Label { name: "state", values: &["connected", "held", "muted"] }],
+            ),
+            call_capacity: define
+                .gauge("cusax_call_capacity", "Calls that the media ports allow at a time."),
+            bindings: define.gauges(
+                "cusax_bindings",
+                "Call legs, by how the caller's address was proven, and whether the directory ties it to a JID.",
+                &[
+                    Label { name: "strength", values: &["none", "claimed", "asserted", "digest"] },
+                    Label { name: "bound", values: &["yes", "no"] },
+                ],
+            ),
+            auth_failures: define.counters(
+                "cusax_auth_failures_total",
+                "Wrong passwords of callers, and wrong tokens of the admin API and the console.",
+                &[Label { name: "interface", values: &["sip", "http"] }],
+            ),
             component_up: define
-                .gauge("xmpp_component_up", "Whether the XMPP server takes our stanzas."),
-            stanzas: define.counters("stanzas_total", "Stanzas.", &["direction", "kind"]),
-            stanzas_dropped: define.counters(
-                "stanzas_dropped_total",
-                "Stanzas that went no further.",
-                &["reason"],
-            ),
+                .gauge("cusax_xmpp_component_up", "Whether the XMPP server takes our stanzas."),
             component_losses: define.counters(
-                "xmpp_component_losses_total",
+                "cusax_xmpp_component_losses_total",
                 "Times the component link was lost or refused.",
-                &["reason"],
+                &[Label { name: "reason", values: &LOSSES }],
+            ),
+            component_queue: define.gauge(
+                "cusax_xmpp_queue_bytes",
+                "Stanzas that wait for the XMPP server to read them.",
+            ),
+            stanzas: define.counters(
+                "cusax_stanzas_total",
+                "Stanzas.",
+                &[DIRECTION, Label { name: "kind", values: &["iq", "message", "presence"] }],
+            ),
+            stanzas_dropped: define.counters(
+                "cusax_stanzas_dropped_total",
+                "Stanzas that went no further.",
+                &[Label { name: "reason", values: &DROPS }],
             ),
             sip_requests: define.counters(
-                "sip_requests_total",
+                "cusax_sip_requests_total",
                 "SIP requests.",
-                &["method", "direction"],
+                &[Label { name: "method", values: &METHODS }, DIRECTION],
             ),
-            sip_responses: define.counters("sip_responses_total", "SIP responses sent.", &["code"]),
+            sip_responses: define.counters(
+                "cusax_sip_responses_total",
+                "SIP responses sent.",
+                &[Label { name: "code", values: &[] }],
+            ),
             sip_limited: define.counters(
-                "sip_limited_total",
+                "cusax_sip_limited_total",
                 "SIP requests turned away: too fast, locked out after wrong passwords, no time to mix.",
-                &["reason"],
+                &[Label { name: "reason", values: &["rate", "guesses", "stress"] }],
             ),
-            subscriptions: define.gauge("subscriptions", "Conference subscriptions."),
+            subscriptions: define.gauge("cusax_subscriptions", "Conference subscriptions."),
             mirror: define.histogram(
-                "mirror_seconds",
+                "cusax_mirror_seconds",
                 "From the chat command to the mixer applying it.",
                 &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25],
             ),
-            mirror_divergence: define
-                .gauge("mirror_divergence", "Legs about which room and mixer disagree."),
+            mirror_divergence: define.gauge(
+                "cusax_mirror_divergence",
+                "Legs about which room and mixer disagree. Anything but 0 is a fault.",
+            ),
             mix_tick: define.histogram(
-                "mix_tick_seconds",
+                "cusax_mix_tick_seconds",
                 "Time that one tick of one room's mix took.",
                 &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02],
             ),
             mix_late_ticks: define
-                .counter("mix_late_ticks_total", "Ticks that ended after the next was due."),
-            encodes: define.counters("encodes_total", "Encoded frames.", &["kind"]),
-            forwarded_frames: define
-                .counter("forwarded_frames_total", "Frames sent on as they came."),
-            rtp_packets: define.counters("rtp_packets_total", "RTP packets.", &["direction"]),
-            rtp_lost: define.counter("rtp_lost_total", "RTP packets that never came."),
-            rtp_rejected: define.counters(
-                "rtp_rejected_total",
-                "RTP packets that were refused.",
-                &["reason"],
+                .counter("cusax_mix_late_ticks_total", "Ticks that ended after the next was due."),
+            stress: define
+                .float("cusax_stress", "How near the mixer is to being late, 0 to 1."),
+            encodes: define.counters(
+                "cusax_encodes_total",
+                "Encoded frames, by whether listeners share them.",
+                &[Label { name: "kind", values: &["shared", "own"] }],
             ),
-            concealed_frames: define
-                .counter("concealed_frames_total", "Frames invented because none came in time."),
-            fec_frames: define
-                .counter("fec_frames_total", "Frames rebuilt from the packet that followed."),
+            forwarded_frames: define
+                .counter("cusax_forwarded_frames_total", "Frames sent on as they came."),
+            rtp_packets: define.counters("cusax_rtp_packets_total", "RTP packets.", &[DIRECTION]),
+            rtp_lost: define.counter("cusax_rtp_lost_total", "RTP packets that never came."),
+            rtp_rejected: define.counters(
+                "cusax_rtp_rejected_total",
+                "RTP packets that were refused: not from the leg's peer, or no RTP that we take.",
+                &[Label { name: "reason", values: &["source", "other"] }],
+            ),
+            concealed_frames: define.counter(
+                "cusax_concealed_frames_total",
+                "Frames invented because none came in time.",
+            ),
+            fec_frames: define.counter(
+                "cusax_fec_frames_total",
+                "Frames rebuilt from the packet that followed.",
+            ),
             jitter_buffer: define.histogram(
-                "jitter_buffer_seconds",
+                "cusax_jitter_buffer_seconds",
                 "How long audio waits in jitter buffers.",
                 &[0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4],
             ),
-            stress: define.register(Gauge::new(
-                "cusax_stress",
-                "How near the mixer is to being late, 0 to 1.",
-            )),
-            store_errors: define.counter("store_errors_total", "Failures of the store."),
-            panics: define.counters("panics_total", "Faults that were contained.", &["part"]),
-            registry: registry.clone(),
+            store_unsaved: define
+                .gauge("cusax_store_unsaved_changes", "Changes that wait for the store."),
+            store_errors: define.counter("cusax_store_errors_total", "Failures of the store."),
+            panics: define.counters(
+                "cusax_panics_total",
+                "Faults that were contained.",
+                &[Label { name: "part", values: &["mix"] }],
+            ),
+            process: Process {
+                cpu: define.seconds("cusax_process_cpu_seconds_total", "Processor time used."),
+                resident_memory: define
+                    .gauge("cusax_process_resident_memory_bytes", "Memory in use."),
+                open_fds: define.gauge("cusax_process_open_fds", "File descriptors in use."),
+                max_fds: define.gauge("cusax_process_max_fds", "File descriptors that there may be."),
+                threads: define.gauge("cusax_process_threads", "Threads."),
+                start_time: define
+                    .float("cusax_process_start_time_seconds", "When it started, as seconds since 1970."),
+            },
+            registry: define.registry.clone(),
+            definitions: vec![],
         };
-        let info = define.gauges("build_info", "What runs here.", &["version"]);
+        for code in ["200", "401", "403", "404", "486", "488", "503"] {
+            metrics.sip_responses.with_label_values(&[code]);
+        }
+        let version = Label { name: "version", values: &[] };
+        let info = define.gauges("cusax_build_info", "What runs here.", &[version]);
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        metrics.start_at_zero();
-        metrics
+        Self { definitions: define.definitions.take(), ..metrics }
+    }
+
+    /// What there is, in the order of the documentation.
+    pub fn definitions(&self) -> &[Definition] {
+        &self.definitions
+    }
+
+    /// Says when the process started.
+    pub fn started(&self, utc: SystemTime) {
+        let since = utc.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.process.start_time.set(since.as_secs_f64());
     }
 
     /// Everything, in Prometheus' text format.
@@ -190,34 +316,6 @@ impl Metrics {
     pub fn catch_up(counter: &IntCounter, total: u64) {
         counter.inc_by(total.saturating_sub(counter.get()));
     }
-
-    /// Shows every known label from the start, so that a rate never misses the first event.
-    fn start_at_zero(&self) {
-        for level in ["chat", "audio", "both"] {
-            self.people.with_label_values(&[level]).set(0);
-        }
-        for state in ["connected", "held", "muted"] {
-            self.call_legs.with_label_values(&[state]).set(0);
-        }
-        for direction in ["in", "out"] {
-            for kind in ["iq", "message", "presence"] {
-                self.stanzas.with_label_values(&[direction, kind]);
-            }
-            self.rtp_packets.with_label_values(&[direction]);
-            for method in METHODS {
-                self.sip_requests.with_label_values(&[method, direction]);
-            }
-        }
-        for code in ["200", "401", "403", "404", "486", "488", "503"] {
-            self.sip_responses.with_label_values(&[code]);
-        }
-        for reason in ["rate", "guesses", "stress"] {
-            self.sip_limited.with_label_values(&[reason]);
-        }
-        for kind in ["shared", "own"] {
-            self.encodes.with_label_values(&[kind]);
-        }
-    }
 }
 
 impl Default for Metrics {
@@ -227,7 +325,7 @@ impl Default for Metrics {
 }
 
 /// The methods that have a label of their own: a peer's inventions must not become series.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 17] = [
     "ACK",
     "BYE",
     "CANCEL",
@@ -244,41 +342,103 @@ const METHODS: [&str; 16] = [
     "UPDATE",
     "malformed",
     "dropped",
+    "other",
 ];
 
-struct Define<'a> {
-    registry: &'a Registry,
+/// Why a component link may end.
+const LOSSES: [&str; 13] = [
+    "unreachable",
+    "slow",
+    "not-authorized",
+    "host-unknown",
+    "conflict",
+    "not-components",
+    "stream-error",
+    "broken",
+    "closed",
+    "lost",
+    "silent",
+    "stalled",
+    "shutdown",
+];
+
+/// Why a stanza may go no further.
+const DROPS: [&str; 6] = ["refused", "congested", "unknown", "unsendable", "overflow", "down"];
+
+const DIRECTION: Label = Label { name: "direction", values: &["in", "out"] };
+
+#[derive(Default)]
+struct Define {
+    registry: Registry,
+    definitions: RefCell<Vec<Definition>>,
 }
 
-impl Define<'_> {
+impl Define {
     fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::new(format!("cusax_{name}"), help))
+        self.register("counter", name, help, &[], IntCounter::new(name, help))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register(IntCounterVec::new(Opts::new(format!("cusax_{name}"), help), labels))
+    fn seconds(&self, name: &str, help: &str) -> Counter {
+        self.register("counter", name, help, &[], Counter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[Label]) -> IntCounterVec {
+        let made = IntCounterVec::new(Opts::new(name, help), &names(labels));
+        let counters = self.register("counter", name, help, labels, made);
+        start_at_zero(&counters, labels);
+        counters
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::new(format!("cusax_{name}"), help))
+        self.register("gauge", name, help, &[], IntGauge::new(name, help))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register(IntGaugeVec::new(Opts::new(format!("cusax_{name}"), help), labels))
+    fn float(&self, name: &str, help: &str) -> Gauge {
+        self.register("gauge", name, help, &[], Gauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[Label]) -> IntGaugeVec {
+        let made = IntGaugeVec::new(Opts::new(name, help), &names(labels));
+        let gauges = self.register("gauge", name, help, labels, made);
+        start_at_zero(&gauges, labels);
+        gauges
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let options = HistogramOpts::new(format!("cusax_{name}"), help).buckets(buckets.to_vec());
-        self.register(Histogram::with_opts(options))
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.register("histogram", name, help, &[], Histogram::with_opts(options))
     }
 
     fn register<C: prometheus::core::Collector + Clone + 'static>(
         &self,
+        kind: &'static str,
+        name: &str,
+        help: &str,
+        labels: &[Label],
         made: prometheus::Result<C>,
     ) -> C {
         let collector = made.expect("names, labels and buckets above are valid");
         self.registry.register(Box::new(collector.clone())).expect("each name above is there once");
+        let (name, help, labels) = (name.to_owned(), help.to_owned(), labels.to_vec());
+        self.definitions.borrow_mut().push(Definition { name, kind, help, labels });
         collector
+    }
+}
+
+fn names(labels: &[Label]) -> Vec<&'static str> {
+    labels.iter().map(|label| label.name).collect()
+}
+
+/// Shows every combination of the labels' values.
+fn start_at_zero<M: MetricVecBuilder>(metrics: &MetricVec<M>, labels: &[Label]) {
+    let none = vec![vec![]];
+    let all = labels.iter().fold(none, |combinations: Vec<Vec<&str>>, label| {
+        let with =
+            |value| combinations.iter().map(move |some| [some.as_slice(), &[value]].concat());
+        label.values.iter().copied().flat_map(with).collect()
+    });
+    for values in all {
+        metrics.with_label_values(&values);
     }
 }
 
@@ -315,5 +475,32 @@ mod tests {
         ] {
             assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in\n{text}");
         }
+    }
+
+    /// `docs/metrics.md` says what is defined here. `UPDATE_EXPECT=1` writes it.
+    #[test]
+    fn documentation_lists_every_metric() {
+        let mut page = String::from(
+            "# Metrics\n\n\
+             What `GET /metrics` shows, in base units. No room and no user is a label. Where values are listed, all of\n\
+             them are there from the start. Written by a test from `src/metrics.rs`; `docs/runbooks.md` says what to do\n\
+             about those that an alert watches.\n\n\
+             | name | type | labels | what |\n| --- | --- | --- | --- |\n",
+        );
+        for Definition { name, kind, help, labels } in Metrics::new().definitions() {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|Label { name, values }| match values.join("`, `") {
+                    values if values.is_empty() => format!("`{name}`"),
+                    values => format!("`{name}`: `{values}`"),
+                })
+                .collect();
+            page += &format!("| `{name}` | {kind} | {} | {help} |\n", labels.join("; "));
+        }
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(file, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap(), page, "UPDATE_EXPECT=1 writes {file}");
     }
 }

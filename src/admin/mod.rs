@@ -19,6 +19,9 @@ use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
 use crate::room::{By, Change, Command, Departure, Fact, Refusal, Room, Rooms};
 
+/// The API as an OpenAPI 3.1 document.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
 /// What an operator asks.
 #[derive(Clone, Debug)]
 pub struct Request {

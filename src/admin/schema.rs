@@ -95,14 +95,18 @@ pub fn user(user: &User) -> Value {
 /// What ties a person's call to their name, and how well: `none` where there is nothing to tie.
 fn binding(person: &Person) -> Value {
     let proof = person.legs.values().map(|leg| leg.caller.proof).max();
-    let strength = match (proof, &person.who) {
+    let bound = proof.is_some() && matches!(person.who, Who::Jid(_));
+    json!({ "bound": bound, "strength": strength(proof, &person.who) })
+}
+
+/// How well the address of someone's call was proven.
+pub fn strength(proof: Option<Proof>, who: &Who) -> &'static str {
+    match (proof, who) {
         (None, _) | (Some(_), Who::Unknown(_)) => "none",
         (Some(Proof::Claimed), _) => "claimed",
         (Some(Proof::Asserted), _) => "asserted",
         (Some(Proof::Digest), _) => "digest",
-    };
-    let bound = proof.is_some() && matches!(person.who, Who::Jid(_));
-    json!({ "bound": bound, "strength": strength })
+    }
 }
 
 fn mutes(mutes: &Mutes) -> Value {

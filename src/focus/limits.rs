@@ -96,6 +96,8 @@ pub(super) struct Guesses {
     proven: Recent<Try, Option<Instant>>,
     /// How many tries were not looked at.
     refused: u64,
+    /// How many were looked at and wrong.
+    wrong: u64,
 }
 
 /// An account, and from where its password is tried; a trusted proxy is from nowhere.
@@ -127,12 +129,18 @@ impl Guesses {
             accounts: Recent::new(MAX_SOURCES),
             proven: Recent::new(MAX_SOURCES),
             refused: 0,
+            wrong: 0,
         }
     }
 
     /// How many tries were not looked at so far.
     pub(super) fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// How many passwords were looked at and wrong so far.
+    pub(super) fn wrong(&self) -> u64 {
+        self.wrong
     }
 
     /// A try to be a user of a realm.
@@ -167,6 +175,7 @@ impl Guesses {
             // Right, but late.
             Err(Denied::Stale | Denied::Missing) => {}
             Err(Denied::Wrong) => {
+                self.wrong += 1;
                 self.proven.remove(&attempt);
                 let (most, together) = (self.most, self.most.saturating_mul(TOGETHER));
                 if let Some(source) = attempt.source

@@ -371,6 +371,11 @@ impl Focus {
         self.watchers.len()
     }
 
+    /// How many wrong passwords were given, of users and of rooms.
+    pub fn wrong_passwords(&self) -> u64 {
+        self.callers.guesses.wrong()
+    }
+
     fn decode(
         &mut self,
         now: Now,

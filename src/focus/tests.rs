@@ -184,7 +184,9 @@ fn digest_admits_users_of_the_directory_as_their_chat_selves() {
 
     let mut mallory = Phone::new("alice", 9);
     mallory.headers = format!("Authorization: {}\r\n", credentials.replace("alice", "mallory"));
+    assert_eq!(scene.focus.wrong_passwords(), 0);
     assert_eq!(only_response(&scene.send(&mallory.invite(OFFER))).status.code(), 401);
+    assert_eq!(scene.focus.wrong_passwords(), 1);
 }
 
 #[test]
@@ -205,6 +207,7 @@ fn a_room_password_is_asked_for_in_a_realm_of_its_own() {
     };
     check(&mut scene, 1, "open", 401);
     check(&mut scene, 2, "sesame", 200);
+    assert_eq!(scene.focus.wrong_passwords(), 1, "who is asked has not been wrong");
     // Members need none.
     scene.affiliate("carol", Affiliation::Member);
     let carol = Phone::new("carol", 3);

@@ -8,11 +8,17 @@
 //! | [`media`] | RTP's sockets and the threads that mix |
 //! | [`store`], `save`, `archive` | what survives a restart, who waits for it, who reads of it later |
 //! | [`http`] | metrics, health, the admin API |
+//! | [`client`] | asking the admin API of a running server |
+//! | [`probe`] | trying a configuration before it is used |
+//! | `process` | what the operating system counts |
 //! | [`settings`] | reading the configuration |
 
 mod archive;
+pub mod client;
 pub mod http;
 pub mod media;
+pub mod probe;
+mod process;
 mod save;
 pub mod settings;
 pub mod sip;
@@ -55,6 +61,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut seed = [0; 32];
     OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
     let metrics = Metrics::new();
+    metrics.started(Now::read().utc);
     let health = Arc::new(Health::default());
 
     let mut store = Store::open(&config.store.url).await?;
@@ -232,6 +239,9 @@ impl Shell {
     fn measure(&mut self) {
         self.bridge.measure();
         self.link.counters().measure(&self.metrics);
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.component_queue.set(gauge(self.link.queued_bytes()));
+        self.metrics.store_unsaved.set(gauge(self.saver.waiting()));
         self.health.media.store(self.media.moves(), Relaxed);
     }
 

@@ -80,6 +80,11 @@ impl Saver {
         self.finish(PATIENCE).await
     }
 
+    /// How many changes the store did not take yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.unsaved.len()
+    }
+
     /// Saves what is left and closes the store in good order.
     pub(super) async fn close(mut self, everything: impl FnOnce() -> Snapshot) -> Result<()> {
         if self.writing.is_some()

@@ -111,6 +111,15 @@ impl Cusaxd {
         assert!(matches!(answer.status, 200..=204), "{} {}", answer.status, answer.body);
     }
 
+    /// `cusaxd ARGUMENTS` with its configuration: the exit code, and all that was said.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut line = command(env!("CARGO_BIN_EXE_cusaxd"));
+        let done = line.args(arguments).arg("--config").arg(&self.config).output();
+        let done = done.expect("cusaxd runs");
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// A metric's value, summed over its labels that contain `label`.
     pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         let body = self.get("/metrics").body;

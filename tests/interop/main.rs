@@ -1,5 +1,5 @@
 //! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
-//! Linphone and SIPp, all on loopback.
+//! Linphone, SIPp and Prometheus, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -16,6 +16,7 @@ mod kamailio;
 mod linphone;
 mod peer;
 mod process;
+mod prometheus;
 mod prosody;
 mod recording;
 mod rtp;
@@ -28,6 +29,7 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod dashboards;
     mod document;
     mod doors;
     mod ejabberd;

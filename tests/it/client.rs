@@ -127,7 +127,7 @@ impl Meeting {
         ));
         let info = asked.iter().find_map(|seen| match seen {
             Seen::Stanza(stanza) if stanza.attr("id") == Some("d") => Some(stanza.clone()),
-            _ => None,
+            Seen::Media(_) | Seen::Stanza(_) | Seen::Response { .. } | Seen::Request { .. } => None,
         });
         let info = info.unwrap();
         let room = RoomInfo::read(&info);

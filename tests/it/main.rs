@@ -7,10 +7,12 @@ mod accord;
 mod archive;
 mod bridge;
 mod client;
+mod dashboards;
 mod hall;
 mod mix;
 mod muc;
 mod muc_hostile;
+mod openapi;
 mod room;
 #[cfg(feature = "io")]
 mod shell;

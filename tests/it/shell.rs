@@ -44,7 +44,7 @@ impl Drop for Folder {
 fn cusaxd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cusaxd"));
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CUSAXD__") {
+        if name.to_string_lossy().starts_with("CUSAXD_") {
             command.env_remove(name);
         }
     }
@@ -207,6 +207,47 @@ fn the_environment_counts_more_than_the_file() {
     let file = folder.write("y.toml", &GOOD.replace("secret = \"s\"\n", ""));
     assert_eq!(check(&file, &[]).0, Some(2));
     assert_eq!(check(&file, &[("CUSAXD__XMPP__SECRET", "s")]).0, Some(0));
+}
+
+/// Nobody listens where the XMPP server should be, and that is said only once everything is free.
+#[test]
+fn a_probe_tries_what_the_configuration_promises() {
+    let folder = Folder::new();
+    let (http, sip) = (free_port(), free_port());
+    let text = configuration(&folder, http, sip, None);
+    // Below the ports that the system itself gives to others.
+    let mut blocks = (10_000..30_000).step_by(4).skip(std::process::id() as usize % 4_000);
+    let bound = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    let first = blocks.find(|first| (*first..first + 4).all(|port| bound(port).is_some()));
+    let first: u16 = first.unwrap();
+    let media = bound(first + 1).unwrap();
+    let ports = format!("[media]\nports = \"{first}-{}\"", first + 3);
+    let text = text.replace("[media]", &ports);
+    let file = folder.write("probed.toml", &text);
+    let probe = || {
+        let arguments = ["check-config", "--probe", "--config"];
+        said(cusaxd().args(arguments).arg(&file).output().unwrap())
+    };
+    assert_eq!(check(&file, &[]).0, Some(0), "as such it is good");
+    let held = (
+        TcpListener::bind((Ipv4Addr::LOCALHOST, http)).unwrap(),
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, sip)).unwrap(),
+    );
+    let (code, text) = probe();
+    assert_eq!(code, Some(2), "{text}");
+    for expected in [
+        format!("probed.toml: sip.listen: cannot bind udp:127.0.0.1:{sip}: "),
+        format!("probed.toml: http.listen: cannot bind 127.0.0.1:{http}: "),
+        format!("probed.toml: media.ports: others use 1 of these ports, {} first", first + 1),
+    ] {
+        assert!(text.contains(&expected), "{expected} is not in\n{text}");
+    }
+    assert!(!text.contains("tcp:127.0.0.1") && !text.contains("xmpp"), "{text}");
+    drop((held, media));
+    let (code, text) = probe();
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("xmpp.server: 127.0.0.1:9: cannot connect: "), "{text}");
+    assert!(!folder.0.join("store.db").exists(), "a probe leaves nothing behind");
 }
 
 // --- Starting and stopping ----------------------------------------------------------------------
@@ -792,4 +833,186 @@ fn what_is_no_sip_harms_nobody() {
     };
     assert_eq!(value("cusax_sip_requests_total{direction=\"in\",method=\"OPTIONS\"}"), 2);
     assert!(value("cusax_sip_responses_total{code=\"200\"}") >= 2);
+}
+
+// --- Asking a running server -----------------------------------------------------------------------
+
+/// `cusaxd ARGUMENTS` with a server's address and token: exit code, output, errors.
+fn operate(server: &Server, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = cusaxd();
+    command.args(arguments).arg("--url").arg(format!("http://{}", server.http));
+    command.envs(server.token.map(|token| ("CUSAXD_TOKEN", token)));
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[track_caller]
+fn done(server: &Server, arguments: &[&str]) -> String {
+    let (code, out, errors) = operate(server, arguments);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{arguments:?}: {out}");
+    out
+}
+
+#[test]
+fn operators_make_change_and_end_rooms_at_the_command_line() {
+    let server = Server::start();
+    let heads = "ROOM  TITLE  PEOPLE  CHAT  AUDIO  BOTH  LOCKED  PERSISTENT  SINCE\n";
+    assert_eq!(done(&server, &["room", "list"]), heads);
+    let secret = server.folder.write("secret", "open sesame\n");
+    let made = done(
+        &server,
+        &[
+            "room",
+            "create",
+            "lounge",
+            "--name",
+            "The lounge",
+            "--moderated",
+            "--public=false",
+            "--max-users",
+            "9",
+            "--whois",
+            "anyone",
+            "--password-file",
+            secret.to_str().unwrap(),
+        ],
+    );
+    for line in [
+        "title           The lounge",
+        "uri             sip:lounge@conf.example.org",
+        "locked          no",
+        "moderated       yes",
+        "public          no",
+        "max_users       9",
+        "whois           anyone",
+        "password        yes",
+        "persistent      yes",
+    ] {
+        assert!(made.lines().any(|it| it == line), "{line} is not in\n{made}");
+    }
+    // What is not given stays; what is given as nothing goes.
+    done(
+        &server,
+        &["room", "set", "lounge", "--moderated=false", "--max-users=0", "--no-password"],
+    );
+    let room = server.get("/api/v1/rooms/lounge").json();
+    assert_eq!(room["title"], "The lounge");
+    assert_eq!(room["settings"]["moderated"], false);
+    assert_eq!(room["settings"]["max_users"], Value::Null);
+    assert_eq!(room["settings"]["password"], false);
+    assert!(done(&server, &["room", "lock", "lounge"]).contains("locked          yes"));
+    assert!(done(&server, &["room", "unlock", "lounge"]).contains("locked          no"));
+
+    // For machines the answer as it is.
+    let shown: Value =
+        serde_json::from_str(&done(&server, &["room", "show", "lounge", "--json"])).unwrap();
+    assert_eq!(shown, server.get("/api/v1/rooms/lounge").json());
+    let calls: Value = serde_json::from_str(&done(&server, &["call", "--json", "list"])).unwrap();
+    assert_eq!(calls, json!({ "calls": [] }));
+    assert!(done(&server, &["call", "list", "lounge"]).starts_with("ROOM  PERSON  LEG "));
+
+    assert_eq!(done(&server, &["room", "destroy", "lounge"]), "");
+    let nobody = "there is no such room";
+    for arguments in [
+        &["room", "show", "lounge"][..],
+        &["room", "destroy", "lounge"],
+        &["room", "kick", "lounge", "p1"],
+        &["call", "list", "lounge"],
+    ] {
+        let answer = operate(&server, arguments);
+        assert_eq!(
+            answer,
+            (Some(1), String::new(), format!("cusaxd: {nobody}\n")),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn operators_keep_the_directory_at_the_command_line() {
+    let server = Server::start();
+    let secret = server.folder.write("secret", "pw");
+    let put = done(
+        &server,
+        &[
+            "user",
+            "put",
+            "alice@example.org",
+            "--aor",
+            "sip:alice@conf.example.org",
+            "--name",
+            "Alice",
+            "--password-file",
+            secret.to_str().unwrap(),
+        ],
+    );
+    let expected = "JID                SIP                         NAME   PASSWORD\n\
+                    alice@example.org  sip:alice@conf.example.org  Alice  yes\n";
+    assert_eq!(put, expected);
+    assert_eq!(done(&server, &["user", "list"]), expected);
+    done(&server, &["user", "put", "alice@example.org", "--name", "Al"]);
+    let users = server.get("/api/v1/users").json();
+    assert_eq!(users["users"][0]["name"], "Al");
+    assert_eq!(users["users"][0]["password"], true);
+    let (code, _, why) = operate(
+        &server,
+        &["user", "put", "bob@example.org", "--aor", "sip:alice@conf.example.org"],
+    );
+    assert_eq!(code, Some(1));
+    assert!(why.starts_with("cusaxd: "), "{why}");
+    assert_eq!(done(&server, &["user", "delete", "alice@example.org"]), "");
+
+    // Standard input: one line, as it is typed or piped.
+    let mut command = cusaxd();
+    command.args(["user", "put", "bob@example.org", "--aor", "sip:bob@conf.example.org"]);
+    command.args(["--password-file", "-", "--config"]).arg(&server.config);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_ref().unwrap().write_all(b"pw of bob\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "it does not wait for more than a line");
+    let users = server.get("/api/v1/users").json();
+    assert_eq!(users["users"][0]["password"], true, "{users}");
+
+    let (code, _, why) = operate(&server, &["user", "delete", "alice@example.org"]);
+    assert_eq!((code, why.as_str()), (Some(1), "cusaxd: no such user\n"));
+}
+
+#[test]
+fn what_is_asked_wrongly_is_told_from_what_is_refused() {
+    let server = Server::start();
+    let empty = server.folder.write("empty", "\n");
+    let empty = empty.to_str().unwrap();
+    for (code, arguments, expected) in [
+        (2, &["room"][..], "Usage"),
+        (2, &["room", "show"], "<ROOM>"),
+        (2, &["room", "set", "lounge", "--password", "x"], "--password"),
+        (2, &["room", "set", "lounge", "--moderated=perhaps"], "perhaps"),
+        (2, &["room", "set", "lounge", "--password-file", empty], "holds no password"),
+        (2, &["room", "set", "lounge", "--password-file", "/nowhere"], "/nowhere"),
+        (1, &["room", "set", "lounge", "--history", "501"], "break a limit"),
+        (1, &["room", "show", "no such\nroom"], "not a name of a room"),
+        (1, &["user", "put", "alice@example.org"], "aor: is missing"),
+    ] {
+        let (got, out, why) = operate(&server, arguments);
+        assert_eq!(got, Some(code), "{arguments:?}: {why}");
+        assert!(out.is_empty() && why.contains(expected), "{arguments:?}: {why}");
+    }
+
+    // Where the server is and what opens it may also come from its configuration.
+    let list = |arguments: &[&str]| {
+        said(cusaxd().args(["room", "list"]).args(arguments).output().unwrap())
+    };
+    let (url, config) = (format!("http://{}", server.http), server.config.to_str().unwrap());
+    assert_eq!(list(&["--config", config]).0, Some(0));
+    assert_eq!(list(&["--url", &url, "--token", server.token.unwrap()]).0, Some(0));
+    for (arguments, code, expected) in [
+        (&["--url", &url][..], 1, "a bearer token is needed"),
+        (&["--url", &url, "--token", "wrong"], 1, "a bearer token is needed"),
+        (&["--config", config, "--token", "wrong"], 1, "a bearer token is needed"),
+        (&["--config", "/nowhere"], 2, "/nowhere"),
+        (&["--url", "https://127.0.0.1"], 2, "no TLS"),
+        (&["--url", &format!("http://127.0.0.1:{}", free_port())], 1, "127.0.0.1"),
+    ] {
+        let (got, said) = list(arguments);
+        assert!(got == Some(code) && said.contains(expected), "{arguments:?}: {got:?} {said}");
+    }
 }

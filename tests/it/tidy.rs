@@ -152,30 +152,6 @@ fn files_say_what_they_are() {
     }
 }
 
-/// A dashboard that asks for a metric which nobody counts shows nothing, and nobody notices.
-#[test]
-fn dashboards_ask_for_metrics_that_exist() {
-    let source = fs::read_to_string(root().join("src/metrics.rs")).unwrap();
-    let folder = root().join("grafana");
-    let Ok(entries) = fs::read_dir(&folder) else { return };
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        let text = fs::read_to_string(&path).unwrap();
-        for rest in text.split("cusax_").skip(1) {
-            let name: String =
-                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix))
-                .filter(|base| base.ends_with("_seconds"))
-                .unwrap_or(&name);
-            let defined = [format!("\"{base}\""), format!("\"cusax_{base}\"")]
-                .iter()
-                .any(|quoted| source.contains(quoted));
-            assert!(defined, "{}: cusax_{name} does not exist", path.display());
-        }
-    }
-}
-
 /// `conf/cusaxd.toml` is the reference: every key of `config.rs`, no other, each with a comment.
 #[test]
 fn the_reference_names_every_option() {

@@ -19,7 +19,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response, sse};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use jid::BareJid;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use super::process;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{PersonId, RoomName};
@@ -105,15 +106,9 @@ impl Http {
     }
 
     fn router(&self) -> Router {
-        let api = Router::new()
-            .route("/rooms", get(rooms))
-            .route("/rooms/{room}", get(room).put(put_room).delete(delete_room))
-            .route("/rooms/{room}/lock", post(lock))
-            .route("/rooms/{room}/unlock", post(unlock))
-            .route("/rooms/{room}/people/{person}/{action}", post(act))
-            .route("/events", get(events))
-            .route("/users", get(users))
-            .route("/users/{jid}", axum::routing::put(put_user).delete(delete_user))
+        let api = routes()
+            .into_iter()
+            .fold(Router::new(), |api, (path, methods)| api.route(path, methods))
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), authorise))
@@ -211,7 +206,11 @@ impl Http {
             };
         };
         // Hashes are compared, so that the time it takes tells nothing about the token.
-        Ok(given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token)))
+        let right = given.map(|given| Sha256::digest(given) == Sha256::digest(token));
+        if right == Some(false) {
+            self.0.metrics.auth_failures.with_label_values(&["http"]).inc();
+        }
+        Ok(right.unwrap_or(false))
     }
 
     fn is_ready(&self) -> bool {
@@ -256,6 +255,21 @@ fn is_local(headers: &HeaderMap) -> bool {
     local(host) && same
 }
 
+/// The admin API's paths. `admin/openapi.json` describes each of them.
+fn routes() -> [(&'static str, MethodRouter<Http>); 9] {
+    [
+        ("/rooms", get(rooms)),
+        ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
+        ("/rooms/{room}/lock", post(lock)),
+        ("/rooms/{room}/unlock", post(unlock)),
+        ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/users", get(users)),
+        ("/users/{jid}", put(put_user).delete(delete_user)),
+        ("/events", get(events)),
+        ("/openapi.json", get(openapi)),
+    ]
+}
+
 async fn authorise(
     State(http): State<Http>,
     ConnectInfo(Peer(from)): ConnectInfo<Peer>,
@@ -269,6 +283,7 @@ async fn authorise(
 }
 
 async fn metrics(State(http): State<Http>) -> Response {
+    process::measure(&http.0.metrics.process);
     let text = http.0.metrics.text();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
@@ -418,6 +433,10 @@ async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Respo
     }
 }
 
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], admin::OPENAPI).into_response()
+}
+
 async fn no_such_path() -> Response {
     error(StatusCode::NOT_FOUND, "there is no such path")
 }
@@ -457,3 +476,85 @@ const MAX_EVENTS: usize = 1_024;
 /// Streams of events.
 const MAX_WATCHERS: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::http::Method;
+
+    use super::super::client::{Client, Failure};
+    use super::*;
+
+    /// A server whose loop answers everything with nothing.
+    async fn serve(token: Option<&str>) -> (String, Metrics) {
+        let (inputs, mut asked) = mpsc::channel(8);
+        let metrics = Metrics::new();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let token = token.map(str::to_owned);
+        let health = Arc::new(Health::default());
+        let (http, bound) =
+            Http::serve(listen, token, inputs, metrics.clone(), health).await.unwrap();
+        tokio::spawn(async move {
+            while let Some(input) = asked.recv().await {
+                let Input::Admin(request) = input else { panic!("{input:?}") };
+                let (ticket, body) = (request.ticket, Value::Null);
+                http.answer(admin::Response { ticket, status: 200, body });
+            }
+        });
+        (format!("http://{bound}"), metrics)
+    }
+
+    #[tokio::test]
+    async fn the_description_has_every_path_and_method_and_no_other() {
+        let (url, _) = serve(None).await;
+        let client = Client::new(&url, None).unwrap();
+        let description = client.ask(Method::GET, &["openapi.json"], None).await.unwrap();
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let described = description["paths"].as_object().unwrap();
+        let paths: BTreeSet<&str> = described.keys().map(String::as_str).collect();
+        assert_eq!(paths, routes().iter().map(|(path, _)| *path).collect());
+        for (path, methods) in described {
+            for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
+                let described = methods.get(method.as_str().to_ascii_lowercase()).is_some();
+                if path == "/events" && described {
+                    continue; // Its answer never ends; `/events` takes GET, as all that is left says.
+                }
+                let sample = path.replace("{person}", "p1").replace("{action}", "mute");
+                let segments: Vec<&str> = sample[1..].split('/').map(sample_of).collect();
+                let answer = client.ask(method.clone(), &segments, None).await;
+                let there =
+                    !matches!(answer, Err(Failure::Refused(StatusCode::METHOD_NOT_ALLOWED, _)));
+                assert_eq!(there, described, "{method} {path}: {answer:?}");
+            }
+        }
+    }
+
+    fn sample_of(segment: &str) -> &str {
+        match segment {
+            "{room}" => "lounge",
+            "{jid}" => "alice@example.org",
+            other => other,
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_tokens_are_refused_and_counted() {
+        let (url, metrics) = serve(Some("right")).await;
+        let ask = async |token: Option<&str>| {
+            let client = Client::new(&url, token.map(str::to_owned)).unwrap();
+            client.ask(Method::GET, &["rooms"], None).await
+        };
+        for token in [None, Some("wrong"), Some("righ"), Some("right, too")] {
+            match ask(token).await {
+                Err(Failure::Refused(StatusCode::UNAUTHORIZED, why)) => {
+                    assert_eq!(why, "a bearer token is needed");
+                }
+                other => panic!("{token:?}: {other:?}"),
+            }
+        }
+        assert_eq!(ask(Some("right")).await.unwrap(), Value::Null);
+        // Who gave none has not been wrong.
+        assert_eq!(metrics.auth_failures.with_label_values(&["http"]).get(), 3);
+    }
+}

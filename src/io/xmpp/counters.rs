@@ -149,3 +149,19 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_know_every_reason() {
+        let metrics = Metrics::new();
+        let values = |name: &str| {
+            let definition = metrics.definitions().iter().find(|it| it.name == name).unwrap();
+            definition.labels[0].values.to_vec()
+        };
+        assert_eq!(values("cusax_stanzas_dropped_total"), Dropped::ALL.map(Dropped::name));
+        assert_eq!(values("cusax_xmpp_component_losses_total"), super::super::End::NAMES);
+    }
+}

@@ -155,6 +155,11 @@ impl LinkHandle {
         self.shared.counters.clone()
     }
 
+    /// How many bytes wait for the server to read them.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes.load(Relaxed)
+    }
+
     /// Writes what is queued, closes the stream and waits for the server to do the same, two seconds at most.
     pub async fn close(self) {
         drop(self.queue);

@@ -2,12 +2,12 @@
 
 use std::{fs, process::Command};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     http,
-    site::{Site, room},
-    wait::pause,
+    site::{SECRET, Site, room},
+    wait::{PATIENCE, pause},
 };
 
 /// The metrics that dashboards may rely on.
@@ -75,6 +75,78 @@ fn a_running_room_is_in_metrics_health_and_the_api() {
     let locked_out = http::get(site.ports.http, "/api/v1/rooms", None);
     assert_eq!(locked_out.expect("an answer").status, 401);
     assert_eq!(site.cusaxd.room("lounge")["jid"], room("lounge").as_str());
+}
+
+#[test]
+fn the_command_line_shows_mutes_kicks_and_bans_whom_it_names() {
+    let test = "the_command_line_shows_mutes_kicks_and_bans_whom_it_names";
+    let Some(site) = Site::start(test) else { return };
+    let (alice, bob) = (site.chat("alice"), site.chat("bob"));
+    alice.create("lounge", json!({}));
+    bob.join("lounge");
+    let mark = alice.mark();
+    let (carol, dave) = (site.caller("carol"), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    alice.sees_callers(mark, 2);
+    let done = |arguments: &[&str]| {
+        let (code, said) = site.cusaxd.operate(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        said
+    };
+
+    let shown = done(&["room", "show", "lounge"]);
+    for word in ["alice", "bob", "sip:carol@conf.test", "audio", "chat", "moderator", "claimed"] {
+        assert!(shown.contains(word), "{word} is not in\n{shown}");
+    }
+    let calls = done(&["call", "list"]);
+    assert_eq!(calls.lines().count(), 3, "{calls}");
+    assert!(calls.contains("sip:dave@conf.test"), "{calls}");
+
+    // By SIP address, which only one of them has.
+    let carol_at = "sip:carol@conf.test";
+    assert!(done(&["room", "mute", "lounge", carol_at]).contains("moderator"), "{carol_at}");
+    let heard = |aor: &str| {
+        let calls: Value = serde_json::from_str(&done(&["call", "list", "--json"])).unwrap();
+        let calls = calls["calls"].as_array().unwrap().clone();
+        calls.iter().find(|call| call["aor"] == aor).unwrap()["heard"].clone()
+    };
+    assert_eq!((heard(carol_at), heard("sip:dave@conf.test")), (json!(false), json!(true)));
+    done(&["room", "unmute", "lounge", carol_at]);
+    assert_eq!(heard(carol_at), true);
+
+    // By nick: out of the room, and the others read why.
+    let mark = alice.mark();
+    done(&["room", "kick", "lounge", "bob", "--reason", "too loud"]);
+    let gone = alice.sees_gone(mark, "bob", PATIENCE);
+    assert!(gone.to_string().contains("307"), "{gone}");
+    let mark = carol.mark();
+    done(&["room", "ban", "lounge", carol_at]);
+    carol.ended(mark, PATIENCE);
+    let (code, said) = site.cusaxd.operate(&["room", "kick", "lounge", "bob"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("bob: nobody in the room is called that"), "{said}");
+    assert_eq!(done(&["room", "destroy", "lounge"]), "");
+}
+
+#[test]
+fn a_probe_finds_the_link_good_or_says_why_not() {
+    let test = "a_probe_finds_the_link_good_or_says_why_not";
+    let Some(mut site) = Site::start(test) else { return };
+    let probe = ["check-config", "--probe"];
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("sip.listen") && !said.contains("xmpp"), "it runs already: {said}");
+    assert_eq!(site.cusaxd.get("/health/ready").status, 200, "and is left alone");
+    assert!(site.cusaxd.terminate().success());
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert!(code == Some(0) && said.contains("good"), "{said}");
+    let config = site.dir.join("cusaxd.toml");
+    let wrong = fs::read_to_string(&config).expect("ours").replace(SECRET, "guessed");
+    fs::write(&config, wrong).expect("ours");
+    let (code, said) = site.cusaxd.operate(&probe);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("xmpp.secret: ") && said.contains("not-authorized"), "{said}");
 }
 
 #[test]

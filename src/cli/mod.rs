@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line. `operate` has what it asks a running server.
+
+mod operate;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -26,11 +28,35 @@ enum Subject {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// See and change the rooms of a running server.
+    Room {
+        #[command(subcommand)]
+        wish: operate::RoomWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// See and change its directory: which SIP address is which JID.
+    User {
+        #[command(subcommand)]
+        wish: operate::UserWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// See its calls.
+    Call {
+        #[command(subcommand)]
+        wish: operate::CallWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
     /// Check a configuration; exit with 2 and the reasons if it cannot work.
     CheckConfig {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Also try it, before the server is started: bind its addresses and ports, link to the XMPP server.
+        #[arg(long)]
+        probe: bool,
     },
 }
 
@@ -41,14 +67,34 @@ pub(crate) fn run() -> ExitCode {
             Ok(settings) => serve(settings),
             Err(bad) => refuse(&bad),
         },
-        Subject::CheckConfig { config } => match settings::load(&config) {
-            Ok(_) => {
-                println!("{}: good", config.display());
-                ExitCode::SUCCESS
-            }
-            Err(bad) => refuse(&bad),
-        },
+        Subject::Room { wish, reach } => operate::rooms(wish, reach),
+        Subject::User { wish, reach } => operate::users(wish, reach),
+        Subject::Call { wish, reach } => operate::calls(wish, reach),
+        Subject::CheckConfig { config, probe } => check(config, probe),
     }
+}
+
+fn check(file: PathBuf, probe: bool) -> ExitCode {
+    let settings = match settings::load(&file) {
+        Ok(settings) => settings,
+        Err(bad) => return refuse(&bad),
+    };
+    if probe {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let reasons = match runtime {
+            Ok(runtime) => runtime.block_on(io::probe::probe(&settings)),
+            Err(why) => {
+                eprintln!("cusaxd: {why}");
+                return ExitCode::FAILURE;
+            }
+        };
+        if !reasons.is_empty() {
+            let reasons = reasons.iter().map(ToString::to_string).collect();
+            return refuse(&settings::BadConfig { file, reasons });
+        }
+    }
+    println!("{}: good", file.display());
+    ExitCode::SUCCESS
 }
 
 fn serve(settings: Settings) -> ExitCode {
