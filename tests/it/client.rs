@@ -125,11 +125,12 @@ impl Meeting {
             "<iq xmlns='jabber:client' type='get' id='d' from='{eyes}' to='{ROOM}'>
              <query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
         ));
-        let info = asked.iter().find_map(|seen| match seen {
-            Seen::Stanza(stanza) if stanza.attr("id") == Some("d") => Some(stanza.clone()),
-            _ => None,
+        let answers = asked.iter().filter_map(|seen| match seen {
+            Seen::Stanza(stanza) => Some(stanza),
+            Seen::Media(_) | Seen::Response { .. } | Seen::Request { .. } => None,
         });
-        let info = info.unwrap();
+        let info = answers.filter(|stanza| stanza.attr("id") == Some("d")).next_back();
+        let info = info.unwrap().clone();
         let room = RoomInfo::read(&info);
         assert!(room.hats && room.occupant_ids);
         let people = People::new(BareJid::new(ROOM).unwrap(), room, false, None);
