@@ -125,11 +125,11 @@ impl Meeting {
             "<iq xmlns='jabber:client' type='get' id='d' from='{eyes}' to='{ROOM}'>
              <query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
         ));
-        let answers = asked.iter().filter_map(|seen| match seen {
+        let mut answers = asked.iter().filter_map(|seen| match seen {
             Seen::Stanza(stanza) => Some(stanza),
             Seen::Media(_) | Seen::Response { .. } | Seen::Request { .. } => None,
         });
-        let info = answers.filter(|stanza| stanza.attr("id") == Some("d")).next_back();
+        let info = answers.rfind(|stanza| stanza.attr("id") == Some("d"));
         let info = info.unwrap().clone();
         let room = RoomInfo::read(&info);
         assert!(room.hats && room.occupant_ids);
