@@ -22,6 +22,7 @@ mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
+mod steady;
 mod wait;
 
 mod cases {

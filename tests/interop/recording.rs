@@ -99,7 +99,7 @@ impl Recording {
         self.longest_silence(hz, from, to).max(self.longest_wait(from, to))
     }
 
-    /// The longest silence within what was recorded.
+    /// The longest silence within what was recorded, in seconds.
     pub(crate) fn longest_silence(&self, hz: f64, from: f64, to: f64) -> f64 {
         let windows = self.windows(hz, from, to);
         let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
@@ -114,8 +114,9 @@ impl Recording {
         longest.max(last.played - before)
     }
 
-    /// The longest time for which a loudspeaker that begins `STORE` late waits for more to play.
-    fn longest_wait(&self, from: f64, to: f64) -> f64 {
+    /// The longest time in seconds for which a loudspeaker that begins `STORE` late waits for more
+    /// to play.
+    pub(crate) fn longest_wait(&self, from: f64, to: f64) -> f64 {
         let within = |mark: &&(usize, f64)| mark.1 > from && mark.1 <= to;
         let mut marks = self.marks.iter().filter(within);
         let &(mut played, first) = marks.next().expect("something was recorded");
