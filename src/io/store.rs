@@ -1,5 +1,5 @@
 //! Rooms, affiliations, the directory and archives in SQLite: read once at start-up, written as they
-//! change. Archives are read on demand, beside this, by [`super::archive`].
+//! change. Archives are read on demand, beside this, by `archive`.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -277,7 +277,7 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// XML as text, which [`read_said`] reads.
+/// XML as text, as [`read_said`] reads it.
 fn text(stanza: &Element) -> Result<String> {
     let mut text = vec![];
     stanza.write_to(&mut text).context("XML that cannot be written")?;
