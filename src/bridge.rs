@@ -242,6 +242,11 @@ impl Bridge {
         Snapshot { rooms: rooms.collect(), users, ..Snapshot::default() }
     }
 
+    /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.
+    pub fn has_parted(&self) -> bool {
+        self.focus.dialogs() == 0
+    }
+
     /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.
     pub fn divergence(&self) -> usize {
         self.floor.divergence(&self.rooms)

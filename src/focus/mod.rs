@@ -301,6 +301,11 @@ impl Focus {
         }
     }
 
+    /// How many dialogs there are, those that are ending among them.
+    pub fn dialogs(&self) -> usize {
+        self.endpoint.load().dialogs
+    }
+
     /// How many subscriptions there are.
     pub fn subscriptions(&self) -> usize {
         self.watchers.len()

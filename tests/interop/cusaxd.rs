@@ -62,6 +62,12 @@ impl Cusaxd {
         self.process.signal(Signal::SIGCONT);
     }
 
+    /// For how long the machine has kept its mixer from running although there was something to do,
+    /// in seconds.
+    pub(crate) fn kept_waiting(&self) -> f64 {
+        self.process.kept_waiting("mix")
+    }
+
     /// As an operator does; how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM);
