@@ -303,7 +303,7 @@ impl Reader {
 
 const ALMOST_A_SECOND: Duration = Duration::from_nanos(999_999_999);
 /// Queries that wait for the store. The chat face asks no more than that at a time.
-const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -572,7 +572,7 @@ mod tests {
         let ask = |number| {
             archive.ask(Query { id: QueryId(number), room: room("cave"), what: What::Ends })
         };
-        let refused = (0..1_000).find_map(ask).unwrap();
+        let refused = (0..10_000).find_map(ask).unwrap();
         assert_eq!(refused.answer, Answer::Failed);
     }
 }

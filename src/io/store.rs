@@ -1,5 +1,5 @@
 //! Rooms, affiliations, the directory and archives in SQLite: read once at start-up, written as they
-//! change. Archives are read on demand, beside this, by [`super::archive`].
+//! change. Archives are read on demand, beside this, by `archive`.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -265,7 +265,8 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
                 "UPDATE messages SET stanza = ?, kind = 'tombstone'
                  WHERE archive = (SELECT number FROM archives WHERE room = ?) AND id = ?",
             )
-            .bind(String::from(&**tombstone))
+            // Whatever happens, what was said is not left.
+            .bind(text(tombstone).unwrap_or_else(|_| "<message xmlns='jabber:client'/>".to_owned()))
             .bind(room.as_str())
             .bind(id)
             .execute(&mut *connection)
@@ -276,8 +277,23 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
     Ok(())
 }
 
+/// XML as text, as [`read_said`] reads it.
+fn text(stanza: &Element) -> Result<String> {
+    let mut text = vec![];
+    stanza.write_to(&mut text).context("XML that cannot be written")?;
+    Ok(String::from_utf8(text)?)
+}
+
 async fn write_said(connection: &mut SqliteConnection, room: &RoomName, said: &Said) -> Result<()> {
     let Some(id) = &said.payload.stanza_id else { return Ok(()) };
+    // One that cannot be kept keeps nothing else from being kept.
+    let stanza = match text(&said.payload.stanza) {
+        Ok(stanza) => stanza,
+        Err(why) => {
+            warn!(why = format!("{why:#}"), "not archived");
+            return Ok(());
+        }
+    };
     sqlx::query("INSERT INTO archives (room) VALUES (?) ON CONFLICT (room) DO NOTHING")
         .bind(room.as_str())
         .execute(&mut *connection)
@@ -299,7 +315,7 @@ async fn write_said(connection: &mut SqliteConnection, room: &RoomName, said: &S
         Kind::Subject => "subject",
         Kind::Tombstone => "tombstone",
     })
-    .bind(String::from(&*said.payload.stanza))
+    .bind(stanza)
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -629,6 +645,25 @@ pub(super) mod tests {
     async fn messages(store: &mut Store) -> Vec<String> {
         let ids = sqlx::query_scalar("SELECT id FROM messages ORDER BY number");
         ids.fetch_all(&mut store.connection).await.unwrap()
+    }
+
+    #[test]
+    fn xml_comes_back_as_it_was() {
+        let deep = format!("{}{}", "<a xmlns='d'>".repeat(60), "</a>".repeat(60));
+        for inside in [
+            "<body>x</body>",
+            "<body xml:lang='de'>&lt;&amp;&gt;&#39;&quot;]]&gt;</body><body>2</body>",
+            "<body>a\nb\tc&#13;&#10;d  </body>",
+            "<p:a xmlns:p='p' p:b='1' b='2'><p:c/><c xmlns=''><d/></c></p:a>",
+            "<x xmlns='a&apos;&lt;&amp;b' y='&#10;&#9;&apos;&quot;&lt;&amp;'>t<z/>u</x>",
+            "<q:a xmlns:q='q1' xmlns:r='q2' q:b='1' r:b='2' xml:lang='en'/>",
+            &deep,
+        ] {
+            let xml = format!("<message xmlns='jabber:client' type='groupchat'>{inside}</message>");
+            let stanza: Element = xml.parse().unwrap();
+            let written = super::text(&stanza).unwrap();
+            assert_eq!(written.parse::<Element>().unwrap(), stanza, "{written}");
+        }
     }
 
     #[tokio::test]

@@ -37,9 +37,18 @@ pub(super) struct Asked {
     waiting: BTreeMap<QueryId, Waiting>,
     /// Still to be handed to the store.
     queries: VecDeque<Query>,
-    /// How much each user asked lately; who did not is not in it.
-    meters: BTreeMap<BareJid, Meter>,
+    /// Who asked lately; who did not is not in it.
+    askers: BTreeMap<BareJid, Asker>,
     next: u64,
+}
+
+/// A user who asked.
+#[derive(Debug, Default)]
+struct Asker {
+    /// How many of their questions wait.
+    waiting: usize,
+    /// How much they asked lately.
+    meter: Meter,
 }
 
 /// A question that waits.
@@ -73,15 +82,15 @@ impl Asked {
         what: What,
         then: Then,
     ) -> Result<(), Fault> {
-        let asker = head.from.to_bare();
-        let of_one = self.waiting.values().filter(|it| it.head.from.to_bare() == asker).count();
-        if self.waiting.len() >= MAX_QUERIES || of_one >= MAX_QUERIES_OF_ONE {
+        self.askers.retain(|_, asker| asker.waiting > 0 || !asker.meter.is_clear(now.instant));
+        let asker = self.askers.entry(head.from.to_bare()).or_default();
+        if self.waiting.len() >= MAX_QUERIES || asker.waiting >= MAX_QUERIES_OF_ONE {
             return Err(Fault::busy("Too many questions to the archive wait for their answers."));
         }
-        self.meters.retain(|_, meter| !meter.is_clear(now.instant));
-        if !self.meters.entry(asker).or_default().admits(now.instant, rate, 1) {
+        if !asker.meter.admits(now.instant, rate, 1) {
             return Err(Fault::too_fast("Too many questions to the archive: wait a moment."));
         }
+        asker.waiting += 1;
         self.next += 1;
         let id = QueryId(self.next);
         let (head, room, due) = (head.clone(), room.name.clone(), now.instant + QUERY_TIMEOUT);
@@ -90,14 +99,23 @@ impl Asked {
         Ok(())
     }
 
+    /// A question waits no more.
+    fn settle(&mut self, id: QueryId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        if let Some(asker) = self.askers.get_mut(&waiting.head.from.to_bare()) {
+            asker.waiting -= 1;
+        }
+        Some(waiting)
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.due)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) {
-        while let Some(first) = self.waiting.first_entry().filter(|it| it.get().due <= now.instant)
-        {
-            let head = first.remove().head;
+        let due = self.waiting.iter().take_while(|(_, waiting)| waiting.due <= now.instant);
+        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        for Waiting { head, .. } in due.into_iter().filter_map(|id| self.settle(id)) {
             out.push(UNREADABLE.bounce("iq", &head, None, head.room_jid()));
         }
     }
@@ -118,7 +136,7 @@ impl Muc {
         rooms: &Rooms,
         out: &mut Vec<Element>,
     ) -> Option<Ask> {
-        let Waiting { head, room, then, .. } = self.asked.waiting.remove(&loaded.id)?;
+        let Waiting { head, room, then, .. } = self.asked.settle(loaded.id)?;
         let room = super::open(rooms, &room).ok_or(Refusal::NoSuchRoom.into());
         let result = room.and_then(|room| match (then, loaded.answer) {
             (Then::Page { query_id, flip }, Answer::Page(found)) => {

@@ -245,7 +245,7 @@ fn page<'a>(
 const SERVICE: [&str; 7] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VERSION];
 
-const ROOM: [&str; 13] = [
+const ROOM: [&str; 12] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::MODERATE,
@@ -253,7 +253,6 @@ const ROOM: [&str; 13] = [
     ns::OID,
     ns::OLD_MODERATE,
     ns::PING,
-    ns::RETRACT,
     ns::SID,
     hat::NS,
     ns::MUC_REQUEST,

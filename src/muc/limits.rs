@@ -17,9 +17,9 @@ pub(super) const MAX_PAGE: usize = 100;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 /// Questions to archives that wait for an answer, in all.
-pub(super) const MAX_QUERIES: usize = 256;
-/// The same, of one user.
-pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
+pub(super) const MAX_QUERIES: usize = 4_096;
+/// The same, of one user, who may come back to many rooms at once.
+pub(super) const MAX_QUERIES_OF_ONE: usize = 64;
 /// How long a question to an archive waits for its answer.
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,7 @@ impl Default for Rates {
             messages: rate(200, 20),
             presences: rate(1_000, 10),
             joins: rate(20, 200),
-            queries: rate(50, 100),
+            queries: rate(50, 200),
         }
     }
 }
