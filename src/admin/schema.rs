@@ -41,6 +41,7 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "whois": room.settings.whois,
         "change_subject": room.settings.change_subject,
         "history": room.settings.history,
+        "archive": room.settings.archive,
     });
     value["people"] = room.people.values().map(|it| person(room, it)).collect();
     value

@@ -112,6 +112,8 @@ impl Muc {
             either(settings.password.is_some(), "muc_passwordprotected", "muc_unsecured"),
             either(settings.persistent, "muc_persistent", "muc_temporary"),
         ]);
+        let archive = [ns::MAM, ns::MAM_EXTENDED, ns::RSM];
+        let features = features.chain(archive.into_iter().filter(|_| settings.archived()));
         // What an outsider may not enter or find tells them no more than how to enter it (§14.4).
         let tells =
             insider || (settings.public && !settings.members_only && settings.password.is_none());
@@ -243,12 +245,15 @@ fn page<'a>(
 const SERVICE: [&str; 7] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VERSION];
 
-const ROOM: [&str; 10] = [
+const ROOM: [&str; 13] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
+    ns::MODERATE,
     ns::MUC,
     ns::OID,
+    ns::OLD_MODERATE,
     ns::PING,
+    ns::RETRACT,
     ns::SID,
     hat::NS,
     ns::MUC_REQUEST,

@@ -41,6 +41,16 @@ impl Submitted {
         self.fields.get(var).map(|values| values.join("\n"))
     }
 
+    /// All values of a field.
+    pub(super) fn values(&self, var: &str) -> &[String] {
+        self.fields.get(var).map_or(&[], Vec::as_slice)
+    }
+
+    /// The fields that were submitted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
     /// A boolean (XEP-0004 §3.3).
     pub(super) fn boolean(&self, var: &str) -> Result<Option<bool>, Fault> {
         match self.text(var) {

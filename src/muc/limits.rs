@@ -15,6 +15,13 @@ pub(super) const MAX_PAGE: usize = 100;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 
+/// Questions to archives that wait for an answer, in all.
+pub(super) const MAX_QUERIES: usize = 256;
+/// The same, of one user.
+pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
+/// How long a question to an archive waits for its answer.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often something may happen: `burst` times at once, and once each `interval` in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -34,13 +41,20 @@ pub struct Rates {
     pub presences: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
+    /// Questions of one user to archives: a client that catches up asks page after page.
+    pub queries: Rate,
 }
 
 impl Default for Rates {
     fn default() -> Self {
         let rate =
             |interval_ms, burst| Rate { interval: Duration::from_millis(interval_ms), burst };
-        Self { messages: rate(200, 20), presences: rate(1_000, 10), joins: rate(20, 200) }
+        Self {
+            messages: rate(200, 20),
+            presences: rate(1_000, 10),
+            joins: rate(20, 200),
+            queries: rate(50, 100),
+        }
     }
 }
 
@@ -52,6 +66,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Whether nothing is used up.
+    pub(super) fn is_clear(&self, now: Instant) -> bool {
+        self.clear.is_none_or(|clear| clear <= now)
+    }
+
     /// Counts one more, unless that is too many; `share` divides its weight.
     pub(super) fn admits(&mut self, now: Instant, rate: Rate, share: u32) -> bool {
         let clear = self.clear.map_or(now, |clear| clear.max(now));

@@ -11,11 +11,13 @@
 //! | `presence` | join, leave, nick, status; the broadcast, with hats for the call |
 //! | `message` | groupchat, private messages, subject, history, invitations, voice requests |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
+//! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
 //! | `error`, `limits` | why not, and how much |
 
 mod admin;
+mod archive;
 mod chats;
 mod disco;
 mod error;
@@ -41,6 +43,7 @@ use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
+use archive::Asked;
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
@@ -54,6 +57,7 @@ pub struct Muc {
     config: MucConfig,
     chats: Chats,
     ghosts: Ghosts,
+    asked: Asked,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -143,6 +147,7 @@ impl Muc {
             config,
             chats: Chats::default(),
             ghosts: Ghosts::default(),
+            asked: Asked::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
@@ -316,7 +321,8 @@ impl Muc {
             Fact::Whispered { from, to, id, payload } => {
                 self.show_whisper(room, *from, *to, id.as_deref(), payload, out);
             }
-            Fact::SubjectChanged { id, .. } => self.show_subject(room, id.as_deref(), out),
+            Fact::SubjectChanged(said) => self.show_subject(room, said.id.as_deref(), out),
+            Fact::Retracted { said, .. } => self.show_said(room, said, out),
             Fact::Configured { old, first } => {
                 if !first {
                     self.show_configured(room, old, out);
@@ -340,12 +346,13 @@ impl Muc {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ghosts.poll_timeout()
+        [self.ghosts.poll_timeout(), self.asked.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due: asks sessions whether they still are there, and gives up those that did
-    /// not answer.
+    /// not answer, and questions that the archive did not.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) -> Vec<Ask> {
+        self.asked.handle_timeout(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
                 continue;
@@ -420,6 +427,19 @@ impl Muc {
                         Ok(None)
                     }
                     ("query", ns::MUC_OWNER, true) => self.owner_set(head, room, query).map(Some),
+                    ("query", ns::MAM, false) => {
+                        out.push(head.result(Some(self.archive_form(head, room)?)));
+                        Ok(None)
+                    }
+                    ("query", ns::MAM, true) => {
+                        self.archive_query(now, head, room, query).map(|()| None)
+                    }
+                    ("metadata", ns::MAM, false) => {
+                        self.archive_ends(now, head, room).map(|()| None)
+                    }
+                    ("moderate", ns::MODERATE, true) | ("apply-to", ns::FASTEN, true) => {
+                        self.retract(now, head, room, query)
+                    }
                     _ => Err(Fault::unavailable()),
                 }
             }

@@ -72,6 +72,11 @@ impl Muc {
                     "How many messages are newcomers told?",
                     &settings.history.to_string(),
                 ),
+                form::yes_no(
+                    ARCHIVE,
+                    "Archive what is said, while the room is kept?",
+                    settings.archive,
+                ),
             ],
         );
         form.title = Some("Room configuration".to_owned());
@@ -162,6 +167,7 @@ fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
         whois,
         change_subject: form.boolean(CHANGE_SUBJECT)?.unwrap_or(old.change_subject),
         history: form.text(HISTORY).map_or(Ok(old.history), number)?,
+        archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
 }
 
@@ -178,3 +184,4 @@ const MAX_USERS: &str = "muc#roomconfig_maxusers";
 const WHOIS: &str = "muc#roomconfig_whois";
 const CHANGE_SUBJECT: &str = "muc#roomconfig_changesubject";
 const HISTORY: &str = "muc#maxhistoryfetch";
+const ARCHIVE: &str = "muc#roomconfig_enablelogging";

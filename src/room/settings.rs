@@ -30,6 +30,8 @@ pub struct Settings {
     pub change_subject: bool,
     /// How many messages newcomers are told at most.
     pub history: u32,
+    /// What is said is archived (XEP-0045 §7.2.12), as long as the room is persistent.
+    pub archive: bool,
 }
 
 /// Who sees real JIDs and SIP addresses.
@@ -43,6 +45,11 @@ pub enum Whois {
 }
 
 impl Settings {
+    /// Whether what is said is archived: a room that leaves nothing behind has no archive.
+    pub fn archived(&self) -> bool {
+        self.persistent && self.archive
+    }
+
     /// The settings made whole, or refused where they contradict themselves or break a limit.
     pub(super) fn checked(mut self) -> Result<Self, Refusal> {
         self.password = self.password.filter(|password| !password.is_empty());
@@ -69,6 +76,7 @@ impl Default for Settings {
             whois: Whois::Moderators,
             change_subject: false,
             history: 20,
+            archive: true,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Messages to all and to one, the subject, asking for voice, showing presence.
 
-use super::history::{Payload, Said};
+use super::history::{Author, Kind, Payload, Said};
+use super::person::Person;
 use super::standing::Role;
 use super::{By, Fact, Refusal, Room, Subject};
 use crate::clock::Now;
@@ -18,8 +19,8 @@ impl Room {
         if person.role < Role::Participant {
             return Err(Refusal::NoVoice);
         }
-        let (from, nick) = (person.id, person.nick.clone());
-        let said = Said { from, nick, id, at: now.utc, payload };
+        let author = Some(author(person));
+        let said = Said { author, id, at: now.utc, kind: Kind::Message, payload };
         self.history.push(said.clone(), self.settings.history);
         Ok(vec![Fact::Spoken(said)])
     }
@@ -50,10 +51,10 @@ impl Room {
         if person.role < needed {
             return Err(Refusal::Forbidden);
         }
-        let nick = person.nick.clone();
-        let payload_kept = Some(payload.clone());
-        self.subject = Some(Subject { text, nick, at: now.utc, payload: payload_kept });
-        Ok(vec![Fact::SubjectChanged { id, payload }])
+        let (author, nick, at) = (Some(author(person)), person.nick.clone(), now.utc);
+        self.subject = Some(Subject { text, nick, at, payload: Some(payload.clone()) });
+        let said = Said { author, id, at, kind: Kind::Subject, payload };
+        Ok(vec![Fact::SubjectChanged(said)])
     }
 
     pub(super) fn request_voice(&self, by: &By) -> Result<Vec<Fact>, Refusal> {
@@ -69,4 +70,8 @@ impl Room {
         let person = self.by_chat(chat).ok_or(Refusal::NotHere)?.id;
         Ok(vec![Fact::PresenceShown { person, chat: chat.clone() }])
     }
+}
+
+fn author(person: &Person) -> Author {
+    Author { jid: person.jid().cloned(), nick: person.nick.clone() }
 }

@@ -27,6 +27,7 @@ mod wait;
 
 mod cases {
     mod abuse;
+    mod archive;
     mod document;
     mod doors;
     mod ejabberd;

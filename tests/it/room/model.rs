@@ -99,12 +99,13 @@ impl Told {
                 self.settings = Some(room.settings.clone());
             }
             Fact::LockChanged => self.locked = room.locked,
-            Fact::SubjectChanged { .. } => {
+            Fact::SubjectChanged(_) => {
                 self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
             }
             Fact::AffiliationChanged { .. }
             | Fact::PresenceShown { .. }
             | Fact::VoiceRequested { .. }
+            | Fact::Retracted { .. }
             | Fact::Spoken(_)
             | Fact::Whispered { .. } => {}
         }
@@ -167,7 +168,13 @@ impl Stored {
                     affiliations.insert(who, affiliation);
                 }
             }
-            Row::User(_) | Row::NoUser(_) => unreachable!("rooms write no users"),
+            Row::Archived { room, .. } => {
+                let (room, _) = self.0.get(&room).expect("its room is stored first");
+                assert!(room.settings.archived());
+            }
+            Row::Buried { .. } | Row::User(_) | Row::NoUser(_) | Row::Sweep { .. } => {
+                unreachable!("nothing here writes that");
+            }
         }
     }
 
