@@ -85,6 +85,14 @@ impl Caller {
         established["t"].as_f64().expect("every event has a time")
     }
 
+    /// The answer that it received to its call, SDP and all.
+    pub(crate) fn answer(&self) -> String {
+        // The phone tells what it received after what came of it.
+        until("the answer to the call", PATIENCE, || {
+            self.messages(0, "RX").into_iter().find(|text| text.contains("m=audio "))
+        })
+    }
+
     /// Dials a room that refuses: the status.
     pub(crate) fn refused(&self, name: &str) -> u16 {
         let mark = self.mark();

@@ -20,9 +20,8 @@ use crate::{
 
 /// The port on which the focus takes a phone's RTP, from the answer that the phone received.
 fn media_port(phone: &Caller) -> u16 {
-    let answers = phone.messages(0, "RX");
-    let answer = answers.iter().find(|text| text.contains("m=audio ")).expect("an answer");
-    let rest = answer.split_once("m=audio ").expect("found above").1;
+    let answer = phone.answer();
+    let rest = answer.split_once("m=audio ").expect("an answer has media").1;
     rest.split(' ').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 

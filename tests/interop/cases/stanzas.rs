@@ -214,7 +214,9 @@ fn chat_is_chat() {
     alice.create("lounge", json!({}));
     alice.say("lounge", "before you came");
     alice.tell("subject", json!({ "room": room("lounge"), "text": "Tea" }));
+    // Bob's words go another way: they may come sooner.
     alice.reads(0, "before you came");
+    alice.wait(0, "the subject", |event| event["ev"] == "message" && event["subject"] == "Tea");
     let joined = bob.join("lounge");
     assert_eq!(joined["subject"], "Tea");
     assert!(
