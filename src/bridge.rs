@@ -111,6 +111,12 @@ impl Bridge {
         for (room, affiliations) in snapshot.rooms {
             rooms.restore(now, room, affiliations);
         }
+        for (room, jid, nick) in snapshot.nicks {
+            rooms.restore_nick(&room, jid, nick);
+        }
+        for (room, avatar) in snapshot.avatars {
+            rooms.restore_avatar(&room, avatar);
+        }
         let mut directory = Directory::default();
         for user in snapshot.users {
             let put = directory.put(user);
@@ -208,11 +214,19 @@ impl Bridge {
 
     /// Everything that is to survive a restart.
     pub fn snapshot(&self) -> Snapshot {
-        let kept = self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
-        let rooms = kept.map(|room| {
+        let kept =
+            || self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
+        let nicks = kept().flat_map(|room| {
+            let nicks = room.registered_nicks();
+            nicks.map(|(jid, nick)| (room.name.clone(), jid.clone(), nick.clone()))
+        });
+        let avatars = kept().filter_map(|room| Some((room.name.clone(), room.avatar.clone()?)));
+        let (nicks, avatars) = (nicks.collect(), avatars.collect());
+        let rooms = kept().map(|room| {
             (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
         });
-        Snapshot { rooms: rooms.collect(), users: self.directory.users().cloned().collect() }
+        let users = self.directory.users().cloned().collect();
+        Snapshot { rooms: rooms.collect(), nicks, avatars, users }
     }
 
     /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.

@@ -1,6 +1,7 @@
 //! Rooms, affiliations and the directory in SQLite: read once at start-up, written as they change.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,8 +11,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
 use crate::directory::{Secret, User};
-use crate::id::RoomName;
+use crate::id::{Nick, RoomName};
 use crate::journal::{Row, Snapshot, StoredRoom};
+use crate::room::avatar::Avatar;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
 
@@ -53,6 +55,7 @@ impl Store {
             sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
             let done = match number + 1 {
                 1 => "PRAGMA user_version = 1",
+                2 => "PRAGMA user_version = 2",
                 other => bail!("no statement for schema {other}"),
             };
             sqlx::query(done).execute(&mut *transaction).await?;
@@ -81,6 +84,18 @@ impl Store {
                 affiliations.push(read_affiliation(&row)?);
             }
             snapshot.rooms.push((room, affiliations));
+        }
+        for row in sqlx::query("SELECT room, jid, nick FROM nicks ORDER BY room, jid")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.nicks.push(read_nick(&row)?);
+        }
+        for row in sqlx::query("SELECT room, media_type, data FROM avatars ORDER BY room")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.avatars.push(read_avatar(&row)?);
         }
         for row in sqlx::query("SELECT jid, aor, name, md5, sha256 FROM users ORDER BY jid")
             .fetch_all(&mut self.connection)
@@ -169,6 +184,35 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
             };
             query.execute(&mut *connection).await?;
         }
+        Row::Nick { room, jid, nick } => {
+            let query = match nick {
+                None => sqlx::query("DELETE FROM nicks WHERE room = ? AND jid = ?")
+                    .bind(room.as_str())
+                    .bind(jid.as_str()),
+                Some(nick) => sqlx::query(
+                    "INSERT INTO nicks (room, jid, nick) VALUES (?, ?, ?)
+                     ON CONFLICT (room, jid) DO UPDATE SET nick = excluded.nick",
+                )
+                .bind(room.as_str())
+                .bind(jid.as_str())
+                .bind(nick.as_str()),
+            };
+            query.execute(&mut *connection).await?;
+        }
+        Row::Avatar { room, avatar } => {
+            let query = match avatar {
+                None => sqlx::query("DELETE FROM avatars WHERE room = ?").bind(room.as_str()),
+                Some(avatar) => sqlx::query(
+                    "INSERT INTO avatars (room, media_type, data) VALUES (?, ?, ?)
+                     ON CONFLICT (room) DO UPDATE SET
+                     media_type = excluded.media_type, data = excluded.data",
+                )
+                .bind(room.as_str())
+                .bind(avatar.media_type())
+                .bind(avatar.data()),
+            };
+            query.execute(&mut *connection).await?;
+        }
         Row::User(user) => {
             sqlx::query(
                 "INSERT INTO users (jid, aor, name, md5, sha256) VALUES (?, ?, ?, ?, ?)
@@ -227,6 +271,25 @@ fn read_affiliation(row: &SqliteRow) -> Result<(Who, Affiliation)> {
     Ok((who, affiliation))
 }
 
+fn read_nick(row: &SqliteRow) -> Result<(RoomName, BareJid, Nick)> {
+    let (room, jid): (String, String) = (row.try_get("room")?, row.try_get("jid")?);
+    let nick: String = row.try_get("nick")?;
+    Ok((
+        RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?,
+        BareJid::new(&jid).with_context(|| format!("stored JID {jid}"))?,
+        Nick::new(&nick).map_err(|why| anyhow!("stored nick {nick}: {why}"))?,
+    ))
+}
+
+fn read_avatar(row: &SqliteRow) -> Result<(RoomName, Arc<Avatar>)> {
+    let (room, media_type): (String, String) = (row.try_get("room")?, row.try_get("media_type")?);
+    let avatar = Avatar::new(&media_type, row.try_get("data")?);
+    Ok((
+        RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?,
+        Arc::new(avatar.with_context(|| format!("stored picture of room {room}"))?),
+    ))
+}
+
 fn read_user(row: &SqliteRow) -> Result<User> {
     let (jid, aor): (String, String) = (row.try_get("jid")?, row.try_get("aor")?);
     let md5: Option<String> = row.try_get("md5")?;
@@ -254,7 +317,8 @@ fn seconds(at: SystemTime) -> i64 {
 }
 
 /// The schema, one step a version; what landed is never edited, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE rooms (
         name TEXT PRIMARY KEY NOT NULL,
         settings TEXT NOT NULL,
@@ -278,7 +342,21 @@ const MIGRATIONS: &[&str] = &["
         md5 TEXT,
         sha256 TEXT
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE nicks (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        jid TEXT NOT NULL,
+        nick TEXT NOT NULL,
+        PRIMARY KEY (room, jid)
+    ) STRICT;
+    CREATE TABLE avatars (
+        room TEXT PRIMARY KEY NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        media_type TEXT NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT;
+",
+];
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -54,6 +54,8 @@ impl Floor {
             | Fact::Whispered { .. }
             | Fact::SubjectChanged { .. }
             | Fact::Configured { .. }
+            | Fact::AvatarChanged
+            | Fact::NickRegistered { .. }
             | Fact::LockChanged => {}
         }
     }

@@ -12,6 +12,10 @@ pub(super) const MAX_REASON: usize = 1024;
 pub(super) const MAX_ITEMS: usize = 256;
 /// Items of one disco#items answer; the rest is read page by page (XEP-0059).
 pub(super) const MAX_PAGE: usize = 100;
+/// The longest id of an iq that is kept until its answer comes, in bytes.
+pub(super) const MAX_ID: usize = 1024;
+/// Presences that are sent at once to tell a whole room what it may now see of all.
+pub(super) const MAX_RESENT: usize = 10_000;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 
@@ -32,6 +36,8 @@ pub struct Rates {
     pub messages: Rate,
     /// Presence updates and nick changes of one session.
     pub presences: Rate,
+    /// Iqs of one session to other occupants.
+    pub iqs: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
 }
@@ -40,7 +46,12 @@ impl Default for Rates {
     fn default() -> Self {
         let rate =
             |interval_ms, burst| Rate { interval: Duration::from_millis(interval_ms), burst };
-        Self { messages: rate(200, 20), presences: rate(1_000, 10), joins: rate(20, 200) }
+        Self {
+            messages: rate(200, 20),
+            presences: rate(1_000, 10),
+            iqs: rate(50, 200),
+            joins: rate(20, 200),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Payload {
     pub stanza: Arc<Element>,
     /// Whether newcomers are to be told of it.
     pub lasting: bool,
+    /// Whether it is text for people, and no sign between clients.
+    pub text: bool,
 }
 
 /// Something that was said to all.

@@ -101,7 +101,7 @@ fn let_speak(of: &str, on: bool) -> Command {
 
 pub(crate) fn said() -> Payload {
     let stanza = "<message xmlns='jabber:client'><body>x</body></message>".parse().unwrap();
-    Payload { stanza: Arc::new(stanza), lasting: true }
+    Payload { stanza: Arc::new(stanza), lasting: true, text: true }
 }
 
 fn say() -> Command {
