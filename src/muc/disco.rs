@@ -144,9 +144,6 @@ impl Muc {
                 settings.change_subject,
             ),
             text("muc#maxhistoryfetch", "Most messages told", &settings.history.to_string()),
-            owner::allow_pm(settings),
-            owner::allow_invites(settings),
-            owner::change_subject(settings),
             text(
                 "muc#roominfo_slow_mode_duration",
                 "Seconds between two messages of one user",
@@ -154,6 +151,11 @@ impl Muc {
             ),
         ];
         if tells {
+            fields.extend([
+                owner::allow_pm(settings),
+                owner::allow_invites(settings),
+                owner::change_subject(settings),
+            ]);
             let occupants = room.people.len().to_string();
             fields.push(text("muc#roominfo_description", "Description", &settings.description));
             fields.push(text("muc#roominfo_occupants", "Number of occupants", &occupants));

@@ -214,7 +214,9 @@ fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
             .iter()
             .find(|(_, value, _)| *value == word)
             .map(|(whisperers, ..)| *whisperers)
-            .ok_or(Fault::not_acceptable("Nobody can tell who may send private messages."))?,
+            .ok_or(Fault::not_acceptable(
+                "Private messages are for anyone, participants, moderators or none.",
+            ))?,
     };
     let roles = |var, old: &BTreeSet<Role>| match form.values(var) {
         None => Ok(old.clone()),
