@@ -458,6 +458,68 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn nicks_and_pictures_go_with_their_room() {
+        let scratch = Scratch::new("nicks");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let (cave, jid) = (room("cave"), BareJid::new("hecate@example.org").unwrap());
+        let nick = |nick: Option<&str>| Row::Nick {
+            room: cave.name.clone(),
+            jid: jid.clone(),
+            nick: nick.map(|nick| Nick::new(nick).unwrap()),
+        };
+        let picture = |byte| Arc::new(Avatar::new("image/png", vec![byte; 1_000]).unwrap());
+        let avatar = |avatar: Option<Arc<Avatar>>| Row::Avatar { room: cave.name.clone(), avatar };
+        let rows = [
+            Row::Room(cave.clone()),
+            nick(Some("Witch")),
+            nick(Some("Third Witch")),
+            avatar(Some(picture(0))),
+            avatar(Some(picture(255))),
+        ];
+        store.write(&rows).await.unwrap();
+        drop(store);
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        let kept = (cave.name.clone(), jid.clone(), Nick::new("Third Witch").unwrap());
+        assert_eq!(snapshot.nicks, [kept]);
+        assert_eq!(snapshot.avatars, [(cave.name.clone(), picture(255))]);
+
+        store.replace(&snapshot).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), snapshot);
+        store.write(&[nick(None), avatar(None)]).await.unwrap();
+        let emptied = store.load().await.unwrap();
+        assert_eq!((emptied.nicks.len(), emptied.avatars.len()), (0, 0));
+
+        store.write(&rows[1..]).await.unwrap();
+        store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), Snapshot::default());
+    }
+
+    #[tokio::test]
+    async fn what_the_first_schema_holds_is_kept() {
+        let scratch = Scratch::new("first");
+        let options = SqliteConnectOptions::from_str(&scratch.url()).unwrap();
+        let mut old = options.create_if_missing(true).connect().await.unwrap();
+        let filled = "
+            INSERT INTO rooms VALUES ('cave', '{\"name\":\"Höhle\",\"persistent\":true}', 0, NULL, NULL, NULL);
+            INSERT INTO affiliations VALUES ('cave', 'jid', 'hecate@example.org', 'owner', NULL);
+            INSERT INTO users VALUES ('a@example.org', 'sip:1@example.org', NULL, NULL, NULL);
+            PRAGMA user_version = 1;";
+        sqlx::raw_sql(MIGRATIONS[0]).execute(&mut old).await.unwrap();
+        sqlx::raw_sql(filled).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+
+        let snapshot = Store::open(&scratch.url()).await.unwrap().load().await.unwrap();
+        let [(stored, affiliations)] = snapshot.rooms.as_slice() else { panic!("{snapshot:?}") };
+        let settings =
+            Settings { name: "Höhle".to_owned(), persistent: true, ..Settings::default() };
+        assert_eq!(stored.settings, settings, "what was not known then has its default");
+        let hecate = Who::Jid(BareJid::new("hecate@example.org").unwrap());
+        assert_eq!(affiliations.as_slice(), [(hecate, Affiliation::Owner)]);
+        assert_eq!(snapshot.users.len(), 1);
+    }
+
+    #[tokio::test]
     async fn writes_all_or_nothing() {
         let scratch = Scratch::new("atomic");
         let mut store = Store::open(&scratch.url()).await.unwrap();
