@@ -1,7 +1,6 @@
 //! What survives a restart: facts become [`Row`]s to write, and a [`Snapshot`] is read at start-up.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use jid::BareJid;
 
@@ -9,9 +8,8 @@ use crate::directory::User;
 use crate::id::{Nick, RoomName};
 use crate::room::avatar::Avatar;
 use crate::room::person::Who;
-use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
-use crate::room::{Fact, Room};
+use crate::room::{Fact, Room, StoredRoom};
 
 /// One change of what is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,19 +49,6 @@ pub enum Row {
     User(User),
     /// A user who is not to come back.
     NoUser(BareJid),
-}
-
-/// A room as it is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredRoom {
-    /// Its name.
-    pub name: RoomName,
-    /// Its configuration.
-    pub settings: Settings,
-    /// Whether a moderator let nobody new in.
-    pub locked: bool,
-    /// Text, nick and moment of its subject.
-    pub subject: Option<(String, String, SystemTime)>,
 }
 
 /// Everything that was stored.

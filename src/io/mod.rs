@@ -46,6 +46,10 @@ use xmpp::{LinkEvent, LinkHandle};
 /// Runs the server until it is told to stop.
 pub async fn run(settings: Settings) -> Result<()> {
     let Settings { config, secret, token } = settings;
+    // First of all: a signal that comes while we start is not to end us in disorder.
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut seed = [0; 32];
     OsRng.try_fill_bytes(&mut seed).context("the system gives no random numbers")?;
     let metrics = Metrics::new();
@@ -85,9 +89,6 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let saver = Saver::new(store);
     let mut shell = Shell { bridge, media, saver, link, sip, http, metrics, health };
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);

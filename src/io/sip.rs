@@ -140,21 +140,14 @@ impl Streams {
     }
 
     /// Takes an accepted connection in, if there is room for one more from there.
-    fn admit(
-        &self,
-        remote: SocketAddr,
-    ) -> Option<(mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>)> {
+    fn admit(&self, remote: SocketAddr, writer: &mpsc::Sender<Vec<u8>>) -> bool {
         let mut streams = self.lock();
-        if streams.len() >= MAX_STREAMS {
-            return None;
-        }
         let from_there = streams.keys().filter(|other| same_host(other.ip(), remote.ip())).count();
-        if from_there >= MAX_STREAMS_OF_ONE {
-            return None;
+        let admitted = streams.len() < MAX_STREAMS && from_there < MAX_STREAMS_OF_ONE;
+        if admitted {
+            streams.insert(remote, writer.clone());
         }
-        let (writer, queue) = mpsc::channel(MAX_QUEUED);
-        streams.insert(remote, writer.clone());
-        Some((writer, queue))
+        admitted
     }
 
     /// Forgets a connection, unless another one took its place.
@@ -203,7 +196,10 @@ async fn accept(listener: TcpListener, streams: Streams, inputs: mpsc::Sender<In
             }
         };
         let Ok(local) = stream.local_addr() else { continue };
-        let Some((writer, queue)) = streams.admit(remote) else { continue };
+        let (writer, queue) = mpsc::channel(MAX_QUEUED);
+        if !streams.admit(remote, &writer) {
+            continue;
+        }
         let flow = Flow { transport: Transport::Tcp, local, remote };
         let (streams, inputs) = (streams.clone(), inputs.clone());
         let connection = Connection { flow, writer, streams, inputs, ours: false };
@@ -372,55 +368,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_or_does_not_finish_is_cut_off() {
+        let check = async |what: &str, ours, writes: &[(u64, &[u8])], seconds, messages| {
+            let (lived, came) = lives(ours, writes).await;
+            assert_eq!((lived.as_secs(), came), (seconds, messages), "{what}");
+        };
         let (half, rest) = OPTIONS.split_at(40);
         let drip: Vec<_> = half.chunks(1).map(|byte| (3, byte)).collect();
         let both = [OPTIONS, half].concat();
-        let cases: [(&str, bool, &[(u64, &[u8])], Duration, usize); 9] = [
-            ("silence", false, &[], MESSAGE_TIMEOUT, 0),
-            ("silence after we called", true, &[], MESSAGE_TIMEOUT, 0),
-            ("half a message", false, &[(0, half)], MESSAGE_TIMEOUT, 0),
-            ("byte by byte", false, &drip, MESSAGE_TIMEOUT, 0),
-            ("pings alone", false, &[(6, b"\r\n"), (6, b"\r\n")], MESSAGE_TIMEOUT, 0),
-            (
-                "a message, then rest",
-                false,
-                &[(5, OPTIONS)],
-                Duration::from_secs(5) + IDLE_TIMEOUT,
-                1,
-            ),
-            ("one and a half", false, &[(5, &both)], Duration::from_secs(5) + MESSAGE_TIMEOUT, 1),
-            (
-                "one, and later a half",
-                false,
-                &[(0, OPTIONS), (100, half), (9, b"x")],
-                Duration::from_secs(100) + MESSAGE_TIMEOUT,
-                1,
-            ),
-            (
-                "halves in time",
-                false,
-                &[(9, half), (0, rest), (500, half), (9, rest)],
-                Duration::from_secs(518) + IDLE_TIMEOUT,
-                2,
-            ),
-        ];
-        for (what, ours, writes, expected, messages) in cases {
-            let (lived, came) = lives(ours, writes).await;
-            assert_eq!((lived.as_secs(), came), (expected.as_secs(), messages), "{what}");
-        }
+        let (message, idle) = (MESSAGE_TIMEOUT.as_secs(), IDLE_TIMEOUT.as_secs());
+        check("silence", false, &[], message, 0).await;
+        check("silence after we called", true, &[], message, 0).await;
+        check("half a message", false, &[(0, half)], message, 0).await;
+        check("byte by byte", false, &drip, message, 0).await;
+        check("pings alone", false, &[(6, b"\r\n"), (6, b"\r\n")], message, 0).await;
+        check("a message, then rest", false, &[(5, OPTIONS)], 5 + idle, 1).await;
+        check("one and a half", false, &[(5, &both)], 5 + message, 1).await;
+        let later = [(0, OPTIONS), (100, half), (9, b"x")];
+        check("one, and later a half", false, &later, 100 + message, 1).await;
+        let in_time = [(9, half), (0, rest), (500, half), (9, rest)];
+        check("halves in time", false, &in_time, 518 + idle, 2).await;
     }
 
     #[test]
     fn a_source_has_its_share_of_connections() {
         let streams = Streams::default();
         let from = |host: u8, port: u16| SocketAddr::from(([127, 0, 0, host], port));
+        let (writer, _queue) = mpsc::channel(1);
         for port in 0..MAX_STREAMS_OF_ONE as u16 {
-            assert!(streams.admit(from(9, port)).is_some());
+            assert!(streams.admit(from(9, port), &writer));
         }
-        assert!(streams.admit(from(9, 9_999)).is_none());
-        let (writer, _queue) = streams.admit(from(1, 9_999)).unwrap();
-        // Who leaves makes room, and no more room than their own.
-        let (newer, _queue) = streams.admit(from(1, 9_999)).unwrap();
+        assert!(!streams.admit(from(9, 9_999), &writer));
+        assert!(streams.admit(from(1, 9_999), &writer));
+        // Another connection in the place of an old one is not forgotten with it.
+        let (newer, _queue) = mpsc::channel(1);
+        assert!(streams.admit(from(1, 9_999), &newer));
         streams.forget(from(1, 9_999), &writer);
         assert!(streams.lock().contains_key(&from(1, 9_999)));
         streams.forget(from(1, 9_999), &newer);

@@ -12,7 +12,8 @@ use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 
 use crate::directory::{Secret, User};
 use crate::id::{Nick, RoomName};
-use crate::journal::{Row, Snapshot, StoredRoom};
+use crate::journal::{Row, Snapshot};
+use crate::room::StoredRoom;
 use crate::room::avatar::Avatar;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
@@ -110,7 +111,7 @@ impl Store {
     pub async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
         for row in rows {
-            write_row(&mut *transaction, row).await?;
+            write_row(&mut transaction, row).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -122,7 +123,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         for row in snapshot.rows() {
-            write_row(&mut *transaction, &row).await?;
+            write_row(&mut transaction, &row).await?;
         }
         Ok(transaction.commit().await?)
     }

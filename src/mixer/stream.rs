@@ -3,7 +3,7 @@
 //! A decoder goes on from where the last packet left it, so a listener cannot be sent packets of one
 //! encoder and then of another without care. How changes are made inaudible:
 //!
-//! * Whoever listens is on the [`Stream`] of the full mix, shared by all of the same
+//! * Whoever listens is on the stream of the full mix, shared by all of the same
 //!   [`EncoderSettings`]; whoever speaks hears a mix without themselves, from a stream of their own.
 //! * Whenever somebody changes streams, the next packet of the new one is *independent*: it predicts
 //!   nothing from a past that their decoder does not have. On a steady tone, that leaves one frame

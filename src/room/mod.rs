@@ -36,7 +36,6 @@ use jid::{BareJid, FullJid};
 
 use crate::clock::Now;
 use crate::id::{LegId, Nick, PersonId, RoomName};
-use crate::journal::StoredRoom;
 use avatar::Avatar;
 use history::{History, Payload, Said};
 use person::{Caller, Leg, Mutes, Person, Who};
@@ -113,6 +112,19 @@ pub struct Room {
     next_person: u64,
     /// No more; swept after its last facts were shown.
     ended: bool,
+}
+
+/// What of a room survives a restart, besides its affiliations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRoom {
+    /// Its name.
+    pub name: RoomName,
+    /// Its configuration.
+    pub settings: Settings,
+    /// Whether a moderator let nobody new in.
+    pub locked: bool,
+    /// Text, nick and moment of its subject.
+    pub subject: Option<(String, String, SystemTime)>,
 }
 
 /// Voice and mutes of someone who left.

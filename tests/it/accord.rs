@@ -5,21 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cusax_sip::flow::{Flow, Transport};
-use cusax_sip::header::Name;
-use cusax_sip::message::{Message, Request as SipRequest, Status};
-use cusax_sip::parse::parse;
-use cusaxd::admin::{Question, Request};
-use cusaxd::bridge::{Bridge, Input, Outbox};
-use cusaxd::clock::Now;
-use cusaxd::config::Config;
-use cusaxd::id::{LegId, PersonId, RoomName};
-use cusaxd::journal::Snapshot;
-use cusaxd::metrics::Metrics;
+use cusaxd::admin::Question;
+use cusaxd::bridge::Input;
+use cusaxd::id::{LegId, PersonId};
 use cusaxd::mixer::plan::{Order, Report};
 use minidom::Element;
 use proptest::prelude::*;
 use serde_json::json;
+
+use crate::site::{Seen, Site, cave};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
@@ -78,30 +72,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The server, with a watcher in its one room, and everything that it was told to tell.
 struct World {
-    bridge: Bridge,
-    now: Now,
-    phones: Vec<Phone>,
+    site: Site,
     /// What the mixer was told: legs, and whether each is heard.
     mixer: BTreeMap<LegId, bool>,
     /// What the watcher's client shows: people on the call by nick, and whether each is heard.
     roster: BTreeMap<String, bool>,
-    requests: u32,
-}
-
-/// A caller's phone: where it calls from, and the call it is in.
-struct Phone {
-    from: &'static str,
-    call: Option<Call>,
-    calls: u32,
-}
-
-struct Call {
-    id: String,
-    /// With the tag that the focus gave.
-    to: String,
-    target: String,
-    cseq: u32,
-    media: u16,
 }
 
 const ROOM: &str = "cave@rooms.example.org";
@@ -134,111 +109,85 @@ const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
 impl World {
     fn new() -> Self {
-        let config: Config = serde_json::from_value(json!({
-            "xmpp": { "domain": "rooms.example.org", "secret": "x" },
-            "sip": {
-                "domain": "conf.example.org",
-                "listen": ["udp:192.0.2.1:5060"],
-                "trusted_proxies": ["192.0.2.9/32"],
-            },
-        }))
-        .unwrap();
-        let now = Now::read();
-        let bridge = Bridge::new(now, &config, "x", [7; 32], Snapshot::default(), Metrics::new());
-        let phone = |from| Phone { from, call: None, calls: 0 };
-        let mut world = Self {
-            bridge,
-            now,
-            phones: PHONES.into_iter().map(phone).collect(),
-            mixer: BTreeMap::new(),
-            roster: BTreeMap::new(),
-            requests: 0,
-        };
-        for user in ["alice", "owner"] {
-            let body = json!({ "aor": format!("sip:{user}@conf.example.org") });
-            let jid = format!("{user}@example.org").parse().unwrap();
-            world.ask(Question::PutUser(jid, body));
-        }
-        world.stanza(&format!(
+        let mut site = Site::new(&PHONES);
+        site.stanza(&format!(
             "<presence xmlns='jabber:client' from='{WATCHER}' to='{ROOM}/Watcher'>
              <x xmlns='http://jabber.org/protocol/muc'/></presence>"
         ));
-        world.stanza(&format!(
+        site.stanza(&format!(
             "<iq xmlns='jabber:client' type='set' id='c' from='{WATCHER}' to='{ROOM}'>
              <query xmlns='http://jabber.org/protocol/muc#owner'>
              <x xmlns='jabber:x:data' type='submit'/></query></iq>"
         ));
-        assert!(world.bridge.rooms().get(&room()).is_some());
-        world
+        assert!(site.bridge.rooms().get(&cave()).is_some());
+        Self { site, mixer: BTreeMap::new(), roster: BTreeMap::new() }
     }
 
     fn take(&mut self, step: &Step) {
-        self.now = self.now + Duration::from_secs(1);
-        match *step {
+        let site = &mut self.site;
+        let mut seen = site.wait(Duration::from_secs(1));
+        seen.extend(match *step {
             Step::Join { chat, nick } => {
                 let (chat, nick) = (pick(&CHATS, chat), pick(&NICKS, nick));
-                self.stanza(&format!(
+                site.stanza(&format!(
                     "<presence xmlns='jabber:client' from='{chat}' to='{ROOM}/{nick}'>
                      <x xmlns='http://jabber.org/protocol/muc'/></presence>"
-                ));
+                ))
             }
             Step::Part { chat } => {
                 let chat = pick(&CHATS, chat);
-                self.stanza(&format!(
+                site.stanza(&format!(
                     "<presence xmlns='jabber:client' type='unavailable' from='{chat}' to='{ROOM}/x'/>"
-                ));
+                ))
             }
             Step::Role { by, nick, role } => {
                 let (nick, role) = (pick(&NICKS, nick), pick(&ROLES, role));
-                self.moderate(by, &format!("<item nick='{nick}' role='{role}'/>"));
+                site.stanza(&moderation(by, &format!("<item nick='{nick}' role='{role}'/>")))
             }
             Step::Affiliation { by, whom, affiliation } => {
                 let (whom, word) = (pick(&WHOM, whom), pick(&AFFILIATIONS, affiliation));
-                self.moderate(by, &format!("<item jid='{whom}' affiliation='{word}'/>"));
+                site.stanza(&moderation(by, &format!("<item jid='{whom}' affiliation='{word}'/>")))
             }
-            Step::Call { phone } => self.call(phone % PHONES.len()),
-            Step::HangUp { phone } => self.within(phone % PHONES.len(), "BYE", ""),
+            Step::Call { phone } => site.call(phone % PHONES.len(), "cave"),
+            Step::HangUp { phone } => site.hang_up(phone % PHONES.len()),
             Step::Direction { phone, direction } => {
-                let direction = pick(&DIRECTIONS, direction);
-                self.within(phone % PHONES.len(), "INVITE", direction);
+                site.direct(phone % PHONES.len(), pick(&DIRECTIONS, direction))
             }
-            Step::Mute { person, on } => self.ask(Question::Mute(room(), PersonId(person), on)),
+            Step::Mute { person, on } => site.ask(Question::Mute(cave(), PersonId(person), on)),
             Step::Settings { moderated, members_only } => {
                 let settings = json!({ "moderated": moderated, "members_only": members_only });
-                self.ask(Question::PutRoom(room(), settings));
+                site.ask(Question::PutRoom(cave(), settings))
             }
-            Step::Lock { on } => self.ask(Question::Lock(room(), on)),
+            Step::Lock { on } => site.ask(Question::Lock(cave(), on)),
             Step::Dead { phone } => {
                 let legs: Vec<_> = self.mixer.keys().copied().collect();
-                if !legs.is_empty() {
-                    let leg = legs[phone % legs.len()];
-                    self.input(Input::Media(Report::Dead { leg }));
+                match legs.get(phone % legs.len().max(1)) {
+                    Some(leg) => site.input(Input::Media(Report::Dead { leg: *leg })),
+                    None => vec![],
                 }
             }
-            Step::Link { up } => self.input(Input::Link(up)),
-            Step::Wait { seconds } => {
-                let end = self.now + Duration::from_secs(seconds);
-                while let Some(due) = self.bridge.poll_timeout().filter(|due| *due <= end.instant) {
-                    self.now = self.now + due.saturating_duration_since(self.now.instant);
-                    let mut out = Outbox::default();
-                    self.bridge.handle_timeout(self.now, &mut out);
-                    self.deliver(out);
-                }
-                self.now = self.now + end.instant.saturating_duration_since(self.now.instant);
+            Step::Link { up } => site.input(Input::Link(up)),
+            Step::Wait { seconds } => site.wait(Duration::from_secs(seconds)),
+        });
+        for it in seen {
+            match it {
+                Seen::Media(order) => self.obey(order),
+                Seen::Stanza(stanza) if stanza.name() == "presence" => self.show(&stanza),
+                Seen::Stanza(_) | Seen::Response { .. } | Seen::Request { .. } => {}
             }
         }
     }
 
     /// What the two sides were told, and what the room says.
     fn compare(&self, step: &Step) {
-        let room = self.bridge.rooms().get(&room()).expect("its owner stays");
+        let room = self.site.bridge.rooms().get(&cave()).expect("its owner stays");
         let truth: BTreeMap<LegId, bool> = room
             .people
             .values()
             .flat_map(|person| person.legs.keys().map(|leg| (*leg, person.may_be_heard(*leg))))
             .collect();
         assert_eq!(self.mixer, truth, "the mixer was told something else, after {step:?}");
-        assert_eq!(self.bridge.divergence(), 0, "after {step:?}");
+        assert_eq!(self.site.bridge.divergence(), 0, "after {step:?}");
         let shown: BTreeMap<String, bool> = room
             .people
             .values()
@@ -249,151 +198,26 @@ impl World {
             })
             .collect();
         assert_eq!(self.roster, shown, "the chat was shown something else, after {step:?}");
-        let calls = self.phones.iter().filter(|phone| phone.call.is_some()).count();
+        let calls = self.site.phones.iter().filter(|phone| phone.call.is_some()).count();
         assert_eq!(calls, self.mixer.len(), "phones that think they are in, after {step:?}");
     }
 
-    fn moderate(&mut self, by: usize, item: &str) {
-        let by = if by.is_multiple_of(2) { WATCHER } else { pick(&CHATS, by / 2) };
-        self.stanza(&format!(
-            "<iq xmlns='jabber:client' type='set' id='m' from='{by}' to='{ROOM}'>
-             <query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query></iq>"
-        ));
-    }
-
-    fn ask(&mut self, question: Question) {
-        self.requests += 1;
-        let (ticket, operator) = (u64::from(self.requests), "test".to_owned());
-        self.input(Input::Admin(Request { ticket, operator, question }));
-    }
-
-    fn stanza(&mut self, xml: &str) {
-        self.input(Input::Stanza(xml.parse().unwrap()));
-    }
-
-    fn input(&mut self, input: Input) {
-        let mut out = Outbox::default();
-        self.bridge.handle(self.now, input, &mut out);
-        self.deliver(out);
-    }
-
-    fn call(&mut self, phone: usize) {
-        if self.phones[phone].call.is_some() {
-            return;
-        }
-        let from = self.phones[phone].from;
-        self.phones[phone].calls += 1;
-        let id = format!("{phone}-{}", self.phones[phone].calls);
-        let media = 30_000 + 2 * u16::try_from(phone).unwrap();
-        let to = "<sip:cave@conf.example.org>".to_owned();
-        let target = "sip:cave@conf.example.org".to_owned();
-        self.phones[phone].call = Some(Call { id, to, target, cseq: 0, media });
-        let identity = format!("P-Asserted-Identity: <{from}>\r\n");
-        self.sip(phone, "INVITE", "sendrecv", &identity);
-    }
-
-    fn within(&mut self, phone: usize, method: &str, direction: &str) {
-        if self.phones[phone].call.is_some() {
-            self.sip(phone, method, direction, "");
-            if method == "BYE" {
-                self.phones[phone].call = None;
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Open(plan) => assert!(self.mixer.insert(plan.leg, plan.heard).is_none()),
+            Order::Change(plan) => assert!(self.mixer.insert(plan.leg, plan.heard).is_some()),
+            Order::Voice { leg, heard, .. } => {
+                assert!(self.mixer.insert(leg, heard).is_some());
             }
+            Order::Close(leg) => assert!(self.mixer.remove(&leg).is_some()),
         }
-    }
-
-    /// Sends a request of a phone; its answers are taken by [`Self::deliver`].
-    fn sip(&mut self, phone: usize, method: &str, direction: &str, headers: &str) {
-        self.requests += 1;
-        let from = self.phones[phone].from;
-        let Some(call) = &mut self.phones[phone].call else { return };
-        if method != "ACK" {
-            call.cseq += 1;
-        }
-        let body = if method == "INVITE" {
-            format!(
-                "v=0\r\no=- 1 {} IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
-                 m=audio {} RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na={direction}\r\n",
-                call.cseq, call.media
-            )
-        } else {
-            String::new()
-        };
-        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let text = format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK{};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <{from}>;tag=t{}\r\nTo: {}\r\nCall-ID: {}\r\n\
-             CSeq: {} {method}\r\nContact: <sip:phone{phone}@192.0.2.9>\r\n{headers}{content}\
-             Content-Length: {}\r\n\r\n{body}",
-            call.target,
-            self.requests,
-            call.id,
-            call.to,
-            call.id,
-            call.cseq,
-            body.len(),
-        );
-        self.input(Input::Sip { flow: flow(), message: parse(text.as_bytes()) });
-    }
-
-    /// Does what the outbox asks of mixer, chat clients and phones, in the promised order.
-    fn deliver(&mut self, out: Outbox) {
-        for order in out.media {
-            match order {
-                Order::Open(plan) => assert!(self.mixer.insert(plan.leg, plan.heard).is_none()),
-                Order::Change(plan) => assert!(self.mixer.insert(plan.leg, plan.heard).is_some()),
-                Order::Voice { leg, heard, .. } => {
-                    assert!(self.mixer.insert(leg, heard).is_some());
-                }
-                Order::Close(leg) => assert!(self.mixer.remove(&leg).is_some()),
-            }
-        }
-        for stanza in &out.stanzas {
-            let (from, to) = (stanza.attr("from").unwrap(), stanza.attr("to").unwrap());
-            if stanza.name() == "presence" && to == WATCHER {
-                self.show(stanza);
-            } else if stanza.name() == "iq" && stanza.attr("type") == Some("get") {
-                // A ping after the link came back: everyone still is there.
-                let id = stanza.attr("id").unwrap();
-                self.stanza(&format!(
-                    "<iq xmlns='jabber:client' type='result' id='{id}' from='{to}' to='{from}'/>"
-                ));
-            }
-        }
-        for transmit in out.sip {
-            match parse(&transmit.bytes).expect("what we send can be read") {
-                Message::Response(response) => {
-                    let id = response.headers.call_id().unwrap().to_string();
-                    let invite = response.headers.cseq().unwrap().method.as_str() == "INVITE";
-                    let Some(phone) = self.phone_of(&id).filter(|_| invite) else { continue };
-                    let call = self.phones[phone].call.as_mut().expect("phone_of found it");
-                    let established = call.to.contains("tag=");
-                    if response.status.is_success() {
-                        call.to = response.headers.get(&Name::TO).unwrap().to_owned();
-                        call.target = response.headers.contact().unwrap().unwrap().uri.to_string();
-                        self.sip(phone, "ACK", "", "");
-                    } else if !response.status.is_provisional() && !established {
-                        self.phones[phone].call = None;
-                    }
-                }
-                Message::Request(request) => self.asked(&request),
-            }
-        }
-    }
-
-    /// A request of the focus: a BYE ends the call; every request is answered.
-    fn asked(&mut self, request: &SipRequest) {
-        let id = request.headers.call_id().unwrap().to_string();
-        if request.method.as_str() == "BYE"
-            && let Some(phone) = self.phone_of(&id)
-        {
-            self.phones[phone].call = None;
-        }
-        let answer = request.response(Status::OK).to_bytes();
-        self.input(Input::Sip { flow: flow(), message: parse(&answer) });
     }
 
     /// A presence that reached the watcher's client.
     fn show(&mut self, presence: &Element) {
+        if presence.attr("to") != Some(WATCHER) {
+            return;
+        }
         let nick = presence.attr("from").unwrap().rsplit_once('/').unwrap().1.to_owned();
         let hats: BTreeSet<&str> = presence
             .children()
@@ -414,25 +238,17 @@ impl World {
         assert!(!(heard && role == Some("visitor")), "{nick} has no voice and is heard");
         self.roster.insert(nick, heard);
     }
+}
 
-    fn phone_of(&self, call: &str) -> Option<usize> {
-        self.phones.iter().position(|phone| phone.call.as_ref().is_some_and(|it| it.id == call))
-    }
+/// Half of what moderators do is done by the watcher, who may; the rest by anyone.
+fn moderation(by: usize, item: &str) -> String {
+    let by = if by.is_multiple_of(2) { WATCHER } else { pick(&CHATS, by / 2) };
+    format!(
+        "<iq xmlns='jabber:client' type='set' id='m' from='{by}' to='{ROOM}'>
+         <query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query></iq>"
+    )
 }
 
 fn pick(words: &[&'static str], number: usize) -> &'static str {
     words[number % words.len()]
-}
-
-fn room() -> RoomName {
-    RoomName::new("cave").unwrap()
-}
-
-fn flow() -> Flow {
-    let address = |text: &str| text.parse().unwrap();
-    Flow {
-        transport: Transport::Udp,
-        local: address("192.0.2.1:5060"),
-        remote: address("192.0.2.9:5060"),
-    }
 }

@@ -4,8 +4,13 @@
 #![allow(unreachable_pub, reason = "one binary")]
 
 mod accord;
+mod bridge;
 mod hall;
 mod mix;
 mod muc;
 mod muc_hostile;
 mod room;
+#[cfg(feature = "io")]
+mod shell;
+mod site;
+mod tidy;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
-use cusaxd::journal::{self, Row, StoredRoom};
+use cusaxd::journal::{self, Row};
 use cusaxd::room::avatar::Avatar;
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::standing::{Affiliation, Role};
-use cusaxd::room::{By, Change, Command, Ending, Fact, Invited, Policy, Room};
+use cusaxd::room::{By, Change, Command, Ending, Fact, Invited, Policy, Room, StoredRoom};
 use jid::{BareJid, FullJid};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -3,6 +3,8 @@
 //! A request of the API becomes a [`Question`] for the loop, under a ticket; its answer comes back by
 //! [`Http::answer`]. Nothing of a room is ever read from here.
 
+mod listener;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +34,7 @@ use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{PersonId, RoomName};
 use crate::metrics::Metrics;
+use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
 #[derive(Clone, Debug)]
@@ -80,8 +83,8 @@ impl Http {
         let (events, _) = broadcast::channel(MAX_EVENTS);
         let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
         let http = Self(Arc::new(shared));
-        let service = http.router().into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, service).await });
+        let service = http.router().into_make_service_with_connect_info::<Peer>();
+        tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
     }
 
@@ -219,7 +222,7 @@ fn is_local(headers: &HeaderMap) -> bool {
 
 async fn authorise(
     State(http): State<Http>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(from)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {

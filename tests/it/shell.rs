@@ -1,0 +1,754 @@
+//! The program itself, on loopback: its command line, its configuration, its listeners, its store.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+/// A folder of its own, gone with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cusaxd-shell-{}-{number}", std::process::id());
+        let folder = env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn cusaxd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cusaxd"));
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CUSAXD__") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+const GOOD: &str = "[xmpp]\ndomain = \"rooms.example.org\"\nsecret = \"s\"\n\
+    [sip]\ndomain = \"conf.example.org\"\n";
+
+fn check(file: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = cusaxd()
+        .args(["check-config", "--config"])
+        .arg(file)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    said(output)
+}
+
+/// The exit code, and all that was said.
+fn said(output: Output) -> (Option<i32>, String) {
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+// --- The command line and the configuration -----------------------------------------------------
+
+#[test]
+fn says_its_version_and_how_it_is_used() {
+    let version = said(cusaxd().arg("--version").output().unwrap());
+    assert_eq!(version, (Some(0), format!("cusaxd {}\n", env!("CARGO_PKG_VERSION"))));
+    let (code, text) = said(cusaxd().arg("--help").output().unwrap());
+    assert_eq!(code, Some(0));
+    assert!(text.contains("check-config") && text.contains("run"), "{text}");
+    for bad in [&[][..], &["dance"], &["run"], &["check-config"]] {
+        assert_eq!(said(cusaxd().args(bad).output().unwrap()).0, Some(2), "{bad:?}");
+    }
+}
+
+/// Each wrong file: exit code 2, and the file, the key and the reason.
+#[test]
+fn wrong_configurations_are_named() {
+    let folder = Folder::new();
+    let path = folder.0.join("x.toml");
+    let check = |text: &str, expected: &[&str]| {
+        fs::write(&path, text).unwrap();
+        let (code, said) = check(&path, &[]);
+        if expected.is_empty() {
+            assert_eq!((code, said), (Some(0), format!("{}: good\n", path.display())), "{text}");
+            return;
+        }
+        assert_eq!(code, Some(2), "{text}\n{said}");
+        assert!(said.starts_with(&path.display().to_string()), "{said}");
+        for words in expected {
+            assert!(said.contains(words), "{text}\n{said}\nlacks {words}");
+        }
+    };
+    let with = |more: &str| format!("{GOOD}{more}");
+    check(GOOD, &[]);
+    check(include_str!("../../conf/cusaxd.toml"), &[]);
+    check(include_str!("../../conf/demo.toml"), &[]);
+    check("", &["xmpp"]);
+    check("[xmpp", &["line 1"]);
+    check(&GOOD.replace("domain = \"rooms.example.org\"\n", ""), &["domain"]);
+    check(&GOOD.replace("secret = \"s\"\n", ""), &["xmpp.secret", "missing"]);
+    check(&GOOD.replace("\"s\"", "\"\""), &["xmpp.secret", "empty"]);
+    check(&GOOD.replace("rooms.example.org", "a@b"), &["xmpp.domain", "a@b"]);
+    check(&GOOD.replace("secret =", "sekret ="), &["sekret"]);
+    check(&with("[sap]\nx = 1\n"), &["sap"]);
+    check(&with("[media]\nport = \"1\"\n"), &["port"]);
+    check(&with("[media]\nports = \"5-4\"\n"), &["media.ports", "5-4"]);
+    check(&with("[media]\nports = \"40001-40002\"\n"), &["media.ports", "room"]);
+    check(&with("[media]\naddress = \"0.0.0.0\"\n"), &["media.address"]);
+    check(&with("[media]\naddress = \"here\"\n"), &["media.address"]);
+    check(&with("[media]\nworkers = \"many\"\n"), &["media.workers"]);
+    check(&with("[media]\nworkers = -1\n"), &["media.workers"]);
+    check(&with("listen = []\n"), &["sip.listen", "no listener"]);
+    check(&with("listen = [\"udp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]\n"), &["sip.listen", "twice"]);
+    check(&with("listen = [\"sctp:127.0.0.1:1\"]\n"), &["sip.listen", "sctp"]);
+    check(&with("listen = 5060\n"), &["sip.listen"]);
+    check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
+    check(&with("auth = \"trusted\"\n"), &["sip.trusted_proxies"]);
+    check(&with("trusted_proxies = [\"10.0.0.0/40\"]\n"), &["sip.trusted_proxies", "10.0.0.0/40"]);
+    check(&GOOD.replace("conf.example.org", "a b"), &["sip.domain"]);
+    check(&with("[store]\nurl = \"mysql://x\"\n"), &["store.url", "sqlite"]);
+    check(&with("[http]\nlisten = \"x\"\n"), &["http.listen"]);
+    check(&with("[http]\ntoken = \"\"\n"), &["http.token", "empty"]);
+    check(&with("[http]\ntoken = \"a\"\ntoken_file = \"b\"\n"), &["http.token_file"]);
+    check(&with("[http]\ntoken_file = \"/nonexistent\"\n"), &["http.token_file", "/nonexistent"]);
+    check(&with("[log]\nlevel = \"loud\"\n"), &["level", "loud"]);
+    let xmpp = |line: &str| GOOD.replace("secret = \"s\"\n", &format!("secret = \"s\"\n{line}\n"));
+    check(&xmpp("server = \"here\""), &["xmpp.server", "host:port"]);
+    check(&xmpp("max_rooms = 0"), &["xmpp.max_rooms"]);
+    check(&xmpp("max_people = 0"), &["xmpp.max_people"]);
+    check(&xmpp("max_rooms_of_one = 0"), &["xmpp.max_rooms_of_one"]);
+    check(&xmpp("admins = [\"@\"]"), &["xmpp.admins"]);
+    check(&xmpp("secret_file = \"x\""), &["xmpp.secret_file"]);
+    // All of it at once.
+    let both = xmpp("max_rooms = 0\nmax_people = 0");
+    check(&both, &["xmpp.max_rooms", "xmpp.max_people"]);
+
+    let (code, text) = self::check(&folder.0.join("none.toml"), &[]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("none.toml") && text.contains("No such file"), "{text}");
+}
+
+#[test]
+fn secrets_may_stand_in_files() {
+    let folder = Folder::new();
+    let secret = folder.write("secret", "from a file\n");
+    let empty = folder.write("empty", "\n");
+    let given = |path: &Path| {
+        let line = format!("secret_file = {:?}\n", path.to_str().unwrap());
+        folder.write("x.toml", &GOOD.replace("secret = \"s\"\n", &line))
+    };
+    let settings = cusaxd::io::settings::load(&given(&secret)).unwrap();
+    assert_eq!(settings.secret, "from a file");
+    assert_eq!(check(&given(&secret), &[]).0, Some(0));
+    let (code, text) = check(&given(&empty), &[]);
+    assert!(code == Some(2) && text.contains("is empty"), "{text}");
+    let (code, text) = check(&given(Path::new("/nonexistent")), &[]);
+    assert!(code == Some(2) && text.contains("xmpp.secret_file: /nonexistent"), "{text}");
+}
+
+#[test]
+fn the_environment_counts_more_than_the_file() {
+    let folder = Folder::new();
+    let file = folder.write("x.toml", GOOD);
+    let good = |variables: &[(&str, &str)]| {
+        let (code, text) = check(&file, variables);
+        assert_eq!(code, Some(0), "{variables:?} {text}");
+    };
+    let bad = |name: &str, value: &str, expected: &str| {
+        let (code, text) = check(&file, &[(name, value)]);
+        assert_eq!(code, Some(2), "{name}={value} {text}");
+        assert!(text.contains(expected), "{name}={value} {text}");
+    };
+    good(&[("CUSAXD__XMPP__SECRET", "007"), ("CUSAXD__XMPP__MAX_ROOMS", "12")]);
+    good(&[("CUSAXD__SIP__LISTEN", "udp:127.0.0.1:5060, tcp:[::1]:5060,")]);
+    good(&[("CUSAXD__SIP__AUTH", "trusted"), ("CUSAXD__SIP__TRUSTED_PROXIES", "10.0.0.0/8,::1")]);
+    good(&[("CUSAXD__XMPP__ADMINS", "a@example.org,b@example.org")]);
+    good(&[("CUSAXD__LOG__LEVEL", "debug"), ("CUSAXD_OTHER", "x"), ("CUSAXD", "x")]);
+    bad("CUSAXD__XMPP__MAX_ROOMS", "many", "xmpp.max_rooms");
+    bad("CUSAXD__XMPP__MAX_ROOMS", "0", "xmpp.max_rooms");
+    bad("CUSAXD__XMPP__SECRET", "", "xmpp.secret");
+    bad("CUSAXD__SIP__LISTEN", "", "sip.listen");
+    bad("CUSAXD__SIP__LISTEN", "udp:127.0.0.1:5060,x", "`x`");
+    bad("CUSAXD__XMPP__ADMINS", "a@example.org,@", "xmpp.admins");
+    bad("CUSAXD__XMPP__COLOUR", "red", "colour");
+    bad("CUSAXD__COLOUR", "red", "colour");
+    bad("CUSAXD__HTTP__LISTEN", "8088", "http.listen");
+    // A file that lacks what the environment has is whole.
+    let file = folder.write("y.toml", &GOOD.replace("secret = \"s\"\n", ""));
+    assert_eq!(check(&file, &[]).0, Some(2));
+    assert_eq!(check(&file, &[("CUSAXD__XMPP__SECRET", "s")]).0, Some(0));
+}
+
+// --- Starting and stopping ----------------------------------------------------------------------
+
+/// A running server in a folder of its own.
+struct Server {
+    child: Child,
+    config: PathBuf,
+    folder: Folder,
+    http: SocketAddr,
+    sip: SocketAddr,
+    token: Option<&'static str>,
+}
+
+const TOKEN: &str = "open sesame";
+
+fn free_port() -> u16 {
+    // Free for both, as SIP wants it.
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn configuration(folder: &Folder, http: u16, sip: u16, token: Option<&str>) -> String {
+    let token = token.map(|token| format!("token = {token:?}\n")).unwrap_or_default();
+    let store = folder.0.join("store.db");
+    // Nobody listens where the XMPP server should be.
+    format!(
+        "[xmpp]\ndomain = \"rooms.example.org\"\nserver = \"127.0.0.1:9\"\nsecret = \"s\"\n\
+         [sip]\ndomain = \"conf.example.org\"\nauth = \"open\"\n\
+         listen = [\"udp:127.0.0.1:{sip}\", \"tcp:127.0.0.1:{sip}\"]\n\
+         [media]\nworkers = 1\n[store]\nurl = \"sqlite:{}\"\n\
+         [http]\nlisten = \"127.0.0.1:{http}\"\n{token}",
+        store.display()
+    )
+}
+
+fn run(config: &Path) -> Child {
+    let mut command = cusaxd();
+    command.args(["run", "--config"]).arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::start_with(Some(TOKEN))
+    }
+
+    fn start_with(token: Option<&'static str>) -> Self {
+        let folder = Folder::new();
+        let (http, sip) = (free_port(), free_port());
+        let config = folder.write("cusaxd.toml", &configuration(&folder, http, sip, token));
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let child = run(&config);
+        let mut server = Self { child, config, folder, http: at(http), sip: at(sip), token };
+        server.answers();
+        server
+    }
+
+    fn answers(&mut self) {
+        until("the server answers", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself");
+            TcpStream::connect(self.http).is_ok()
+        });
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Ends it, and gives the exit code if it ended by itself.
+    fn end(&mut self, by: Signal) -> Option<i32> {
+        self.signal(by);
+        until("the server ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
+    }
+
+    fn start_again(&mut self) {
+        self.child = run(&self.config);
+        self.answers();
+    }
+
+    /// A request with what it needs to be let in.
+    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let token = self.token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        self.ask_with(method, path, &token.unwrap_or_default(), body.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "")
+    }
+
+    fn ask_with(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let host = match headers.contains("Host:") {
+            true => String::new(),
+            false => format!("Host: {}\r\n", self.http),
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        // Who is refused for the size of a body may be so before it is sent.
+        drop(stream.write_all(body));
+        let mut text = vec![];
+        if let Err(why) = stream.read_to_end(&mut text) {
+            assert_eq!(why.kind(), ErrorKind::ConnectionReset, "{method} {path}");
+        }
+        Answer::read(&String::from_utf8(text).unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {text:?}"));
+        Self { status: status.parse().unwrap(), head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
+    }
+
+    /// The status, with a JSON body that says why.
+    #[track_caller]
+    fn refuses(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        let why = self.json();
+        assert!(why["error"].as_str().is_some_and(|why| !why.is_empty()), "{self:?}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for a program that has its own clock")]
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_cannot_start_says_so_and_ends() {
+    let folder = Folder::new();
+    let (http, sip) = (free_port(), free_port());
+    let good = configuration(&folder, http, sip, None);
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken_udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = |address: SocketAddr| format!("127.0.0.1:{}", address.port());
+    let (tcp, udp) = (port(taken.local_addr().unwrap()), port(taken_udp.local_addr().unwrap()));
+    folder.write("text.db", "this is no database, and long enough not to be taken for a new one");
+    let replaced = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replace(from, to)
+    };
+    let store = format!("sqlite:{}", folder.0.join("store.db").display());
+    for (text, code, words) in [
+        (replaced("[http]", "[htp]"), 2, "htp"),
+        (replaced(&store, "sqlite:/nonexistent/x.db"), 1, "/nonexistent/x.db"),
+        (replaced("store.db", "text.db"), 1, "text.db"),
+        (
+            replaced(&format!("listen = \"127.0.0.1:{http}\""), &format!("listen = \"{tcp}\"")),
+            1,
+            &tcp,
+        ),
+        (replaced(&format!("tcp:127.0.0.1:{sip}"), &format!("tcp:{tcp}")), 1, &tcp),
+        (replaced(&format!("udp:127.0.0.1:{sip}"), &format!("udp:{udp}")), 1, &udp),
+    ] {
+        let config = folder.write("x.toml", &text);
+        let output = cusaxd().args(["run", "--config"]).arg(&config).output().unwrap();
+        let (ended, said) = said(output);
+        assert_eq!(ended, Some(code), "{text}\n{said}");
+        assert!(said.contains(words), "{said} lacks {words}");
+    }
+}
+
+#[test]
+fn stops_when_asked() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::start();
+        // A reload is no reason to stop.
+        server.signal(Signal::SIGHUP);
+        assert_eq!(server.get("/health/live").status, 200);
+        assert_eq!(server.end(signal), Some(0), "{signal}");
+    }
+}
+
+// --- HTTP ---------------------------------------------------------------------------------------
+
+#[test]
+fn tells_its_metrics_and_health() {
+    let server = Server::start();
+    let live = server.ask_with("GET", "/health/live", "", b"");
+    assert_eq!((live.status, live.json()["media"].clone()), (200, json!("ok")));
+    let ready = server.ask_with("GET", "/health/ready", "", b"");
+    assert_eq!(ready.status, 503);
+    assert_eq!(
+        ready.json(),
+        json!({
+            "status": "down", "xmpp": "down", "sip": "ok", "media": "ok", "store": "ok",
+            "draining": false,
+        })
+    );
+
+    let metrics = server.ask_with("GET", "/metrics", "", b"");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    let mut names = vec![];
+    for line in metrics.body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let (kind, rest) = comment.split_once(' ').unwrap();
+            let (name, text) = rest.split_once(' ').unwrap();
+            let kinds = ["counter", "gauge", "histogram"];
+            assert!(kind == "HELP" || (kind == "TYPE" && kinds.contains(&text)), "{line}");
+            assert!(name.starts_with("cusax_"), "{line}");
+            names.push(name.to_owned());
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        value.parse::<f64>().unwrap_or_else(|why| panic!("{line}: {why}"));
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        assert!(names.iter().any(|known| name.starts_with(known.as_str())), "{line}");
+        assert!(labels.ends_with('}'), "{line}");
+        assert!(!["room=", "user=", "jid="].iter().any(|label| labels.contains(label)), "{line}");
+    }
+    for promised in [
+        "rooms",
+        "people",
+        "call_legs",
+        "xmpp_component_up",
+        "stanzas_total",
+        "sip_requests_total",
+        "sip_responses_total",
+        "subscriptions",
+        "mirror_seconds",
+        "mirror_divergence",
+        "mix_tick_seconds",
+        "mix_late_ticks_total",
+        "encodes_total",
+        "forwarded_frames_total",
+        "rtp_packets_total",
+        "rtp_lost_total",
+        "concealed_frames_total",
+        "fec_frames_total",
+        "jitter_buffer_seconds",
+        "stress",
+        "build_info",
+    ] {
+        assert!(names.contains(&format!("cusax_{promised}")), "cusax_{promised} is missing");
+    }
+}
+
+#[test]
+fn the_api_is_for_who_has_the_token() {
+    let server = Server::start();
+    let get = |headers: &str| server.ask_with("GET", "/api/v1/rooms", headers, b"");
+    assert_eq!(get(&format!("Authorization: Bearer {TOKEN}\r\n")).status, 200);
+    for headers in [
+        String::new(),
+        "Authorization: Bearer \r\n".to_owned(),
+        "Authorization: Bearer wrong\r\n".to_owned(),
+        format!("Authorization: Basic {TOKEN}\r\n"),
+        format!("Authorization: Bearer {TOKEN}x\r\n"),
+        format!("X-Token: {TOKEN}\r\n"),
+    ] {
+        let refused = get(&headers);
+        refused.refuses(401);
+        assert!(refused.head.contains("www-authenticate: bearer"), "{refused:?}");
+    }
+    // Not even which paths there are is told to others.
+    for (method, path) in
+        [("GET", "/api/v1/none"), ("PATCH", "/api/v1/rooms"), ("GET", "/api/v1/events")]
+    {
+        server.ask_with(method, path, "", b"").refuses(401);
+    }
+}
+
+/// Without a token, a page of another site in the operator's browser is not the operator.
+#[test]
+fn without_a_token_the_api_is_for_this_machine() {
+    let server = Server::start_with(None);
+    let ask = |headers: &str| server.ask_with("POST", "/api/v1/rooms/x/lock", headers, b"").status;
+    let port = server.http.port();
+    assert_eq!(ask(""), 404, "let in, and there is no such room");
+    assert_eq!(ask(&format!("Host: localhost:{port}\r\n")), 404);
+    assert_eq!(ask(&format!("Host: [::1]:{port}\r\n")), 404);
+    assert_eq!(ask(&format!("Origin: http://{}\r\n", server.http)), 404);
+    for headers in [
+        "Origin: https://evil.example\r\n".to_owned(),
+        "Origin: null\r\n".to_owned(),
+        format!("Origin: http://127.0.0.1:{}\r\n", port ^ 1),
+        format!("Host: evil.example:{port}\r\n"),
+        format!("Host: 127.0.0.1.evil.example:{port}\r\n"),
+        "Host: \r\n".to_owned(),
+    ] {
+        assert_eq!(ask(&headers), 403, "{headers}");
+    }
+}
+
+#[test]
+fn bad_requests_get_clear_answers() {
+    let server = Server::start();
+    let check = |method: &str, path: &str, body: &str, status: u16| {
+        server.ask(method, path, body).refuses(status);
+    };
+    check("GET", "/none", "", 404);
+    check("POST", "/metrics", "", 405);
+    check("GET", "/api/v1/none", "", 404);
+    check("PATCH", "/api/v1/rooms", "", 405);
+    check("GET", "/api/v1/rooms/none", "", 404);
+    check("GET", "/api/v1/rooms/a%20b", "", 400);
+    check("GET", "/api/v1/rooms/%00", "", 400);
+    check("DELETE", "/api/v1/rooms/none", "", 404);
+    check("PUT", "/api/v1/rooms/x", "{", 400);
+    check("PUT", "/api/v1/rooms/x", "[]", 400);
+    check("PUT", "/api/v1/rooms/x", &"[".repeat(10_000), 400);
+    check("PUT", "/api/v1/rooms/x", r#"{"colour":"red"}"#, 400);
+    check("PUT", "/api/v1/rooms/x", r#"{"max_users":-1}"#, 400);
+    check("PUT", "/api/v1/rooms/x", r#"{"max_users":0}"#, 400);
+    check("PUT", "/api/v1/rooms/x", r#"{"moderated":"yes"}"#, 400);
+    check("GET", "/api/v1/rooms/x", "", 404);
+    check("POST", "/api/v1/rooms/x/people/p1/mute", "", 404);
+    check("PUT", "/api/v1/users/a@example.org", "{}", 400);
+    check("PUT", "/api/v1/users/a@example.org", r#"{"aor":"alice"}"#, 400);
+    check("PUT", "/api/v1/users/a@example.org", r#"{"aor":"sip:a@x","role":"boss"}"#, 400);
+    check("PUT", "/api/v1/users/@", r#"{"aor":"sip:a@x"}"#, 400);
+    check("PUT", "/api/v1/users/a@example.org%2Fpc", r#"{"aor":"sip:a@x"}"#, 400);
+    check("DELETE", "/api/v1/users/a@example.org", "", 404);
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/x", "{}").status, 200);
+    check("POST", "/api/v1/rooms/x/people/p1/mute", "", 404);
+    check("POST", "/api/v1/rooms/x/people/1/mute", "", 404);
+    check("POST", "/api/v1/rooms/x/people/p1/dance", "", 404);
+    check("POST", "/api/v1/rooms/x/people/p1/kick", r#"{"reason":5}"#, 400);
+    let huge = format!(r#"{{"name":"{}"}}"#, "x".repeat(1 << 20));
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/x", &huge).status, 413);
+    let long = format!("/api/v1/rooms/{}", "x".repeat(2_000));
+    check("GET", &long, "", 400);
+    assert_eq!(server.get("/api/v1/rooms").json()["rooms"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_operators_do_survives_a_restart_and_a_crash() {
+    let mut server = Server::start();
+    let put = |server: &Server, path: &str, body: Value| {
+        let answer = server.ask("PUT", path, &body.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let alice =
+        json!({ "aor": "sip:alice;x?y%25@conf.example.org", "name": "Alice", "password": "p" });
+    let shown = put(&server, "/api/v1/users/alice@example.org", alice);
+    assert_eq!(
+        shown,
+        json!({
+            "jid": "alice@example.org", "aor": "sip:alice;x?y%25@conf.example.org",
+            "name": "Alice", "password": true,
+        })
+    );
+    let taken = json!({ "aor": "sip:alice;x?y%25@CONF.example.org:5070" }).to_string();
+    server.ask("PUT", "/api/v1/users/bob@example.org", &taken).refuses(409);
+    put(&server, "/api/v1/users/bob@example.org", json!({ "aor": "sip:bob@conf.example.org" }));
+    put(&server, "/api/v1/users/eve@example.org", json!({ "aor": "sip:eve@conf.example.org" }));
+    assert_eq!(server.ask("DELETE", "/api/v1/users/eve@example.org", "").status, 204);
+
+    let settings = json!({ "name": "Garden", "moderated": true, "max_users": 5 });
+    let room = put(&server, "/api/v1/rooms/garden", settings);
+    assert_eq!(room["settings"]["name"], "Garden");
+    assert_eq!(room["jid"], "garden@rooms.example.org");
+    assert_eq!(room["uri"], "sip:garden@conf.example.org");
+    put(&server, "/api/v1/rooms/gone", json!({}));
+    assert_eq!(server.ask("DELETE", "/api/v1/rooms/gone", "").status, 204);
+    // A room that nobody keeps and nobody is in is none.
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/brief", r#"{"persistent":false}"#).status, 204);
+    server.get("/api/v1/rooms/brief").refuses(404);
+    let locked = server.ask("POST", "/api/v1/rooms/garden/lock", "");
+    assert_eq!((locked.status, &locked.json()["locked"]), (200, &json!(true)));
+    // Changes name what changes.
+    let room = put(&server, "/api/v1/rooms/garden", json!({ "password": "swordfish" }));
+    assert_eq!(room["settings"]["password"], true);
+    assert_eq!(room["settings"]["max_users"], 5);
+
+    let without_time = |mut room: Value| {
+        room.as_object_mut().unwrap().remove("since");
+        room
+    };
+    let all = |server: &Server| {
+        let room = server.get("/api/v1/rooms/garden").json();
+        let users = server.get("/api/v1/users").json();
+        let rooms = server.get("/api/v1/rooms").json();
+        (without_time(room), users, rooms["rooms"].as_array().unwrap().len())
+    };
+    let before = all(&server);
+    assert_eq!(before.1["users"].as_array().unwrap().len(), 2);
+    assert_eq!(before.2, 1);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    server.start_again();
+    assert_eq!(all(&server), before);
+
+    let unlocked = server.ask("POST", "/api/v1/rooms/garden/unlock", "");
+    assert_eq!(unlocked.json()["locked"], false);
+    // At once: what was acknowledged is kept.
+    assert_eq!(server.end(Signal::SIGKILL), None);
+    server.start_again();
+    assert_eq!(server.get("/api/v1/rooms/garden").json()["locked"], false);
+    assert!(server.folder.0.join("store.db").exists());
+}
+
+#[test]
+fn events_are_told_as_they_happen() {
+    let server = Server::start();
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n",
+        server.http
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = String::new();
+    let mut read_until = |words: &str| {
+        let mut buffer = [0; 4_096];
+        while !text.contains(words) {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        text.clone()
+    };
+    assert!(read_until("\r\n\r\n").contains("text/event-stream"));
+    server.ask("PUT", "/api/v1/rooms/garden", "{}");
+    let told = read_until("room-configured");
+    assert!(told.contains("event: room-created\ndata: {\"room\":\"garden\"}\n\n"), "{told}");
+    server.ask("DELETE", "/api/v1/rooms/garden", "");
+    read_until("room-destroyed");
+}
+
+// --- SIP ----------------------------------------------------------------------------------------
+
+fn options(transport: &str, from: SocketAddr) -> String {
+    format!(
+        "OPTIONS sip:conf.example.org SIP/2.0\r\nVia: SIP/2.0/{transport} {from};branch=z9hG4bK{};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@example.org>;tag=1\r\nTo: <sip:conf.example.org>\r\n\
+         Call-ID: {}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+        from.port(),
+        from.port()
+    )
+}
+
+/// A connection from an address of one's own.
+fn connect_from(host: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((host, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+/// Asks over TCP, and gives the first line of the answer.
+fn asks_over_tcp(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let from = stream.local_addr().unwrap();
+    stream.write_all(options("TCP", from).as_bytes()).unwrap();
+    let mut buffer = [0; 2_048];
+    let length = stream.read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_crowd_of_idle_connections_keeps_nobody_else_out() {
+    let server = Server::start();
+    let mut crowd: Vec<_> = (0..200).map(|_| connect_from([127, 0, 0, 9], server.sip)).collect();
+    assert_eq!(asks_over_tcp(connect_from([127, 0, 0, 1], server.sip)), "SIP/2.0 200 OK");
+    // Those beyond the share of one source are turned away; the others are served.
+    let mut closed = 0;
+    for stream in &mut crowd {
+        stream.set_nonblocking(true).unwrap();
+    }
+    until("a hundred are turned away", || {
+        crowd.retain_mut(|stream| {
+            let gone = match stream.read(&mut [0]) {
+                Ok(length) => length == 0,
+                Err(why) => why.kind() != ErrorKind::WouldBlock,
+            };
+            closed += usize::from(gone);
+            !gone
+        });
+        closed >= 100
+    });
+    assert_eq!((closed, crowd.len()), (100, 100));
+    let served = crowd.pop().unwrap();
+    served.set_nonblocking(false).unwrap();
+    assert_eq!(asks_over_tcp(served), "SIP/2.0 200 OK");
+}
+
+#[test]
+fn what_is_no_sip_harms_nobody() {
+    let server = Server::start();
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    udp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let long = "x".repeat(60_000);
+    for noise in [
+        "",
+        "\r\n\r\n",
+        "\0",
+        "GET / HTTP/1.1\r\n\r\n",
+        "SIP/2.0 200 OK\r\n\r\n",
+        "INVITE sip:x SIP/2.0\r\n\r\n",
+        &long,
+    ] {
+        udp.send_to(noise.as_bytes(), server.sip).unwrap();
+        let mut stream = TcpStream::connect(server.sip).unwrap();
+        drop(stream.write_all(noise.as_bytes()));
+    }
+    udp.send_to(options("UDP", udp.local_addr().unwrap()).as_bytes(), server.sip).unwrap();
+    let mut buffer = [0; 65_536];
+    loop {
+        let length = udp.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        if text.contains("CSeq: 1 OPTIONS") {
+            assert!(text.starts_with("SIP/2.0 200 "), "{text}");
+            break;
+        }
+    }
+    assert_eq!(asks_over_tcp(TcpStream::connect(server.sip).unwrap()), "SIP/2.0 200 OK");
+    let metrics = server.get("/metrics").body;
+    let value = |series: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(series));
+        line.and_then(|line| line.rsplit(' ').next()).unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!(value("cusax_sip_requests_total{direction=\"in\",method=\"OPTIONS\"}"), 2);
+    assert!(value("cusax_sip_responses_total{code=\"200\"}") >= 2);
+}
