@@ -7,7 +7,7 @@ use cusax::hat;
 use cusax::identity::Aor;
 use jid::Jid;
 use minidom::Element;
-use xmpp_parsers::data_forms::{DataForm, DataFormType, FieldType};
+use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
 use xmpp_parsers::disco::{DiscoInfoResult, DiscoItemsQuery, DiscoItemsResult, Identity, Item};
 use xmpp_parsers::rsm::{First, SetQuery, SetResult};
 use xmpp_parsers::time::TimeResult;
@@ -152,7 +152,7 @@ impl Muc {
         ];
         if tells {
             fields.extend([
-                owner::allow_pm(settings),
+                Field { options: vec![], ..owner::allow_pm(settings) },
                 owner::allow_invites(settings),
                 owner::change_subject(settings),
             ]);

@@ -533,6 +533,55 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn questions_to_others_have_a_limit_and_an_answer() {
+    let mut server = garden();
+    let mut out = vec![];
+    let ask = |to: &str| {
+        format!(
+            "<iq id='i' type='get' to='garden@rooms.example.org/{to}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        )
+    };
+    for _ in 0..201 {
+        server.stanza("romeo", &ask("Juliet"), &mut out);
+    }
+    let (passed, refused) = out.split_at(200);
+    assert!(passed.iter().all(|iq| iq.attr("to") == Some("juliet@example.org/pc")));
+    assert_eq!(told(refused), "iq error policy-violation wait", "faster than the rate");
+    out.clear();
+    server.line("+20");
+    server.stanza("romeo", &ask("Juliet"), &mut out);
+    assert_eq!(told(&out), "iq error resource-constraint wait", "too many without an answer");
+    let given_up = server.line("+60");
+    assert_eq!(given_up.len(), 200);
+    assert!(given_up.iter().all(|iq| iq.attr("to") == Some("romeo@example.org/pc")));
+    assert_eq!(told(&given_up[..1]), "iq error remote-server-timeout wait");
+    out.clear();
+    server.stanza("romeo", &ask("Juliet"), &mut out);
+    assert_eq!(told(&out), "iq get");
+}
+
+#[test]
+fn what_changes_for_all_is_no_flood() {
+    let configure = |people: usize| {
+        let mut server = Server::new();
+        server.line("juliet make garden Juliet");
+        for n in 1..people {
+            server.line(&format!("guest{n} join garden Guest{n}"));
+            server.line("+0.1");
+        }
+        let out = server.line(
+            "juliet <iq id='o' type='set' to='garden@rooms.example.org'>\
+             <query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+             <field var='muc#roomconfig_whois'><value>anyone</value></field></x></query></iq>",
+        );
+        out.iter().filter(|stanza| stanza.name() == "presence").count()
+    };
+    // Everyone is shown everyone else, but for the moderator, who saw them all along.
+    assert_eq!(configure(100), 99 * 99);
+    assert_eq!(configure(101), 0);
+}
+
 /// All that a stanza could have changed.
 fn shape(server: &Server) -> String {
     let rooms: Vec<_> = server
