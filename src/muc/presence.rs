@@ -217,7 +217,10 @@ impl Muc {
     pub(super) fn show_again(&self, room: &Room, chat: &FullJid, out: &mut Vec<Element>) {
         let Some(person) = room.by_chat(chat) else { return };
         let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
-        let hidden = |nick| room.by_nick(nick).is_none_or(|other| !broadcasts(room, other.role));
+        // Who is back under a nick that only looks the same is another one to a client.
+        let hidden = |nick: &Nick| {
+            room.by_nick(nick).is_none_or(|it| it.nick != *nick || !broadcasts(room, it.role))
+        };
         for nick in self.ghosts.missed(&room.name).filter(|nick| hidden(nick)) {
             let item =
                 Xml::new("item", ns::MUC_USER).attr("affiliation", "none").attr("role", "none");
