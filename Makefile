@@ -21,7 +21,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test interop --locked -- -D warnings
-	cargo check --no-default-features --locked
+	cargo clippy --no-default-features --locked -- -D warnings
 	@if rustup target add wasm32-unknown-unknown >/dev/null 2>&1; then \
 		cargo check --target wasm32-unknown-unknown --no-default-features --locked; \
 	else \

@@ -4,7 +4,7 @@
 //! by every face to its own. No logic of its own.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
@@ -12,6 +12,7 @@ use cusax_sip::parse::ParseError;
 use minidom::Element;
 
 use crate::admin::{self, Admin, Step};
+use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
 use crate::directory::Directory;
@@ -46,6 +47,8 @@ pub enum Input {
     },
     /// The mixer reports.
     Media(Report),
+    /// The store answers a query.
+    Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
     /// The server goes down: everyone is told, and nobody new is let in.
@@ -62,6 +65,8 @@ pub struct Outbox {
     pub media: Vec<Order>,
     /// To the store, one transaction.
     pub store: Vec<Row>,
+    /// To the store, after what is written: what the answers find includes it.
+    pub queries: Vec<Query>,
     /// To the XMPP server, in order.
     pub stanzas: Vec<Element>,
     /// To SIP peers, in order.
@@ -82,6 +87,10 @@ pub struct Bridge {
     admin: Admin,
     floor: Floor,
     metrics: Metrics,
+    /// How long archives keep a message; `None`: for ever.
+    keep: Option<Duration>,
+    /// When archives are next swept.
+    sweep: Instant,
 }
 
 impl Bridge {
@@ -108,8 +117,10 @@ impl Bridge {
             max_people: config.xmpp.max_people,
             draining: false,
         });
+        let mut history = snapshot.history;
         for (room, affiliations) in snapshot.rooms {
-            rooms.restore(now, room, affiliations);
+            let said = history.remove(&room.name).unwrap_or_default();
+            rooms.restore(now, room, affiliations, said);
         }
         for (room, jid, nick) in snapshot.nicks {
             rooms.restore_nick(&room, jid, nick);
@@ -139,6 +150,8 @@ impl Bridge {
             admin: Admin::new(domain, sip_domain),
             floor: Floor::default(),
             metrics,
+            keep: (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days),
+            sweep: now.instant,
         }
     }
 
@@ -147,6 +160,7 @@ impl Bridge {
         match input {
             Input::Stanza(stanza) => {
                 let ask = self.muc.decode(now, stanza, &self.rooms, &mut out.stanzas);
+                out.queries.extend(std::iter::from_fn(|| self.muc.poll_query()));
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
@@ -175,6 +189,12 @@ impl Bridge {
                 let asks = self.focus.report(now, &report, &self.rooms, wires);
                 self.for_phones(now, asks, out);
             }
+            Input::Loaded(loaded) => {
+                let ask = self.muc.loaded(now, loaded, &self.rooms, &mut out.stanzas);
+                if let Some(ask) = ask {
+                    self.for_chat(now, ask, out);
+                }
+            }
             Input::Admin(request) => {
                 let Outbox { store, admin, .. } = out;
                 match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
@@ -193,7 +213,8 @@ impl Bridge {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.muc.poll_timeout(), self.focus.poll_timeout()].into_iter().flatten().min()
+        let due = [self.muc.poll_timeout(), self.focus.poll_timeout(), Some(self.sweep)];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`; harmless when nothing is.
@@ -205,6 +226,11 @@ impl Bridge {
         let asks = self.focus.handle_timeout(now, &self.rooms, wires);
         self.for_phones(now, asks, out);
         self.rooms.sweep();
+        if self.sweep <= now.instant {
+            self.sweep = now.instant + SWEEP_INTERVAL;
+            let before = self.keep.and_then(|keep| now.utc.checked_sub(keep));
+            out.store.push(Row::Sweep { before });
+        }
     }
 
     /// The rooms as they are.
@@ -226,7 +252,7 @@ impl Bridge {
             (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
         });
         let users = self.directory.users().cloned().collect();
-        Snapshot { rooms: rooms.collect(), nicks, avatars, users }
+        Snapshot { rooms: rooms.collect(), nicks, avatars, users, ..Snapshot::default() }
     }
 
     /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.
@@ -306,3 +332,7 @@ impl Bridge {
         }
     }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often what archives need not keep any more is deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

@@ -63,6 +63,9 @@ pub struct Xmpp {
     /// How many people one room may hold at most.
     #[serde(default = "default_max_people")]
     pub max_people: u32,
+    /// How many days archives keep a message; 0: for ever.
+    #[serde(default = "default_archive_days")]
+    pub archive_days: u32,
     /// Under which names `muc#roominfo` carries the conference URI (RFC 7081 §4).
     #[serde(default = "default_uri_fields")]
     pub uri_fields: Vec<String>,
@@ -419,6 +422,10 @@ fn default_max_rooms_of_one() -> usize {
 
 fn default_max_people() -> u32 {
     5_000
+}
+
+fn default_archive_days() -> u32 {
+    365
 }
 
 fn default_uri_fields() -> Vec<String> {

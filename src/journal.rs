@@ -1,12 +1,16 @@
 //! What survives a restart: facts become [`Row`]s to write, and a [`Snapshot`] is read at start-up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jid::BareJid;
+use minidom::Element;
 
 use crate::directory::User;
 use crate::id::{Nick, RoomName};
 use crate::room::avatar::Avatar;
+use crate::room::history::Said;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
 use crate::room::{Fact, Room, StoredRoom};
@@ -16,7 +20,7 @@ use crate::room::{Fact, Room, StoredRoom};
 pub enum Row {
     /// A persistent room as it is: inserted or replaced, with its affiliations left alone.
     Room(StoredRoom),
-    /// A room that is not to come back, with its affiliations.
+    /// A room that is not to come back, with its affiliations and its archive.
     NoRoom(RoomName),
     /// An affiliation; [`Affiliation::None`] removes it.
     Affiliation {
@@ -49,6 +53,45 @@ pub enum Row {
     User(User),
     /// A user who is not to come back.
     NoUser(BareJid),
+    /// A message for the archive of a room.
+    Archived {
+        /// Of which room.
+        room: RoomName,
+        /// The message; one without a `stanza_id` is not archived.
+        said: Said,
+    },
+    /// A message that was taken back: what is left of it replaces it.
+    Buried {
+        /// In the archive of which room.
+        room: RoomName,
+        /// Which message.
+        id: String,
+        /// What is left.
+        tombstone: Arc<Element>,
+    },
+    /// What archives need not keep any more goes, some of it at a time: archives of rooms that are no
+    /// more, and messages from before a moment.
+    Sweep {
+        /// The moment; `None`: messages are kept whatever their age.
+        before: Option<SystemTime>,
+    },
+}
+
+impl Row {
+    /// Whether it takes something out of an archive: a [`Snapshot`] cannot stand for it.
+    pub fn erases(&self) -> bool {
+        match self {
+            Self::NoRoom(_) | Self::Buried { .. } => true,
+            Self::Room(_)
+            | Self::Affiliation { .. }
+            | Self::Nick { .. }
+            | Self::Avatar { .. }
+            | Self::User(_)
+            | Self::NoUser(_)
+            | Self::Archived { .. }
+            | Self::Sweep { .. } => false,
+        }
+    }
 }
 
 /// Everything that was stored.
@@ -62,10 +105,13 @@ pub struct Snapshot {
     pub avatars: Vec<(RoomName, Arc<Avatar>)>,
     /// The directory.
     pub users: Vec<User>,
+    /// What newcomers to a room are told, oldest first: the end of its archive. It is read at start-up
+    /// and never written from here.
+    pub history: BTreeMap<RoomName, Vec<Said>>,
 }
 
 impl Snapshot {
-    /// Everything, as changes to a store that is empty.
+    /// Everything but archives, as changes to a store that is empty.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         let rooms = self.rooms.iter().flat_map(|(room, affiliations)| {
             let given = affiliations.iter().map(|(who, affiliation)| Row::Affiliation {
@@ -108,8 +154,16 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         Fact::AvatarChanged if room.settings.persistent => {
             rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
         }
-        Fact::SubjectChanged { .. } | Fact::LockChanged if room.settings.persistent => {
+        Fact::LockChanged if room.settings.persistent => rows.push(Row::Room(room.stored())),
+        Fact::SubjectChanged(said) if room.settings.persistent => {
             rows.push(Row::Room(room.stored()));
+            archive(room, said, rows);
+        }
+        Fact::Spoken(said) => archive(room, said, rows),
+        Fact::Retracted { id, tombstone, said } if room.settings.persistent => {
+            let (name, id) = (room.name.clone(), id.clone());
+            rows.push(Row::Buried { room: name, id, tombstone: Arc::clone(tombstone) });
+            archive(room, said, rows);
         }
         Fact::Destroyed { .. } if room.settings.persistent => {
             rows.push(Row::NoRoom(room.name.clone()));
@@ -130,11 +184,17 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         | Fact::NickRegistered { .. }
         | Fact::PresenceShown { .. }
         | Fact::Renamed { .. }
-        | Fact::Spoken(_)
+        | Fact::Retracted { .. }
         | Fact::StandingChanged { .. }
-        | Fact::SubjectChanged { .. }
+        | Fact::SubjectChanged(_)
         | Fact::VoiceRequested { .. }
         | Fact::Whispered { .. } => {}
+    }
+}
+
+fn archive(room: &Room, said: &Said, rows: &mut Vec<Row>) {
+    if room.settings.archived() && said.payload.lasting {
+        rows.push(Row::Archived { room: room.name.clone(), said: said.clone() });
     }
 }
 

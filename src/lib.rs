@@ -12,6 +12,7 @@
 //! | [`bridge`] | how one input travels through all of these |
 
 pub mod admin;
+pub mod archive;
 pub mod bridge;
 pub mod clock;
 pub mod config;

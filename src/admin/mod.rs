@@ -374,7 +374,8 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::VoiceRequested { person } => {
             ("voice-requested", json!({ "person": someone(*person) }))
         }
-        Fact::SubjectChanged { .. } => {
+        Fact::Retracted { id, .. } => ("message-retracted", json!({ "id": id })),
+        Fact::SubjectChanged(_) => {
             ("subject-changed", json!({ "subject": room.subject.as_ref().map(|s| &s.text) }))
         }
         Fact::Configured { .. } => ("room-configured", json!({})),

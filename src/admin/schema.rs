@@ -47,6 +47,7 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "member_list": room.settings.member_list,
         "lang": room.settings.lang,
         "slow_mode_s": room.settings.slow_mode_s,
+        "archive": room.settings.archive,
     });
     value["people"] = room.people.values().map(|it| person(room, it)).collect();
     value

@@ -288,7 +288,8 @@ impl Focus {
             | Fact::StandingChanged { .. }
             | Fact::AffiliationChanged { .. }
             | Fact::MuteChanged { .. }
-            | Fact::SubjectChanged { .. }
+            | Fact::Retracted { .. }
+            | Fact::SubjectChanged(_)
             | Fact::Configured { .. }
             | Fact::LockChanged => self.watchers.changed(now.instant, &room.name),
             Fact::Created { .. }

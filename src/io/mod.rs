@@ -6,10 +6,11 @@
 //! | [`xmpp`] | the component link (XEP-0114) |
 //! | [`sip`] | SIP's sockets |
 //! | [`media`] | RTP's sockets and the threads that mix |
-//! | [`store`], `save` | what survives a restart, and who waits for it |
+//! | [`store`], `save`, `archive` | what survives a restart, who waits for it, who reads of it later |
 //! | [`http`] | metrics, health, the admin API |
 //! | [`settings`] | reading the configuration |
 
+mod archive;
 pub mod http;
 pub mod media;
 mod save;
@@ -35,6 +36,7 @@ use crate::clock::Now;
 use crate::journal::Row;
 use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
+use archive::Archive;
 use http::{Health, Http};
 use media::Media;
 use save::{Saved, Saver};
@@ -63,6 +65,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (inputs, mut incoming) = mpsc::channel(MAX_INPUTS);
     let (reports, mut reported) = mpsc::channel(MAX_INPUTS);
     let (events, mut link_events) = mpsc::channel(xmpp::EVENTS);
+    let archive = Archive::open(&config.store.url, inputs.clone()).await?;
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
     let sip = SipSockets::bind(&listen, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
@@ -88,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
 
     let saver = Saver::new(store);
-    let mut shell = Shell { bridge, media, saver, link, sip, http, metrics, health };
+    let mut shell = Shell { bridge, media, saver, archive, link, sip, http, metrics, health };
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
@@ -143,6 +146,7 @@ struct Shell {
     bridge: Bridge,
     media: Media,
     saver: Saver,
+    archive: Archive,
     link: LinkHandle,
     sip: SipSockets,
     http: Http,
@@ -179,6 +183,12 @@ impl Shell {
             }
         }
         self.save(&mut out.store).await;
+        for query in std::mem::take(&mut out.queries) {
+            if let Some(refused) = self.archive.ask(query) {
+                // A refusal is a stanza and nothing else.
+                self.bridge.handle(Now::read(), Input::Loaded(refused), out);
+            }
+        }
         if !out.stanzas.is_empty() {
             self.link.send(std::mem::take(&mut out.stanzas));
         }

@@ -20,7 +20,9 @@ pub(super) struct Saver {
     writing: Option<JoinHandle<Written>>,
     /// Changes since the last write began, oldest first.
     unsaved: Vec<Row>,
-    /// Too many changes were not taken to be kept one by one: all is to be written anew.
+    /// Too many changes were not taken to be kept one by one: all is to be written anew. Of
+    /// `unsaved`, what takes something out of archives is still kept, and new messages for them are
+    /// lost.
     stale: bool,
     /// When to try again after a failure.
     retry: Option<Instant>,
@@ -41,7 +43,8 @@ pub(super) enum Saved {
 #[derive(Debug)]
 enum Job {
     Changes(Vec<Row>),
-    Everything(Snapshot),
+    /// What is erased from archives, and everything else.
+    Everything(Vec<Row>, Snapshot),
 }
 
 /// The store after writing, what was to be written, and how that went.
@@ -60,10 +63,7 @@ impl Saver {
         rows: &mut Vec<Row>,
         everything: impl FnOnce() -> Snapshot,
     ) -> Saved {
-        self.unsaved.append(rows);
-        if self.unsaved.iter().map(weight).sum::<usize>() > MAX_UNSAVED {
-            (self.unsaved, self.stale) = (vec![], true);
-        }
+        self.keep(rows);
         if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
             && let Err(why) = self.settle(writing.await)
         {
@@ -99,17 +99,26 @@ impl Saver {
         }
     }
 
+    fn keep(&mut self, rows: &mut Vec<Row>) {
+        self.unsaved.append(rows);
+        self.stale |= self.unsaved.iter().map(weight).sum::<usize>() > MAX_UNSAVED;
+        if self.stale {
+            self.unsaved.retain(Row::erases);
+            self.unsaved.truncate(MAX_UNSAVED);
+        }
+    }
+
     fn begin(&mut self, everything: impl FnOnce() -> Snapshot) {
         let Some(mut store) = self.store.take() else { return };
         let changes = std::mem::take(&mut self.unsaved);
         let job = match std::mem::take(&mut self.stale) {
-            true => Job::Everything(everything()),
+            true => Job::Everything(changes, everything()),
             false => Job::Changes(changes),
         };
         self.writing = Some(tokio::spawn(async move {
             let done = match &job {
                 Job::Changes(rows) => store.write(rows).await,
-                Job::Everything(snapshot) => store.replace(snapshot).await,
+                Job::Everything(erasures, snapshot) => store.replace(erasures, snapshot).await,
             };
             (store, job, done)
         }));
@@ -142,13 +151,14 @@ impl Saver {
             return Ok(());
         }
         self.retry = Some(Instant::now() + RETRY);
-        match job {
-            Job::Changes(mut rows) if !self.stale => {
-                rows.append(&mut self.unsaved);
-                self.unsaved = rows;
-            }
-            Job::Changes(_) | Job::Everything(_) => self.stale = true,
-        }
+        let (mut earlier, stale) = match job {
+            Job::Changes(rows) => (rows, false),
+            Job::Everything(erasures, _) => (erasures, true),
+        };
+        self.stale |= stale;
+        let mut later = std::mem::take(&mut self.unsaved);
+        self.keep(&mut earlier);
+        self.keep(&mut later);
         done
     }
 }
@@ -245,6 +255,28 @@ mod tests {
             assert_eq!(saver.stale, most == 1);
         }
         assert_eq!(saver.unsaved, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_erased_is_erased_however_much_there_is_to_keep() {
+        let scratch = Scratch::new("erased");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        let name = RoomName::new("cave").unwrap();
+        let gone = Row::NoRoom(name);
+        let mut rows: Vec<Row> = std::iter::once(gone.clone()).chain((0..10).map(user)).collect();
+        saver.keep(&mut rows);
+        assert_eq!(saver.unsaved.len(), 11);
+        saver.keep(&mut (0..=MAX_UNSAVED).map(user).collect());
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone.clone()].as_slice()));
+        // Nor is it forgotten when that is not taken either.
+        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
+        sqlx::raw_sql("ALTER TABLE users RENAME TO away").execute(&mut other).await.unwrap();
+        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::Failed(_)));
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone].as_slice()));
+        sqlx::raw_sql("ALTER TABLE away RENAME TO users").execute(&mut other).await.unwrap();
+        saver.retry = None;
+        assert!(matches!(saver.save(&mut vec![], nothing).await, Saved::All));
+        assert_eq!((saver.stale, saver.unsaved.as_slice()), (false, [].as_slice()));
     }
 
     #[tokio::test]

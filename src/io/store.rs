@@ -1,5 +1,7 @@
-//! Rooms, affiliations and the directory in SQLite: read once at start-up, written as they change.
+//! Rooms, affiliations, the directory and archives in SQLite: read once at start-up, written as they
+//! change. Archives are read on demand, beside this, by [`super::archive`].
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,14 +9,17 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use cusax::identity::Aor;
 use jid::BareJid;
+use minidom::Element;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
+use tracing::warn;
 
 use crate::directory::{Secret, User};
 use crate::id::{Nick, RoomName};
 use crate::journal::{Row, Snapshot};
 use crate::room::StoredRoom;
 use crate::room::avatar::Avatar;
+use crate::room::history::{Author, Kind, Payload, Said};
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
 
@@ -28,15 +33,15 @@ impl Store {
     /// Opens the database of a `sqlite:` URL, creates it if it is not there, and brings its schema up
     /// to date.
     pub async fn open(url: &str) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)
-            .with_context(|| format!("store.url: {url}"))?
+        let options = options(url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // With WAL this loses nothing when the process dies; when the machine does, at most the
             // last transactions.
             .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
+            // What was taken back or swept is overwritten and not merely no longer found.
+            .pragma("secure_delete", "on")
+            .foreign_keys(true);
         let connection =
             options.connect().await.with_context(|| format!("cannot open the store {url}"))?;
         let mut store = Self { connection };
@@ -57,6 +62,7 @@ impl Store {
             let done = match number + 1 {
                 1 => "PRAGMA user_version = 1",
                 2 => "PRAGMA user_version = 2",
+                3 => "PRAGMA user_version = 3",
                 other => bail!("no statement for schema {other}"),
             };
             sqlx::query(done).execute(&mut *transaction).await?;
@@ -104,7 +110,50 @@ impl Store {
         {
             snapshot.users.push(read_user(&row)?);
         }
+        self.load_history(&mut snapshot).await?;
         Ok(snapshot)
+    }
+
+    /// The end of each archive, as much of it as newcomers are told. Where that is too much to keep in
+    /// memory, rooms where something was said lately come first.
+    async fn load_history(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        let mut lengths: BTreeMap<&str, u32> = BTreeMap::new();
+        for (room, _) in snapshot.rooms.iter().filter(|(room, _)| room.settings.archived()) {
+            lengths.insert(room.name.as_str(), room.settings.history);
+        }
+        let mut left = MAX_HISTORY_LOADED;
+        let archives = sqlx::query(
+            "SELECT archives.number AS archive, archives.room AS room FROM archives
+             JOIN messages ON messages.archive = archives.number
+             WHERE archives.room IS NOT NULL
+             GROUP BY archives.number ORDER BY max(messages.number) DESC",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        for row in archives {
+            let (archive, name): (i64, String) = (row.try_get("archive")?, row.try_get("room")?);
+            let Some(length) = lengths.get(name.as_str()) else { continue };
+            let mut history = vec![];
+            for row in sqlx::query(
+                "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
+                 WHERE archive = ? AND kind <> 'subject' ORDER BY number DESC LIMIT ?",
+            )
+            .bind(archive)
+            .bind(i64::from((*length).min(left)))
+            .fetch_all(&mut self.connection)
+            .await?
+            {
+                match read_said(&row) {
+                    Ok(said) => history.push(said),
+                    Err(why) => warn!(why = format!("{why:#}"), "left out"),
+                }
+            }
+            history.reverse();
+            left -= u32::try_from(history.len()).unwrap_or(left).min(left);
+            let name = RoomName::new(&name).map_err(|why| anyhow!("stored room {name}: {why}"))?;
+            snapshot.history.insert(name, history);
+        }
+        Ok(())
     }
 
     /// Writes changes, all of them or none.
@@ -116,15 +165,22 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Writes everything anew, or nothing: whatever else was stored is gone.
-    pub async fn replace(&mut self, snapshot: &Snapshot) -> Result<()> {
+    /// Writes everything anew, or nothing: whatever else was stored is gone, but for the archives of
+    /// rooms that are still there; `erasures` hold for those.
+    pub async fn replace(&mut self, erasures: &[Row], snapshot: &Snapshot) -> Result<()> {
         let mut transaction = self.connection.begin().await?;
+        for row in erasures {
+            write_row(&mut transaction, row).await?;
+        }
         sqlx::raw_sql("DELETE FROM affiliations; DELETE FROM rooms; DELETE FROM users")
             .execute(&mut *transaction)
             .await?;
         for row in snapshot.rows() {
             write_row(&mut transaction, &row).await?;
         }
+        sqlx::query("UPDATE archives SET room = NULL WHERE room NOT IN (SELECT name FROM rooms)")
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -132,6 +188,13 @@ impl Store {
     pub async fn close(self) -> Result<()> {
         Ok(self.connection.close().await?)
     }
+}
+
+/// How the database of a `sqlite:` URL is opened, by whoever opens it.
+pub(super) fn options(url: &str) -> Result<SqliteConnectOptions> {
+    let options = SqliteConnectOptions::from_str(url);
+    let options = options.with_context(|| format!("store.url: {url}"))?;
+    Ok(options.busy_timeout(Duration::from_secs(5)))
 }
 
 async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
@@ -159,6 +222,11 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
         }
         Row::NoRoom(room) => {
             sqlx::query("DELETE FROM rooms WHERE name = ?")
+                .bind(room.as_str())
+                .execute(&mut *connection)
+                .await?;
+            // At once nobody's; its messages are swept, however many they are.
+            sqlx::query("UPDATE archives SET room = NULL WHERE room = ?")
                 .bind(room.as_str())
                 .execute(&mut *connection)
                 .await?;
@@ -234,8 +302,113 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
                 .execute(&mut *connection)
                 .await?;
         }
+        Row::Archived { room, said } => write_said(connection, room, said).await?,
+        Row::Buried { room, id, tombstone } => {
+            sqlx::query(
+                "UPDATE messages SET stanza = ?, kind = 'tombstone'
+                 WHERE archive = (SELECT number FROM archives WHERE room = ?) AND id = ?",
+            )
+            .bind(String::from(&**tombstone))
+            .bind(room.as_str())
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+        }
+        Row::Sweep { before } => sweep(connection, *before).await?,
     }
     Ok(())
+}
+
+async fn write_said(connection: &mut SqliteConnection, room: &RoomName, said: &Said) -> Result<()> {
+    let Some(id) = &said.payload.stanza_id else { return Ok(()) };
+    sqlx::query("INSERT INTO archives (room) VALUES (?) ON CONFLICT (room) DO NOTHING")
+        .bind(room.as_str())
+        .execute(&mut *connection)
+        .await?;
+    let author = said.author.as_ref();
+    sqlx::query(
+        "INSERT INTO messages (archive, id, sent_id, at, jid, nick, kind, stanza)
+         VALUES ((SELECT number FROM archives WHERE room = ?), ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (archive, id) DO NOTHING",
+    )
+    .bind(room.as_str())
+    .bind(id)
+    .bind(&said.id)
+    .bind(seconds(said.at))
+    .bind(author.and_then(|author| author.jid.as_ref()).map(ToString::to_string))
+    .bind(author.map(|author| author.nick.as_str()))
+    .bind(match said.kind {
+        Kind::Message => "message",
+        Kind::Subject => "subject",
+        Kind::Tombstone => "tombstone",
+    })
+    .bind(String::from(&*said.payload.stanza))
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// Deletes some of the messages that are too old, and some of those that are nobody's. Messages are
+/// numbered as they came, so the oldest are the first.
+async fn sweep(connection: &mut SqliteConnection, before: Option<SystemTime>) -> Result<()> {
+    if let Some(before) = before {
+        sqlx::query(
+            "DELETE FROM messages WHERE at < ? AND number IN
+             (SELECT number FROM messages ORDER BY number LIMIT ?)",
+        )
+        .bind(seconds(before))
+        .bind(MAX_SWEPT)
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query(
+        "DELETE FROM messages WHERE number IN
+         (SELECT messages.number FROM archives JOIN messages ON messages.archive = archives.number
+          WHERE archives.room IS NULL LIMIT ?)",
+    )
+    .bind(MAX_SWEPT)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "DELETE FROM archives WHERE room IS NULL
+         AND NOT EXISTS (SELECT 1 FROM messages WHERE archive = archives.number)",
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// A row of `messages`: `id`, `sent_id`, `at`, `jid`, `nick`, `kind`, `stanza`.
+pub(super) fn read_said(row: &SqliteRow) -> Result<Said> {
+    let id: String = row.try_get("id")?;
+    let (jid, nick): (Option<String>, Option<String>) = (row.try_get("jid")?, row.try_get("nick")?);
+    let stanza: String = row.try_get("stanza")?;
+    let kind: String = row.try_get("kind")?;
+    let at: i64 = row.try_get("at")?;
+    let jid = jid.map(|jid| BareJid::new(&jid)).transpose();
+    let nick = nick.map(|nick| Nick::new(&nick)).transpose();
+    let (jid, nick) = jid
+        .ok()
+        .zip(nick.ok())
+        .with_context(|| format!("the author of the archived message {id}"))?;
+    let stanza: Element = stanza.parse().with_context(|| format!("the archived message {id}"))?;
+    Ok(Said {
+        author: nick.map(|nick| Author { jid, nick }),
+        id: row.try_get("sent_id")?,
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or_default()),
+        kind: match kind.as_str() {
+            "message" => Kind::Message,
+            "subject" => Kind::Subject,
+            "tombstone" => Kind::Tombstone,
+            other => bail!("the archived message {id} is of kind {other}"),
+        },
+        payload: Payload {
+            stanza: Arc::new(stanza),
+            lasting: true,
+            text: true,
+            stanza_id: Some(id),
+        },
+    })
 }
 
 fn read_room(row: &SqliteRow) -> Result<StoredRoom> {
@@ -312,7 +485,8 @@ fn write_who(who: &Who) -> Option<(&'static str, String)> {
     }
 }
 
-fn seconds(at: SystemTime) -> i64 {
+/// Since 1970, rounded down.
+pub(super) fn seconds(at: SystemTime) -> i64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
@@ -345,6 +519,30 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
 ",
     "
+    CREATE TABLE archives (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        -- None: the room is no more, and the messages are still to be deleted.
+        room TEXT UNIQUE
+    ) STRICT;
+    CREATE TABLE messages (
+        -- In the order in which they were said.
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        archive INTEGER NOT NULL REFERENCES archives (number),
+        id TEXT NOT NULL,
+        sent_id TEXT,
+        at INTEGER NOT NULL,
+        jid TEXT,
+        nick TEXT,
+        kind TEXT NOT NULL,
+        stanza TEXT NOT NULL,
+        UNIQUE (archive, id)
+    ) STRICT;
+    CREATE INDEX messages_in_order ON messages (archive, number);
+    CREATE INDEX messages_by_time ON messages (archive, at);
+    -- Whoever configured these rooms was not asked about an archive.
+    UPDATE rooms SET settings = json_set(settings, '$.archive', json('false'));
+",
+    "
     CREATE TABLE nicks (
         room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
         jid TEXT NOT NULL,
@@ -358,6 +556,11 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
 ",
 ];
+
+/// The most messages that one sweep deletes for each reason: so few that nobody waits for it.
+const MAX_SWEPT: i64 = 500;
+/// The most messages that are loaded at start-up to be told to newcomers, of all rooms together.
+const MAX_HISTORY_LOADED: u32 = 20_000;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -485,7 +688,7 @@ pub(super) mod tests {
         assert_eq!(snapshot.nicks, [kept]);
         assert_eq!(snapshot.avatars, [(cave.name.clone(), picture(255))]);
 
-        store.replace(&snapshot).await.unwrap();
+        store.replace(&[], &snapshot).await.unwrap();
         assert_eq!(store.load().await.unwrap(), snapshot);
         store.write(&[nick(None), avatar(None)]).await.unwrap();
         let emptied = store.load().await.unwrap();
@@ -494,30 +697,6 @@ pub(super) mod tests {
         store.write(&rows[1..]).await.unwrap();
         store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();
         assert_eq!(store.load().await.unwrap(), Snapshot::default());
-    }
-
-    #[tokio::test]
-    async fn what_the_first_schema_holds_is_kept() {
-        let scratch = Scratch::new("first");
-        let options = SqliteConnectOptions::from_str(&scratch.url()).unwrap();
-        let mut old = options.create_if_missing(true).connect().await.unwrap();
-        let filled = "
-            INSERT INTO rooms VALUES ('cave', '{\"name\":\"Höhle\",\"persistent\":true}', 0, NULL, NULL, NULL);
-            INSERT INTO affiliations VALUES ('cave', 'jid', 'hecate@example.org', 'owner', NULL);
-            INSERT INTO users VALUES ('a@example.org', 'sip:1@example.org', NULL, NULL, NULL);
-            PRAGMA user_version = 1;";
-        sqlx::raw_sql(MIGRATIONS[0]).execute(&mut old).await.unwrap();
-        sqlx::raw_sql(filled).execute(&mut old).await.unwrap();
-        old.close().await.unwrap();
-
-        let snapshot = Store::open(&scratch.url()).await.unwrap().load().await.unwrap();
-        let [(stored, affiliations)] = snapshot.rooms.as_slice() else { panic!("{snapshot:?}") };
-        let settings =
-            Settings { name: "Höhle".to_owned(), persistent: true, ..Settings::default() };
-        assert_eq!(stored.settings, settings, "what was not known then has its default");
-        let hecate = Who::Jid(BareJid::new("hecate@example.org").unwrap());
-        assert_eq!(affiliations.as_slice(), [(hecate, Affiliation::Owner)]);
-        assert_eq!(snapshot.users.len(), 1);
     }
 
     #[tokio::test]
@@ -541,5 +720,137 @@ pub(super) mod tests {
         store.close().await.unwrap();
         let why = format!("{:#}", Store::open(&scratch.url()).await.unwrap_err());
         assert!(why.contains("schema 99"), "{why}");
+    }
+
+    fn message(id: &str, day: u64) -> Said {
+        let stanza = "<message xmlns='jabber:client'><body>x</body></message>".parse().unwrap();
+        Said {
+            author: Some(Author {
+                jid: Some(BareJid::new("hecate@example.org").unwrap()),
+                nick: Nick::new("Hecate").unwrap(),
+            }),
+            id: None,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400),
+            kind: Kind::Message,
+            payload: Payload {
+                stanza: Arc::new(stanza),
+                lasting: true,
+                text: true,
+                stanza_id: Some(id.to_owned()),
+            },
+        }
+    }
+
+    fn archived(room: &str, said: Said) -> Row {
+        Row::Archived { room: RoomName::new(room).unwrap(), said }
+    }
+
+    async fn messages(store: &mut Store) -> Vec<String> {
+        let ids = sqlx::query_scalar("SELECT id FROM messages ORDER BY number");
+        ids.fetch_all(&mut store.connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn brings_a_store_of_the_first_schema_up_to_date() {
+        let scratch = Scratch::new("first");
+        let options = options(&scratch.url()).unwrap().create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        sqlx::raw_sql(include_str!("schema-1.sql")).execute(&mut old).await.unwrap();
+        old.close().await.unwrap();
+
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        let [(standup, affiliations), (townhall, none)] = snapshot.rooms.as_slice() else {
+            panic!("{snapshot:?}");
+        };
+        assert_eq!(standup.name.as_str(), "standup");
+        assert_eq!(standup.settings.name, "Stand-up");
+        assert_eq!(standup.settings.password.as_deref(), Some("swordfish"));
+        let who = Who::Jid(BareJid::new("eve@example.org").unwrap());
+        assert_eq!(affiliations.as_slice(), [(who, Affiliation::Outcast)]);
+        assert!(townhall.locked && none.is_empty());
+        assert_eq!(snapshot.users.len(), 1);
+        // Nobody who configured these was asked.
+        assert!(snapshot.rooms.iter().all(|(room, _)| !room.settings.archived()));
+
+        store.write(&[archived("standup", message("m1", 1))]).await.unwrap();
+        store.close().await.unwrap();
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["m1"]);
+    }
+
+    #[tokio::test]
+    async fn what_newcomers_are_told_outlasts_a_restart() {
+        let scratch = Scratch::new("history");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let settings = |archive| Settings { history: 2, archive, ..room("cave").settings };
+        let (cave, attic) = (
+            StoredRoom { settings: settings(true), ..room("cave") },
+            StoredRoom { settings: settings(false), ..room("attic") },
+        );
+        let subject = Said { kind: Kind::Subject, ..message("m4", 4) };
+        let rows = [
+            Row::Room(cave.clone()),
+            Row::Room(attic),
+            archived("cave", message("m1", 1)),
+            archived("attic", message("m1", 1)),
+            archived("cave", message("m2", 2)),
+            archived("cave", message("m3", 3)),
+            archived("cave", subject),
+        ];
+        store.write(&rows).await.unwrap();
+        let expected = [(cave.name, vec![message("m2", 2), message("m3", 3)])];
+        assert_eq!(store.load().await.unwrap().history, expected.into());
+    }
+
+    #[tokio::test]
+    async fn archives_go_with_their_rooms_and_messages_with_time() {
+        let scratch = Scratch::new("sweep");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let many = i64::from(u16::try_from(MAX_SWEPT).unwrap()) + 1;
+        let mut rows = vec![Row::Room(room("cave")), Row::Room(room("attic"))];
+        rows.extend((0..many).map(|number| archived("attic", message(&format!("a{number}"), 9))));
+        rows.extend((1..=4).map(|day| archived("cave", message(&format!("m{day}"), day))));
+        store.write(&rows).await.unwrap();
+
+        // A room of the same name is another room.
+        let rows = [
+            Row::NoRoom(room("attic").name),
+            Row::Room(room("attic")),
+            archived("attic", message("new", 9)),
+        ];
+        store.write(&rows).await.unwrap();
+        assert_eq!(store.load().await.unwrap().history[&room("attic").name], [message("new", 9)]);
+        store.write(&[Row::Sweep { before: None }]).await.unwrap();
+        assert_eq!(messages(&mut store).await.len(), 6, "some at a time");
+        let before = Some(message("", 3).at);
+        store.write(&[Row::Sweep { before }]).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["m3", "m4", "new"]);
+        let archives: i64 = sqlx::query_scalar("SELECT count(*) FROM archives")
+            .fetch_one(&mut store.connection)
+            .await
+            .unwrap();
+        assert_eq!(archives, 2);
+    }
+
+    #[tokio::test]
+    async fn writing_everything_anew_leaves_archives_and_still_erases() {
+        let scratch = Scratch::new("anew");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let rows = ["cave", "attic", "cellar"].map(|name| Row::Room(room(name)));
+        store.write(&rows).await.unwrap();
+        for name in ["cave", "attic", "cellar"] {
+            store.write(&[archived(name, message(name, 1))]).await.unwrap();
+        }
+        // The attic was destroyed and made again, the cellar destroyed.
+        let erasures = [Row::NoRoom(room("attic").name), Row::NoRoom(room("cellar").name)];
+        let rooms = ["cave", "attic"].map(|name| (room(name), vec![])).into();
+        let snapshot = Snapshot { rooms, ..Snapshot::default() };
+        store.replace(&erasures, &snapshot).await.unwrap();
+        store.write(&[Row::Sweep { before: None }]).await.unwrap();
+        assert_eq!(messages(&mut store).await, ["cave"]);
+        let loaded = store.load().await.unwrap();
+        assert_eq!(loaded.rooms.len(), 2);
+        assert_eq!(loaded.history.keys().collect::<Vec<_>>(), [&room("cave").name]);
     }
 }

@@ -52,7 +52,8 @@ impl Floor {
             | Fact::VoiceRequested { .. }
             | Fact::Spoken(_)
             | Fact::Whispered { .. }
-            | Fact::SubjectChanged { .. }
+            | Fact::Retracted { .. }
+            | Fact::SubjectChanged(_)
             | Fact::Configured { .. }
             | Fact::AvatarChanged
             | Fact::NickRegistered { .. }

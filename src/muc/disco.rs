@@ -113,6 +113,8 @@ impl Muc {
             either(settings.persistent, "muc_persistent", "muc_temporary"),
         ]);
         let tells = tells(room, &head.from);
+        let archive = [ns::MAM, ns::MAM_EXTENDED, ns::RSM];
+        let features = features.chain(archive.into_iter().filter(|_| settings.archived()));
         let name = if tells { title(room) } else { room.name.as_str() };
         let mut identity = identity(name);
         identity.lang = Some(settings.lang.clone()).filter(|lang| tells && !lang.is_empty());
@@ -270,12 +272,15 @@ fn page<'a>(
 const SERVICE: [&str; 8] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VCARD, ns::VERSION];
 
-const ROOM: [&str; 13] = [
+const ROOM: [&str; 16] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
+    ns::MODERATE,
     ns::MUC,
     ns::OID,
+    ns::OLD_MODERATE,
     ns::PING,
+    ns::RETRACT,
     ns::SID,
     hat::NS,
     ns::MUC_REGISTER,

@@ -49,6 +49,11 @@ impl Fault {
         Self::new(ErrorType::Wait, DefinedCondition::PolicyViolation, text)
     }
 
+    /// It cannot be done at the moment.
+    pub(super) const fn busy(text: &'static str) -> Self {
+        Self::new(ErrorType::Wait, DefinedCondition::ResourceConstraint, text)
+    }
+
     /// Nothing answers this at this address (RFC 6120 §8.4).
     pub(super) const fn unavailable() -> Self {
         Self::new(ErrorType::Cancel, DefinedCondition::ServiceUnavailable, "")

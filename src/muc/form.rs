@@ -46,6 +46,11 @@ impl Submitted {
         self.fields.get(var).map(|values| values.join("\n"))
     }
 
+    /// The fields that were submitted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
     /// A boolean (XEP-0004 §3.3).
     pub(super) fn boolean(&self, var: &str) -> Result<Option<bool>, Fault> {
         match self.text(var) {

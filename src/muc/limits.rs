@@ -19,6 +19,13 @@ pub(super) const MAX_RESENT: usize = 10_000;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 
+/// Questions to archives that wait for an answer, in all.
+pub(super) const MAX_QUERIES: usize = 256;
+/// The same, of one user.
+pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
+/// How long a question to an archive waits for its answer.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often something may happen: `burst` times at once, and once each `interval` in the long run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -40,6 +47,8 @@ pub struct Rates {
     pub iqs: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
+    /// Questions of one user to archives: a client that catches up asks page after page.
+    pub queries: Rate,
 }
 
 impl Default for Rates {
@@ -51,6 +60,7 @@ impl Default for Rates {
             presences: rate(1_000, 10),
             iqs: rate(50, 200),
             joins: rate(20, 200),
+            queries: rate(50, 100),
         }
     }
 }
@@ -63,6 +73,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Whether nothing is used up.
+    pub(super) fn is_clear(&self, now: Instant) -> bool {
+        self.clear.is_none_or(|clear| clear <= now)
+    }
+
     /// Counts one more, unless that is too many; `share` divides its weight.
     pub(super) fn admits(&mut self, now: Instant, rate: Rate, share: u32) -> bool {
         let clear = self.clear.map_or(now, |clear| clear.max(now));

@@ -250,7 +250,7 @@ impl Muc {
 
     /// To everyone, the sender too, with the sender's id (XEP-0045 §7.4).
     pub(super) fn show_said(&self, room: &Room, said: &Said, out: &mut Vec<Element>) {
-        let from = self.occupant(&room.name, &said.nick);
+        let from = self.author(&room.name, said);
         for (_, chat) in self.chats.told(room) {
             out.push(addressed(&said.payload, &from, chat, said.id.as_deref()));
         }
@@ -328,7 +328,7 @@ impl Muc {
         let mut told = vec![];
         let mut chars = 0;
         for said in room.history.iter().rev() {
-            let from = self.occupant(&room.name, &said.nick);
+            let from = self.author(&room.name, said);
             let mut message = addressed(&said.payload, &from, chat, said.id.as_deref());
             message.append_child(delay(&jid, said.at));
             if wanted.max_chars.is_some() {
@@ -378,7 +378,10 @@ impl Muc {
                 Whois::Moderators => 173,
             });
         }
-        if (Settings { whois: new.whois, ..old.clone() }) != *new {
+        if old.archived() != new.archived() {
+            codes.push(if new.archived() { 170 } else { 171 });
+        }
+        if (Settings { whois: new.whois, archive: new.archive, ..old.clone() }) != *new {
             codes.push(104);
         }
         self.show_changed(room, &codes, out);
@@ -424,13 +427,21 @@ impl Muc {
         xml::retain(&mut stanza, |child| !forged(child, &jid));
         let occupant_id = self.occupant_id(room, &Who::Jid(head.from.to_bare()));
         stanza.append_child(Xml::new("occupant-id", ns::OID).attr("id", occupant_id).into());
-        if to_all {
-            let id = self.fresh_id();
+        let stanza_id = to_all.then(|| self.fresh_id());
+        if let Some(id) = &stanza_id {
             let by = jid.as_str();
             stanza
                 .append_child(Xml::new("stanza-id", ns::SID).attr("by", by).attr("id", id).into());
         }
-        Payload { stanza: Arc::new(stanza), lasting, text }
+        Payload { stanza: Arc::new(stanza), lasting, text, stanza_id }
+    }
+
+    /// The address that something comes from: its author's in the room, or the room's.
+    pub(super) fn author(&self, room: &RoomName, said: &Said) -> String {
+        match &said.author {
+            Some(author) => self.occupant(room, &author.nick),
+            None => self.room_jid(room).to_string(),
+        }
     }
 }
 
@@ -440,7 +451,7 @@ fn subject(stanza: &Element) -> Option<String> {
     xml::child_text(stanza, "subject", ns::CLIENT).filter(|_| alone)
 }
 
-/// Whether newcomers are to be told: not of who is typing (XEP-0085 §5.5), nor of what its sender
+/// Whether newcomers are to be told, and the archive is to keep it: not of who is typing (XEP-0085 §5.5), nor of what its sender
 /// wants kept nowhere (XEP-0334 §4).
 fn lasts(stanza: &Element) -> bool {
     let fleeting = ["no-store", "no-permanent-store"];
@@ -448,6 +459,7 @@ fn lasts(stanza: &Element) -> bool {
         return false;
     }
     stanza.has_child("body", ns::CLIENT)
+        || subject(stanza).is_some()
         || stanza.has_child("store", ns::HINTS)
         || stanza
             .children()

@@ -14,11 +14,13 @@
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
 //! | `avatar` | the room's picture |
+//! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
 //! | `error`, `limits` | why not, and how much |
 
 mod admin;
+mod archive;
 mod avatar;
 mod chats;
 mod disco;
@@ -47,6 +49,7 @@ use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
+use archive::Asked;
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
@@ -62,6 +65,7 @@ pub struct Muc {
     chats: Chats,
     ghosts: Ghosts,
     relay: Relay,
+    asked: Asked,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -152,6 +156,7 @@ impl Muc {
             chats: Chats::default(),
             ghosts: Ghosts::default(),
             relay: Relay::default(),
+            asked: Asked::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
@@ -326,7 +331,8 @@ impl Muc {
             Fact::Whispered { from, to, id, payload } => {
                 self.show_whisper(room, *from, *to, id.as_deref(), payload, out);
             }
-            Fact::SubjectChanged { id, .. } => self.show_subject(room, id.as_deref(), out),
+            Fact::SubjectChanged(said) => self.show_subject(room, said.id.as_deref(), out),
+            Fact::Retracted { said, .. } => self.show_said(room, said, out),
             Fact::Configured { old, first } => {
                 if !first {
                     self.show_configured(room, old, out);
@@ -353,12 +359,16 @@ impl Muc {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.ghosts.poll_timeout(), self.relay.poll_timeout()].into_iter().flatten().min()
+        let due =
+            [self.ghosts.poll_timeout(), self.relay.poll_timeout(), self.asked.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due: asks sessions whether they still are there, and gives up those that did
-    /// not answer, as well as iqs to occupants that nobody answered.
+    /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
+    /// did not.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) -> Vec<Ask> {
+        self.asked.handle_timeout(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
                 continue;
@@ -447,6 +457,19 @@ impl Muc {
                         Ok(None)
                     }
                     ("vCard", ns::VCARD, true) => avatar::vcard_set(head, room, query).map(Some),
+                    ("query", ns::MAM, false) => {
+                        out.push(head.result(Some(self.archive_form(head, room)?)));
+                        Ok(None)
+                    }
+                    ("query", ns::MAM, true) => {
+                        self.archive_query(now, head, room, query).map(|()| None)
+                    }
+                    ("metadata", ns::MAM, false) => {
+                        self.archive_ends(now, head, room).map(|()| None)
+                    }
+                    ("moderate", ns::MODERATE, true) | ("apply-to", ns::FASTEN, true) => {
+                        self.retract(now, head, room, query)
+                    }
                     _ => Err(Fault::unavailable()),
                 }
             }

@@ -90,6 +90,11 @@ impl Muc {
                 slow_mode(settings),
                 self.all_with(room, ADMINS, "Admins", Affiliation::Admin),
                 self.all_with(room, OWNERS, "Owners", Affiliation::Owner),
+                form::yes_no(
+                    ARCHIVE,
+                    "Archive what is said, while the room is kept?",
+                    settings.archive,
+                ),
             ],
         );
         form.title = Some("Room configuration".to_owned());
@@ -244,6 +249,7 @@ fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
         member_list: roles(MEMBER_LIST, &old.member_list)?,
         lang: text(LANG, &old.lang),
         slow_mode_s: form.text(SLOW_MODE).map_or(Ok(old.slow_mode_s), number)?,
+        archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
 }
 
@@ -312,3 +318,4 @@ const LANG: &str = "muc#roomconfig_lang";
 const SLOW_MODE: &str = "muc#roomconfig_slow_mode_duration";
 const ADMINS: &str = "muc#roomconfig_roomadmins";
 const OWNERS: &str = "muc#roomconfig_roomowners";
+const ARCHIVE: &str = "muc#roomconfig_enablelogging";

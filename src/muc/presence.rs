@@ -187,6 +187,10 @@ impl Muc {
         if room.settings.whois == Whois::Anyone {
             codes.push(100);
         }
+        // §7.2.12
+        if room.settings.archived() {
+            codes.push(170);
+        }
         if !room.configured {
             codes.push(201);
         }

@@ -19,6 +19,13 @@ pub(super) mod ns {
     pub(crate) const REACH: &str = "urn:xmpp:reach:0";
     pub(crate) const LEGACY_DELAY: &str = "jabber:x:delay";
     pub(crate) const HINTS: &str = "urn:xmpp:hints";
+    pub(crate) const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+    pub(crate) const MODERATE: &str = "urn:xmpp:message-moderate:1";
+    pub(crate) const RETRACT: &str = "urn:xmpp:message-retract:1";
+    /// XEP-0425 as it was before version 0.3, with what it was built on.
+    pub(crate) const OLD_MODERATE: &str = "urn:xmpp:message-moderate:0";
+    pub(crate) const OLD_RETRACT: &str = "urn:xmpp:message-retract:0";
+    pub(crate) const FASTEN: &str = "urn:xmpp:fasten:0";
 }
 
 /// An element under construction.

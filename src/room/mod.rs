@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use jid::{BareJid, FullJid};
+use minidom::Element;
 
 use crate::clock::Now;
 use crate::id::{LegId, Nick, PersonId, RoomName};
@@ -257,6 +258,15 @@ pub enum Command {
         /// Muted or not.
         on: bool,
     },
+    /// Take somebody's message back for everyone (XEP-0425 §4).
+    Retract {
+        /// The message, by the id that the room gave it.
+        id: String,
+        /// What is left of it for those who come later.
+        tombstone: Arc<Element>,
+        /// What all are told of it.
+        announcement: Payload,
+    },
     /// Let nobody new in, or let them in again.
     Lock(bool),
     /// Finish creating the room (XEP-0045 §10.1) or change its configuration (§10.2).
@@ -475,11 +485,15 @@ pub enum Fact {
         payload: Payload,
     },
     /// The subject is another one.
-    SubjectChanged {
-        /// The stanza's id, reflected.
-        id: Option<String>,
-        /// The message as it was sent.
-        payload: Payload,
+    SubjectChanged(Said),
+    /// A moderator took a message back: it is read no more.
+    Retracted {
+        /// The message, by the id that the room gave it.
+        id: String,
+        /// What is left of it.
+        tombstone: Arc<Element>,
+        /// What all are told of it.
+        said: Said,
     },
     /// The configuration is another one, or the room was configured for the first time.
     Configured {
@@ -630,12 +644,13 @@ impl Rooms {
         Self { rooms: BTreeMap::new(), policy }
     }
 
-    /// Brings back a room that was stored.
+    /// Brings back a room that was stored, with what newcomers are told, oldest first.
     pub fn restore(
         &mut self,
         now: Now,
         stored: StoredRoom,
         affiliations: impl IntoIterator<Item = (Who, Affiliation)>,
+        history: impl IntoIterator<Item = Said>,
     ) {
         let mut room = Room::new(now, stored.name, Arc::clone(&self.policy.admins));
         room.settings = stored.settings;
@@ -645,6 +660,9 @@ impl Rooms {
             Nick::new(&nick).ok().map(|nick| Subject { text, nick, at, payload: None })
         });
         room.affiliations = affiliations.into_iter().collect();
+        for said in history {
+            room.history.push(said, room.settings.history);
+        }
         self.rooms.insert(room.name.clone(), room);
     }
 
@@ -809,6 +827,9 @@ impl Room {
             Command::Moderate(changes) => self.moderate(now, by, &changes),
             Command::Invite(people) => self.invite(now, by, &people),
             Command::Mute { person, on } => self.mute(now, by, person, on),
+            Command::Retract { id, tombstone, announcement } => {
+                self.retract(now, by, id, tombstone, announcement)
+            }
             Command::Lock(locked) => self.lock(by, locked),
             Command::Configure(settings) => self.configure(now, by, *settings, &[]),
             Command::Reconfigure { settings, affiliations } => {

@@ -1,9 +1,12 @@
 //! Keeping order: roles, affiliations, the lock, the configuration, the end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jid::BareJid;
+use minidom::Element;
 
+use super::history::{Kind, Payload, Said};
 use super::person::{Person, Who};
 use super::settings::Settings;
 use super::standing::{Affiliation, Role};
@@ -296,6 +299,29 @@ impl Room {
             facts.push(Fact::MuteChanged { person: id, old: mutes });
         }
         facts
+    }
+
+    /// XEP-0425 §4. That there is such a message is for the asker to know: the archive goes farther
+    /// back than the room remembers.
+    pub(super) fn retract(
+        &mut self,
+        now: Now,
+        by: &By,
+        id: String,
+        tombstone: Arc<Element>,
+        announcement: Payload,
+    ) -> Result<Vec<Fact>, Refusal> {
+        self.asker(by).may_moderate()?;
+        self.history.bury(&id, &tombstone);
+        let said = Said {
+            author: None,
+            id: announcement.stanza_id.clone(),
+            at: now.utc,
+            kind: Kind::Message,
+            payload: announcement,
+        };
+        self.history.push(said.clone(), self.settings.history);
+        Ok(vec![Fact::Retracted { id, tombstone, said }])
     }
 
     pub(super) fn lock(&mut self, by: &By, locked: bool) -> Result<Vec<Fact>, Refusal> {

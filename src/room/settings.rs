@@ -33,6 +33,8 @@ pub struct Settings {
     pub change_subject: bool,
     /// How many messages newcomers are told at most.
     pub history: u32,
+    /// What is said is archived (XEP-0045 §7.2.12), as long as the room is persistent.
+    pub archive: bool,
     /// Who may send private messages.
     pub allow_pm: Whisperers,
     /// In a members-only room, members may invite, and not admins alone (XEP-0045 §7.8.2).
@@ -72,6 +74,11 @@ pub enum Whois {
 }
 
 impl Settings {
+    /// Whether what is said is archived: a room that leaves nothing behind has no archive.
+    pub fn archived(&self) -> bool {
+        self.persistent && self.archive
+    }
+
     /// The settings made whole, or refused where they contradict themselves or break a limit.
     pub(super) fn checked(mut self) -> Result<Self, Refusal> {
         self.password = self.password.filter(|password| !password.is_empty());
@@ -105,6 +112,7 @@ impl Default for Settings {
             member_list: Role::ALL.into(),
             lang: String::new(),
             slow_mode_s: 0,
+            archive: true,
         }
     }
 }

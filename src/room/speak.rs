@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::history::{Payload, Said};
-use super::person::Who;
+use super::history::{Author, Kind, Payload, Said};
+use super::person::{Person, Who};
 use super::settings::Whisperers;
 use super::standing::{Affiliation, Role};
 use super::{By, Fact, Refusal, Room, Subject};
@@ -23,11 +23,11 @@ impl Room {
         if person.role < Role::Participant {
             return Err(Refusal::NoVoice);
         }
-        let (from, nick, who) = (person.id, person.nick.clone(), person.who.clone());
+        let (author, who) = (Some(author(person)), person.who.clone());
         if payload.text {
             self.keep_pace(now, &who)?;
         }
-        let said = Said { from, nick, id, at: now.utc, payload };
+        let said = Said { author, id, at: now.utc, kind: Kind::Message, payload };
         self.history.push(said.clone(), self.settings.history);
         Ok(vec![Fact::Spoken(said)])
     }
@@ -86,10 +86,10 @@ impl Room {
         if person.role < needed {
             return Err(Refusal::Forbidden);
         }
-        let nick = person.nick.clone();
-        let payload_kept = Some(payload.clone());
-        self.subject = Some(Subject { text, nick, at: now.utc, payload: payload_kept });
-        Ok(vec![Fact::SubjectChanged { id, payload }])
+        let (author, nick, at) = (Some(author(person)), person.nick.clone(), now.utc);
+        self.subject = Some(Subject { text, nick, at, payload: Some(payload.clone()) });
+        let said = Said { author, id, at, kind: Kind::Subject, payload };
+        Ok(vec![Fact::SubjectChanged(said)])
     }
 
     pub(super) fn request_voice(&self, by: &By) -> Result<Vec<Fact>, Refusal> {
@@ -107,5 +107,8 @@ impl Room {
     }
 }
 
+fn author(person: &Person) -> Author {
+    Author { jid: person.jid().cloned(), nick: person.nick.clone() }
+}
 /// Of how many people a slow room remembers when they spoke last.
 const MAX_SPOKE: usize = 20_000;

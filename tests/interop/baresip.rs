@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::{
     peer::Peer,
     recording::Recording,
-    site::{CONFERENCES, conference},
+    site::{CONFERENCES, Loopback, conference},
+    wait::{PATIENCE, until},
 };
 
 /// How a phone differs from the usual one: Opus, UDP, no password.
@@ -45,16 +46,22 @@ impl Deref for Caller {
 
 impl Caller {
     /// Starts the phone.
-    pub(crate) fn start(user: &str, port: u16, dir: &Path, options: Options) -> Self {
+    pub(crate) fn start(
+        user: &str,
+        host: Loopback,
+        port: u16,
+        dir: &Path,
+        options: Options,
+    ) -> Self {
         let record = dir.join(user);
         let transport = if options.tcp { "tcp" } else { "udp" };
-        let proxy =
-            format!("sip:127.0.0.1:{};transport={transport}", options.proxy.unwrap_or(port));
+        let proxy = format!("sip:{};transport={transport}", host.at(options.proxy.unwrap_or(port)));
         let arguments = [
             ("--user", user),
             ("--domain", options.domain.unwrap_or(CONFERENCES)),
             ("--proxy", &proxy),
             ("--record", &record.display().to_string()),
+            ("--host", host.address()),
             ("--transport", transport),
             ("--codecs", options.codecs.unwrap_or("opus/48000/2")),
             ("--password", options.password.as_deref().unwrap_or_default()),
@@ -78,25 +85,27 @@ impl Caller {
         established["t"].as_f64().expect("every event has a time")
     }
 
-    /// Dials a room that refuses: the status and the whole answer.
-    pub(crate) fn refused(&self, name: &str) -> (u16, String) {
+    /// Dials a room that refuses: the status.
+    pub(crate) fn refused(&self, name: &str) -> u16 {
         let mark = self.mark();
         self.tell("dial", json!({ "uri": conference(name) }));
-        self.wait(mark, "a refusal", |event| {
+        let closed = self.wait(mark, "a refusal", |event| {
             assert_ne!(event["ev"], "established", "the call was taken");
             event["ev"] == "closed"
         });
-        let answers = self.messages(mark, "RX");
-        let last = answers.last().expect("an answer was received").clone();
-        let status = last.split(' ').nth(1).and_then(|code| code.parse().ok());
-        (status.expect("a status line"), last)
+        let answer = closed["text"].as_str().unwrap_or_default();
+        let status = answer.split(' ').next().and_then(|code| code.parse().ok());
+        status.unwrap_or_else(|| panic!("no status: {closed}"))
     }
 
     /// Waits until the other side ends the call: its BYE.
     pub(crate) fn ended(&self, mark: usize, within: Duration) -> String {
         self.wait_for(mark, within, "the end of the call", |event| event["ev"] == "closed");
-        let received = self.messages(mark, "RX");
-        received.into_iter().find(|text| text.starts_with("BYE ")).expect("the call ends by BYE")
+        // The phone tells what it received after what came of it.
+        until("the BYE that ended the call", PATIENCE, || {
+            let received = self.messages(mark, "RX");
+            received.into_iter().find(|text| text.starts_with("BYE "))
+        })
     }
 
     /// Hangs up.

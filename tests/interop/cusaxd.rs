@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     http::{self, Answer},
     process::{Process, command},
-    site::{ADMIN, CHAT, CONFERENCES, Ports, ROOMS, SECRET},
-    wait::{PATIENCE, until},
+    site::{ADMIN, CHAT, CONFERENCES, Loopback, Ports, ROOMS, SECRET},
+    wait::{PATIENCE, pause, until},
 };
 
 /// The bearer token of the admin API.
@@ -31,9 +31,9 @@ pub(crate) struct Cusaxd {
 
 impl Cusaxd {
     /// Writes its configuration into `dir`, starts it and waits until it says that it is ready.
-    pub(crate) fn start(dir: &Path, ports: Ports, auth: &str) -> Self {
+    pub(crate) fn start(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> Self {
         let config = dir.join("cusaxd.toml");
-        fs::write(&config, configuration(dir, ports, auth)).expect("a file of ours");
+        fs::write(&config, configuration(dir, ports, auth, phones)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -53,6 +53,13 @@ impl Cusaxd {
     pub(crate) fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
         assert!(self.process.wait(PATIENCE).is_some(), "killed processes end");
+    }
+
+    /// Keeps it from running for a while.
+    pub(crate) fn freeze(&self, length: Duration) {
+        self.process.signal(Signal::SIGSTOP);
+        pause(length);
+        self.process.signal(Signal::SIGCONT);
     }
 
     /// As an operator does; how it ended.
@@ -116,7 +123,7 @@ fn run(config: &Path, dir: &Path) -> Process {
     Process::start("cusaxd", &mut cusaxd, &dir.join("cusaxd.log"), false)
 }
 
-fn configuration(dir: &Path, ports: Ports, auth: &str) -> String {
+fn configuration(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> String {
     let Ports { component, sip, http, media, .. } = ports;
     let last = media + MEDIA_PORTS - 1;
     format!(
@@ -128,12 +135,12 @@ admins = ["{ADMIN}@{CHAT}"]
 
 [sip]
 domain = "{CONFERENCES}"
-listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
+listen = ["udp:{listen}", "tcp:{listen}"]
 trusted_proxies = ["127.0.0.1/32"]
 auth = "{auth}"
 
 [media]
-address = "127.0.0.1"
+address = "{address}"
 ports = "{media}-{last}"
 
 [store]
@@ -146,6 +153,8 @@ token = "{TOKEN}"
 [log]
 level = "debug"
 "#,
+        listen = phones.at(sip),
+        address = phones.address(),
         store = dir.join("cusaxd.db").display(),
     )
 }

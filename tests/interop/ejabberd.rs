@@ -1,6 +1,11 @@
 //! ejabberd, the other XMPP server in front of the rooms.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 
@@ -13,7 +18,10 @@ use crate::{
 
 /// An ejabberd with users and a component slot for the rooms.
 pub(crate) struct Ejabberd {
-    _process: Process,
+    config: PathBuf,
+    dir: PathBuf,
+    ports: Ports,
+    process: Process,
 }
 
 impl Ejabberd {
@@ -24,16 +32,7 @@ impl Ejabberd {
         fs::create_dir_all(&dir).expect("the site's folder is ours");
         let config = dir.join("ejabberd.yml");
         fs::write(&config, configuration(ports)).expect("a file of ours");
-        let mut erlang = command("erl");
-        erlang
-            .args(["-noshell", "-noinput", "-mnesia", "dir"])
-            .arg(format!("\"{}\"", dir.join("spool").display()))
-            .args(["-s", "ejabberd"])
-            .env("HOME", &dir)
-            .env("EJABBERD_CONFIG_PATH", &config)
-            .env("EJABBERD_LOG_PATH", dir.join("ejabberd.log"))
-            .env("ERL_LIBS", libraries());
-        let process = Process::start("ejabberd", &mut erlang, &dir.join("output.log"), false);
+        let process = run(&config, &dir);
         for user in USERS {
             let account = json!({ "user": user, "host": CHAT, "password": password(user) });
             until("ejabberd takes accounts", PATIENCE, || {
@@ -41,8 +40,35 @@ impl Ejabberd {
                 (answer.status == 200).then_some(())
             });
         }
-        Self { _process: process }
+        Self { config, dir, ports, process }
     }
+
+    /// Stops it as an operator would.
+    pub(crate) fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Starts it again with the same accounts.
+    pub(crate) fn start_again(&mut self) {
+        self.process = run(&self.config, &self.dir);
+        until("ejabberd listens", PATIENCE, || {
+            let open = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+            (open(self.ports.clients) && open(self.ports.component)).then_some(())
+        });
+    }
+}
+
+fn run(config: &Path, dir: &Path) -> Process {
+    let mut erlang = command("erl");
+    erlang
+        .args(["-noshell", "-noinput", "-mnesia", "dir"])
+        .arg(format!("\"{}\"", dir.join("spool").display()))
+        .args(["-s", "ejabberd"])
+        .env("HOME", dir)
+        .env("EJABBERD_CONFIG_PATH", config)
+        .env("EJABBERD_LOG_PATH", dir.join("ejabberd.log"))
+        .env("ERL_LIBS", libraries());
+    Process::start("ejabberd", &mut erlang, &dir.join("output.log"), false)
 }
 
 /// The folder above Debian's `ejabberd-VERSION`.

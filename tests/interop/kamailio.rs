@@ -11,7 +11,7 @@ use crate::{
 /// A Kamailio that challenges everybody, tells the focus who called by P-Asserted-Identity, and
 /// takes requests of the focus as they are.
 pub(crate) struct Kamailio {
-    _process: Process,
+    process: Process,
 }
 
 impl Kamailio {
@@ -28,7 +28,14 @@ impl Kamailio {
         until("Kamailio listens", PATIENCE, || {
             TcpStream::connect(("127.0.0.1", ports.proxy)).ok().map(drop)
         });
-        Self { _process: process }
+        Self { process }
+    }
+
+    /// The requests that it took: `METHOD URI from WHO at PROTOCOL:ADDRESS:PORT`.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let lines = self.process.output();
+        let requests = lines.lines().filter_map(|line| Some(line.split_once("<script>: ")?.1));
+        requests.map(str::to_owned).collect()
     }
 }
 

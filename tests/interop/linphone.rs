@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     peer::Peer,
-    site::{PHONES, Ports, Site, installed, password},
+    site::{CONFERENCES, PHONES, Ports, Site, installed, password},
 };
 
 /// A Linphone that is registered with the site's Kamailio.
@@ -25,15 +25,27 @@ impl Deref for Linphone {
 impl Linphone {
     /// Starts it and registers; `None`, with a message, when the library is missing.
     pub(crate) fn start(user: &str, site: &Site) -> Option<Self> {
+        let proxy = format!("sip:127.0.0.1:{};transport=udp", site.ports.proxy);
+        let linphone = Self::launch(user, PHONES, &proxy, site)?;
+        linphone.tell("register", json!({}));
+        Some(linphone)
+    }
+
+    /// Starts it with an account of the focus itself, where nobody registers. As a digest it knows
+    /// MD5 alone.
+    pub(crate) fn direct(user: &str, site: &Site) -> Option<Self> {
+        Self::launch(user, CONFERENCES, "", site)
+    }
+
+    fn launch(user: &str, domain: &str, proxy: &str, site: &Site) -> Option<Self> {
         installed(&["linphonec"])?;
         let home = site.dir.join(format!("linphone-{user}"));
-        let proxy = format!("sip:127.0.0.1:{};transport=udp", site.ports.proxy);
         let (sip_port, rtp_port) = (Ports::any(), Ports::any() & !1);
         let arguments = [
             ("--user", user),
             ("--password", &password(user)),
-            ("--domain", PHONES),
-            ("--proxy", &proxy),
+            ("--domain", domain),
+            ("--proxy", proxy),
             ("--home", &home.display().to_string()),
             ("--sip-port", &sip_port.to_string()),
             ("--rtp-port", &rtp_port.to_string()),
@@ -41,7 +53,6 @@ impl Linphone {
         let arguments: Vec<String> =
             arguments.iter().flat_map(|(name, value)| [*name, value]).map(str::to_owned).collect();
         let peer = Peer::start(&format!("linphone-{user}"), "linphone.py", &arguments, &site.dir);
-        peer.tell("register", json!({}));
         Some(Self { peer })
     }
 

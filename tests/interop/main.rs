@@ -18,13 +18,16 @@ mod peer;
 mod process;
 mod prosody;
 mod recording;
+mod rtp;
 mod sipp;
 mod site;
 mod slixmpp;
+mod steady;
 mod wait;
 
 mod cases {
     mod abuse;
+    mod archive;
     mod document;
     mod doors;
     mod ejabberd;

@@ -2,6 +2,7 @@
 //!
 //! Tones are told apart in windows of 5 ms, in which any two multiples of 200 Hz are orthogonal:
 //! callers are given such frequencies. Times are `CLOCK_MONOTONIC` seconds, as in all peers' events.
+//! A phone records what it decodes when it decodes it: where nothing comes, no silence is recorded.
 
 use std::{f64::consts::TAU, fs, path::Path};
 
@@ -13,6 +14,14 @@ pub(crate) const AUDIBLE_DBFS: f64 = -30.0;
 
 /// Speech codecs leave noise: a tone below this is not there.
 pub(crate) const SILENT_DBFS: f64 = -50.0;
+
+/// The longest silence in a steady tone that is no gap, in seconds: the tail of a frame that was
+/// concealed.
+pub(crate) const NO_GAP: f64 = 0.02;
+
+/// How much sound a phone's loudspeaker has in store when a frame has come, in seconds: the frame,
+/// and what polling the recording and a busy machine take. The phone's jitter buffer (100 ms) is before it.
+const STORE: f64 = 0.08;
 
 /// A recording as far as it has been written.
 pub(crate) struct Recording {
@@ -26,6 +35,8 @@ pub(crate) struct Recording {
 #[derive(Clone, Copy)]
 struct Window {
     at: f64,
+    /// Seconds of sound that were recorded before its end.
+    played: f64,
     dbfs: f64,
 }
 
@@ -64,7 +75,8 @@ impl Recording {
                 let time = at - (count - end) as f64 / f64::from(self.rate);
                 if time > from && time <= to {
                     let dbfs = level(&self.samples[start..end], hz, self.rate);
-                    windows.push(Window { at: time, dbfs });
+                    let played = end as f64 / f64::from(self.rate);
+                    windows.push(Window { at: time, played, dbfs });
                 }
                 start = end;
             }
@@ -81,17 +93,42 @@ impl Recording {
         levels[levels.len() / 2]
     }
 
-    /// The longest time in seconds for which a steady tone was not to be heard.
+    /// The longest time in seconds for which somebody at this phone would not have heard a steady
+    /// tone: because there was silence, or because sound came too late to be played.
     pub(crate) fn longest_gap(&self, hz: f64, from: f64, to: f64) -> f64 {
-        let mut last = from;
+        self.longest_silence(hz, from, to).max(self.longest_wait(from, to))
+    }
+
+    /// The longest silence within what was recorded, in seconds.
+    pub(crate) fn longest_silence(&self, hz: f64, from: f64, to: f64) -> f64 {
+        let windows = self.windows(hz, from, to);
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+            panic!("nothing was recorded between {from} and {to}");
+        };
         let mut longest: f64 = 0.0;
-        for window in self.windows(hz, from, to) {
-            if window.dbfs >= AUDIBLE_DBFS {
-                longest = longest.max(window.at - WINDOW - last);
-                last = window.at;
-            }
+        let mut before = first.played - WINDOW;
+        for window in windows.iter().filter(|window| window.dbfs >= AUDIBLE_DBFS) {
+            longest = longest.max(window.played - WINDOW - before);
+            before = window.played;
         }
-        longest.max(to.min(self.end()) - WINDOW - last)
+        longest.max(last.played - before)
+    }
+
+    /// The longest time in seconds for which a loudspeaker that begins `STORE` late waits for more
+    /// to play.
+    pub(crate) fn longest_wait(&self, from: f64, to: f64) -> f64 {
+        let within = |mark: &&(usize, f64)| mark.1 > from && mark.1 <= to;
+        let mut marks = self.marks.iter().filter(within);
+        let &(mut played, first) = marks.next().expect("something was recorded");
+        // When the loudspeaker is through with what has arrived.
+        let mut empty = first + STORE;
+        let mut longest: f64 = 0.0;
+        for &(count, at) in marks {
+            longest = longest.max(at - empty);
+            empty = empty.max(at) + (count - played) as f64 / f64::from(self.rate);
+            played = count;
+        }
+        longest.max(to.min(self.end()) - empty)
     }
 
     /// When a tone was last heard between two times.
@@ -110,7 +147,7 @@ fn name(prefix: &Path) -> &str {
 }
 
 /// The level of one frequency in these samples: a full-scale sine of it has 0 dBFS.
-fn level(samples: &[i16], hz: f64, rate: u32) -> f64 {
+pub(crate) fn level(samples: &[i16], hz: f64, rate: u32) -> f64 {
     let step = TAU * hz / f64::from(rate);
     let (mut real, mut imaginary) = (0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {
@@ -157,6 +194,18 @@ mod tests {
             let found = recording.longest_gap(600.0, 100.0, 101.0);
             assert!((found - gap).abs() <= 0.011, "{found} instead of {gap}");
             assert!(recording.longest_gap(1000.0, 100.0, 101.0) < 0.001);
+        }
+    }
+
+    #[test]
+    fn what_comes_late_is_a_gap() {
+        for (late, gap) in [(0.0, 0.0), (0.05, 0.0), (0.1, 0.04), (0.4, 0.34)] {
+            let mut recording = two_tones(48_000, 0.0);
+            for mark in recording.marks.iter_mut().skip(25) {
+                mark.1 += late;
+            }
+            let found = recording.longest_gap(600.0, 100.0, 102.0);
+            assert!((found - gap).abs() <= 0.001, "{found} instead of {gap}");
         }
     }
 

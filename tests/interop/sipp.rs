@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// Starts `sipp/NAME.xml` towards a room; `keys` are further `[words]` of the scenario.
+    /// Starts `sipp/NAME.xml` towards a room; `[word]`s of the scenario are replaced by `keys`.
     /// `None`, with a message, when SIPp is missing.
     pub(crate) fn start(
         site: &Site,
@@ -28,22 +28,39 @@ impl Scenario {
         tcp: bool,
         keys: &[(&str, &str)],
     ) -> Option<Self> {
+        Self::start_many(site, name, room, tcp, keys, 1)
+    }
+
+    /// The same with this many calls at once.
+    pub(crate) fn start_many(
+        site: &Site,
+        name: &'static str,
+        room: &str,
+        tcp: bool,
+        keys: &[(&str, &str)],
+        calls: usize,
+    ) -> Option<Self> {
         installed(&["sipp"])?;
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/interop/sipp/{name}.xml"));
         let dir = site.dir.join(format!("sipp-{name}-{room}{}", if tcp { "-tcp" } else { "" }));
         fs::create_dir_all(&dir).expect("the site's folder is ours");
+        // Not by SIPp's own `-key`: it takes no keys in a request line.
+        let text = fs::read_to_string(file).expect("the scenario is there");
+        let text =
+            keys.iter().fold(text, |text, (key, value)| text.replace(&format!("[{key}]"), value));
+        fs::write(dir.join("scenario.xml"), text).expect("the site's folder is ours");
+        let host = site.phones;
         let mut sipp = command("sipp");
-        sipp.current_dir(&dir).arg(format!("127.0.0.1:{}", site.ports.sip)).arg("-sf").arg(file);
-        sipp.args(["-s", room, "-i", "127.0.0.1", "-mi", "127.0.0.1", "-m", "1", "-nostdin"]);
+        sipp.current_dir(&dir).arg(host.at(site.ports.sip)).args(["-sf", "scenario.xml"]);
+        sipp.args(["-s", room, "-i", host.address(), "-mi", host.address(), "-nostdin"]);
+        let calls = calls.to_string();
+        sipp.args(["-m", &calls, "-l", &calls, "-r", &calls]);
         sipp.args(["-trace_err", "-error_file", "errors.log"]);
         sipp.args(["-trace_msg", "-message_file", "messages.log"]);
         sipp.args(["-trace_logs", "-log_file", "log.log"]);
         sipp.args(["-p", &Ports::any().to_string(), "-mp", &(Ports::any() & !1).to_string()]);
         sipp.args(["-t", if tcp { "t1" } else { "u1" }]);
-        for (key, value) in keys {
-            sipp.args(["-key", key, value]);
-        }
         let process = Process::start("sipp", &mut sipp, &dir.join("output.log"), false);
         Some(Self { process, dir, name })
     }
@@ -72,6 +89,22 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
+    /// When messages that begin like this were received, in seconds of the day.
+    pub(crate) fn times(&self, start: &str) -> Vec<f64> {
+        let received = |entry: &str| {
+            let (stamp, rest) = entry.split_once('\n')?;
+            let (head, message) = rest.split_once("\n\n")?;
+            let fits = head.contains("message received") && message.starts_with(start);
+            let clock = stamp.trim().rsplit(' ').next().filter(|_| fits)?;
+            let parts: Option<Vec<f64>> = clock.split(':').map(|part| part.parse().ok()).collect();
+            Some(parts?.iter().fold(0.0, |sum, part| sum * 60.0 + part))
+        };
+        self.messages
+            .split("----------------------------------------------- ")
+            .filter_map(received)
+            .collect()
+    }
+
     /// The bodies of the NOTIFY requests in the order in which they came.
     pub(crate) fn documents(&self) -> Vec<String> {
         let start = "<conference-info";

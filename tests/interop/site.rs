@@ -68,6 +68,36 @@ pub(crate) struct Plan {
     pub(crate) server: Server,
     /// Whether Kamailio stands in front of the focus.
     pub(crate) proxy: bool,
+    /// The loopback address at which phones find the focus and its media.
+    pub(crate) phones: Loopback,
+}
+
+/// One of this machine's addresses for itself.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) enum Loopback {
+    /// 127.0.0.1
+    #[default]
+    V4,
+    /// ::1
+    V6,
+}
+
+impl Loopback {
+    /// The address as it is.
+    pub(crate) fn address(self) -> &'static str {
+        match self {
+            Self::V4 => "127.0.0.1",
+            Self::V6 => "::1",
+        }
+    }
+
+    /// The address with a port, as URIs write it.
+    pub(crate) fn at(self, port: u16) -> String {
+        match self {
+            Self::V4 => format!("127.0.0.1:{port}"),
+            Self::V6 => format!("[::1]:{port}"),
+        }
+    }
 }
 
 /// Which XMPP server stands in front of the rooms.
@@ -81,17 +111,43 @@ pub(crate) enum Server {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { auth: "open", server: Server::Prosody, proxy: false }
+        Self { auth: "open", server: Server::Prosody, proxy: false, phones: Loopback::V4 }
+    }
+}
+
+/// The XMPP server that runs.
+pub(crate) enum XmppServer {
+    /// Prosody.
+    Prosody(Prosody),
+    /// ejabberd.
+    Ejabberd(Ejabberd),
+}
+
+impl XmppServer {
+    /// Stops it as an operator would.
+    pub(crate) fn stop(&mut self) {
+        match self {
+            Self::Prosody(server) => server.stop(),
+            Self::Ejabberd(server) => server.stop(),
+        }
+    }
+
+    /// Starts it again with the same accounts.
+    pub(crate) fn start_again(&mut self) {
+        match self {
+            Self::Prosody(server) => server.start_again(),
+            Self::Ejabberd(server) => server.start_again(),
+        }
     }
 }
 
 /// Everything that runs for one test. Fields are dropped, so stopped, in this order.
 pub(crate) struct Site {
     pub(crate) cusaxd: Cusaxd,
-    pub(crate) prosody: Option<Prosody>,
-    _ejabberd: Option<Ejabberd>,
-    _kamailio: Option<Kamailio>,
+    pub(crate) server: XmppServer,
+    pub(crate) kamailio: Option<Kamailio>,
     pub(crate) ports: Ports,
+    pub(crate) phones: Loopback,
     pub(crate) dir: PathBuf,
     _turn: Turn,
 }
@@ -118,22 +174,16 @@ impl Site {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("the target folder is ours");
         let ports = Ports::choose();
-        let prosody = (plan.server == Server::Prosody).then(|| Prosody::start(&dir, ports));
-        let ejabberd = (plan.server == Server::Ejabberd).then(|| {
-            let own = Ports { http: ports.http + 1, ..ports };
-            Ejabberd::start(&dir, own)
-        });
+        let server = match plan.server {
+            Server::Prosody => XmppServer::Prosody(Prosody::start(&dir, ports)),
+            Server::Ejabberd => {
+                let own = Ports { http: ports.http + 1, ..ports };
+                XmppServer::Ejabberd(Ejabberd::start(&dir, own))
+            }
+        };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
-        let cusaxd = Cusaxd::start(&dir, ports, plan.auth);
-        Some(Self {
-            cusaxd,
-            prosody,
-            _ejabberd: ejabberd,
-            _kamailio: kamailio,
-            ports,
-            dir,
-            _turn: turn,
-        })
+        let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones);
+        Some(Self { cusaxd, server, kamailio, ports, phones: plan.phones, dir, _turn: turn })
     }
 
     /// A chat user who is online.
@@ -148,7 +198,7 @@ impl Site {
 
     /// A phone with options of its own.
     pub(crate) fn caller_as(&self, user: &str, options: Options) -> Caller {
-        Caller::start(user, self.ports.sip, &self.dir, options)
+        Caller::start(user, self.phones, self.ports.sip, &self.dir, options)
     }
 }
 

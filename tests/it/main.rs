@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "one binary")]
 
 mod accord;
+mod archive;
 mod bridge;
 mod hall;
 mod mix;

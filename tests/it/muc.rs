@@ -8,6 +8,8 @@
 //! | `juliet <presence …/>` | `juliet@example.org/pc` sends that; `juliet/tablet` is another session |
 //! | `juliet join garden Juliet` | enters `garden@rooms.example.org` |
 //! | `juliet make garden Juliet` | enters and accepts the default configuration |
+//! | `juliet keep garden Juliet` | enters and makes a persistent room, which has an archive |
+//! | `archive stuck` | the store answers nothing from here on |
 //! | `phone 1 call garden sip:bob@example.net Bob` | a caller; `romeo@example.org` instead of the SIP address is a bound one |
 //! | `phone 1 hang-up`, `hold`, `resume`, `mute`, `unmute`, `hand` | what the caller does next |
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
@@ -24,11 +26,14 @@ use std::{env, fs};
 
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, Nick, RoomName};
+use cusaxd::journal;
 use cusaxd::muc::{Ask, Muc, MucConfig, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::{By, Command, Ending, Policy, Refusal, Rooms};
 use jid::{BareJid, DomainPart};
 use minidom::Element;
+
+use crate::archive::Archive;
 
 #[test]
 fn scenes() {
@@ -103,6 +108,9 @@ pub fn parse(who: &str, xml: &str) -> Element {
 pub struct Server {
     pub muc: Muc,
     pub rooms: Rooms,
+    archive: Archive,
+    /// The archive answers.
+    reads: bool,
     legs: BTreeMap<LegId, RoomName>,
     now: Now,
 }
@@ -125,6 +133,8 @@ impl Server {
         Self {
             muc: Muc::new(config, 7),
             rooms: Rooms::new(policy),
+            archive: Archive::default(),
+            reads: true,
             legs: BTreeMap::new(),
             now: Now {
                 instant: Now::read().instant,
@@ -142,6 +152,7 @@ impl Server {
         let words: Vec<_> = line.split(' ').collect();
         match words.as_slice() {
             ["link", up] => self.muc.link(self.now, *up == "up"),
+            ["archive", "stuck"] => self.reads = false,
             ["shutdown"] => {
                 for (room, facts) in self.rooms.shut_down() {
                     self.publish(&room, &facts, &mut out);
@@ -166,6 +177,17 @@ impl Server {
                 );
                 self.stanza(who, &xml, &mut out);
             }
+            [who, "keep", room, nick] => {
+                out.extend(self.line(&format!("{who} join {room} {nick}")));
+                let xml = format!(
+                    "<iq type='set' id='keep' to='{room}@rooms.example.org'>\
+                     <query xmlns='http://jabber.org/protocol/muc#owner'>\
+                     <x xmlns='jabber:x:data' type='submit'>\
+                     <field var='muc#roomconfig_persistentroom'><value>1</value></field>\
+                     </x></query></iq>"
+                );
+                self.stanza(who, &xml, &mut out);
+            }
             [who, ..] => {
                 let xml = line.split_once(' ').expect("a stanza").1;
                 self.stanza(who, xml, &mut out);
@@ -182,6 +204,12 @@ impl Server {
     pub fn element(&mut self, stanza: Element, out: &mut Vec<Element>) {
         if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
             self.ask(ask, out);
+        }
+        while let Some(query) = self.muc.poll_query().filter(|_| self.reads) {
+            let loaded = self.archive.answer(&query);
+            if let Some(ask) = self.muc.loaded(self.now, loaded, &self.rooms, out) {
+                self.ask(ask, out);
+            }
         }
     }
 
@@ -207,9 +235,12 @@ impl Server {
 
     fn publish(&mut self, name: &RoomName, facts: &[cusaxd::room::Fact], out: &mut Vec<Element>) {
         if let Some(room) = self.rooms.get(name) {
+            let mut rows = vec![];
             for fact in facts {
                 self.muc.render(self.now, room, fact, out);
+                journal::write(room, fact, &mut rows);
             }
+            rows.into_iter().for_each(|row| self.archive.write(row));
         }
         self.rooms.sweep();
     }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -497,6 +499,32 @@ fn the_api_is_for_who_has_the_token() {
     {
         server.ask_with(method, path, "", b"").refuses(401);
     }
+}
+
+/// A browser says the token as a password; whatever it is shown can do nothing.
+#[test]
+fn the_console_is_for_who_has_the_token() {
+    let server = Server::start();
+    server.ask("PUT", "/api/v1/rooms/cave", "{\"name\": \"<b>Cave</b>\"}");
+    let get = |headers: &str| server.ask_with("GET", "/console", headers, b"");
+    let basic = |pair: &str| format!("Authorization: Basic {}\r\n", STANDARD.encode(pair));
+    let shown = get(&basic(&format!("me:{TOKEN}")));
+    assert_eq!(shown.status, 200);
+    assert!(shown.head.contains("content-security-policy: default-src 'none'"), "{shown:?}");
+    assert!(shown.body.contains("&lt;b&gt;Cave&lt;/b&gt;"), "{shown:?}");
+    for headers in [
+        String::new(),
+        basic("me:wrong"),
+        basic(TOKEN),
+        "Authorization: Basic %%%\r\n".to_owned(),
+        format!("Authorization: Bearer {TOKEN}\r\n"),
+    ] {
+        let refused = get(&headers);
+        assert_eq!(refused.status, 401, "{headers}");
+        assert!(refused.head.contains("www-authenticate: basic"), "{refused:?}");
+        assert!(!refused.body.contains("Cave"), "{refused:?}");
+    }
+    assert_eq!(server.ask_with("GET", "/console.css", "", b"").status, 200);
 }
 
 /// Without a token, a page of another site in the operator's browser is not the operator.

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "io",
         &[
             "admin",
+            "archive",
             "bridge",
             "clock",
             "config",
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "bridge",
         &[
             "admin",
+            "archive",
             "clock",
             "config",
             "directory",
@@ -40,12 +42,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["clock", "id", "room"]),
+    ("muc", &["archive", "clock", "id", "room"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
+    // What may be asked of the store later.
+    ("archive", &["id", "room"]),
     // What all of them look at.
     ("room", &["clock", "id"]),
     ("directory", &["id"]),

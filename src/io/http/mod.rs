@@ -3,6 +3,7 @@
 //! A request of the API becomes a [`Question`] for the loop, under a ticket; its answer comes back by
 //! [`Http::answer`]. Nothing of a room is ever read from here.
 
+mod console;
 mod listener;
 
 use std::collections::HashMap;
@@ -121,6 +122,8 @@ impl Http {
             .route("/metrics", get(metrics))
             .route("/health/live", get(live))
             .route("/health/ready", get(ready))
+            .route("/console", get(console::page))
+            .route("/console.css", get(console::style))
             .nest("/api/v1", api)
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
@@ -128,6 +131,22 @@ impl Http {
     }
 
     async fn ask(&self, question: Question) -> Response {
+        match self.put(question).await {
+            Some(admin::Response { status, body, .. }) => {
+                let status = StatusCode::from_u16(status)
+                    .expect("the operators' face answers with HTTP statuses");
+                if body == Value::Null {
+                    status.into_response()
+                } else {
+                    (status, Json(body)).into_response()
+                }
+            }
+            None => error(StatusCode::SERVICE_UNAVAILABLE, "the server did not answer"),
+        }
+    }
+
+    /// Puts a question to the loop; `None` if it does not answer in time.
+    async fn put(&self, question: Question) -> Option<admin::Response> {
         let (answer, answered) = oneshot::channel();
         let number = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         self.waiting().insert(number, answer);
@@ -141,20 +160,7 @@ impl Http {
         });
         let answered = answered.await;
         drop(ticket);
-        match answered {
-            Ok(Some(admin::Response { status, body, .. })) => {
-                let status = StatusCode::from_u16(status)
-                    .expect("the operators' face answers with HTTP statuses");
-                if body == Value::Null {
-                    status.into_response()
-                } else {
-                    (status, Json(body)).into_response()
-                }
-            }
-            Ok(None) | Err(_) => {
-                error(StatusCode::SERVICE_UNAVAILABLE, "the server did not answer")
-            }
-        }
+        answered.ok().flatten()
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<admin::Response>>> {
@@ -162,19 +168,11 @@ impl Http {
     }
 
     fn may_ask(&self, from: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
-        let Some(token) = &self.0.token else {
-            let why = "without http.token the API answers on loopback alone";
-            return match from.ip().to_canonical().is_loopback() && is_local(headers) {
-                true => Ok(()),
-                false => Err(refusal(StatusCode::FORBIDDEN, why)),
-            };
-        };
         let given = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "));
-        // Hashes are compared, so that the time it takes tells nothing about the token.
-        if given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token)) {
+        if self.admits(from, headers, given)? {
             return Ok(());
         }
         let mut response = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed");
@@ -182,6 +180,44 @@ impl Http {
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         Err(response)
+    }
+
+    /// The console asks as browsers can: by a password.
+    fn may_see(
+        &self,
+        from: SocketAddr,
+        headers: &HeaderMap,
+        password: Option<&str>,
+    ) -> Result<(), Box<Response>> {
+        if self.admits(from, headers, password)? {
+            Ok(())
+        } else {
+            Err(Box::new(console::challenge()))
+        }
+    }
+
+    /// Whether `given` is the token. Without one, whether the request comes from here.
+    fn admits(
+        &self,
+        from: SocketAddr,
+        headers: &HeaderMap,
+        given: Option<&str>,
+    ) -> Result<bool, Box<Response>> {
+        let Some(token) = &self.0.token else {
+            let why = "without http.token only loopback is answered";
+            return match from.ip().to_canonical().is_loopback() && is_local(headers) {
+                true => Ok(true),
+                false => Err(refusal(StatusCode::FORBIDDEN, why)),
+            };
+        };
+        // Hashes are compared, so that the time it takes tells nothing about the token.
+        Ok(given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token)))
+    }
+
+    fn is_ready(&self) -> bool {
+        let Health { xmpp, sip, media, store, draining } = &*self.0.health;
+        let all = [xmpp, sip, media, store].iter().all(|part| part.load(Ordering::Relaxed));
+        all && !draining.load(Ordering::Relaxed)
     }
 }
 
@@ -251,7 +287,7 @@ async fn ready(State(http): State<Http>) -> Response {
     let (media, store) = (is(&health_now.media), is(&health_now.store));
     let draining = is(&health_now.draining);
     health(
-        xmpp && sip && media && store && !draining,
+        http.is_ready(),
         json!({
             "xmpp": word(xmpp),
             "sip": word(sip),

@@ -1,6 +1,6 @@
 //! The conference document (RFC 4575) as its readers see it.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::json;
 
@@ -42,10 +42,20 @@ fn linphone_lists_everybody() {
     bob.join("conflounge");
     let carol = site.caller("carol");
     carol.call("conflounge", 600.0);
-    linphone.shows(mark, "four people", |list| {
-        list["people"].as_array().is_some_and(|people| people.len() >= 3)
-            && devices(list).iter().any(|name| name.contains("bob"))
+    let list = linphone.shows(mark, "three others, one by one", |list| {
+        list["people"].as_array().is_some_and(|people| people.len() == 3)
     });
+    let addresses: BTreeSet<&str> = list["people"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|person| person["address"].as_str())
+        .collect();
+    assert_eq!(addresses.len(), 3, "{list}");
+    let names = devices(&list);
+    for name in ["alice", "bob", "carol (phone)"] {
+        assert!(names.iter().any(|one| one == name), "{name}: {list}");
+    }
     let later = linphone.mark();
     bob.tell("leave", json!({ "room": room("conflounge"), "nick": "bob" }));
     carol.hangup();
@@ -64,6 +74,44 @@ fn linphone_lists_everybody() {
     linphone.wait(later, "the call to end", |event| event["state"] == "LinphoneCallReleased");
     assert!(linphone.alive(), "Linphone crashed");
 }
+
+#[test]
+fn documents_too_long_for_a_datagram_take_tcp_where_there_is_one() {
+    let test = "documents_too_long_for_a_datagram_take_tcp_where_there_is_one";
+    let Some(site) = Site::start_as(test, Plan { proxy: true, ..Plan::default() }) else { return };
+    let alice = site.chat("alice");
+    alice.create("confcrowd", json!({}));
+    let keys = [("milliseconds", "25000")];
+    let crowd = Scenario::start_many(&site, "crowd", "confcrowd", false, &keys, CROWD);
+    let Some(crowd) = crowd else { return };
+    // A phone behind a proxy: the focus hears it by UDP, and reaches it through the proxy by TCP.
+    let Some(mut linphone) = Linphone::start("dave", &site) else { return };
+    let mark = linphone.mark();
+    linphone.call(&conference("confcrowd"));
+    linphone.shows(mark, "the crowd", |list| {
+        list["people"].as_array().is_some_and(|people| people.len() == CROWD + 1)
+    });
+    let kamailio = site.kamailio.as_ref().expect("this site has one");
+    let requests = kamailio.requests();
+    let invited = requests.iter().find(|request| request.starts_with("INVITE "));
+    assert!(invited.is_some_and(|request| request.contains(" at udp:")), "{requests:?}");
+    let notified: Vec<_> = requests.iter().filter(|line| line.starts_with("NOTIFY ")).collect();
+    assert!(!notified.is_empty() && notified.iter().all(|line| line.contains(" at tcp:")));
+    // A watcher that has no TCP gets it by UDP all the same.
+    let watching = [("who", "watcher")];
+    let watcher = Scenario::start(&site, "subscribe", "confcrowd", false, &watching);
+    let Some(watcher) = watcher else { return };
+    let documents = watcher.passes(Duration::from_secs(60)).documents();
+    let first = documents.first().expect("a document");
+    assert!(first.len() > 1_300 && first.contains("guest12"), "{first}");
+    linphone.tell("hangup", json!({}));
+    linphone.wait(mark, "the call to end", |event| event["state"] == "LinphoneCallReleased");
+    assert!(linphone.alive(), "Linphone crashed");
+    crowd.passes(Duration::from_secs(60));
+}
+
+/// How many callers make a document too long for a datagram.
+const CROWD: usize = 12;
 
 #[test]
 fn documents_are_valid_complete_and_paced() {

@@ -1,10 +1,13 @@
 //! What chat users send wrong changes nothing: process and link stay up.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::{
     site::{ROOMS, Site, room},
     slixmpp::Chat,
+    wait::pause,
 };
 
 /// Stanzas that are XML, so that Prosody passes them on, and wrong in some other way.
@@ -86,7 +89,7 @@ fn wrong_stanzas() -> Vec<(&'static str, String)> {
         (
             "an error that nobody caused",
             format!(
-                "<message type='error' to='{lounge}/nobody'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+                "<message type='error' to='{lounge}/nobody'><error type='cancel'><feature-not-implemented xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
             ),
         ),
         (
@@ -152,12 +155,37 @@ fn wrong_stanzas_change_nothing() {
     assert_eq!(site.cusaxd.log().matches("conflict").count(), links);
     // Never was the link down: alice is still in the room that she made, and hears bob.
     assert_eq!(site.cusaxd.metric("cusax_xmpp_component_up", ""), 1.0);
+    // Bob neither, once he has paused from talking too fast (XEP-0045 §14.6).
+    pause(Duration::from_secs(1));
     let mark = alice.mark();
     bob.say("lounge", "still here");
     assert_eq!(alice.reads(mark, "still here"), "bob");
     let config =
         alice.tell("affiliations", json!({ "room": room("lounge"), "affiliation": "owner" }));
     assert_eq!(config["jids"], json!(["alice@chat.test"]));
+}
+
+#[test]
+fn a_session_that_bounces_is_out_alone() {
+    let Some(site) = Site::start("a_session_that_bounces_is_out_alone") else { return };
+    let (alice, bob) = (site.chat("alice"), site.chat("bob"));
+    alice.create("lounge", json!({}));
+    bob.join("lounge");
+    // What a server sends for a session that is no more (XEP-0045 §18.1.2).
+    let (hers, his) = (alice.mark(), bob.mark());
+    let gone = format!(
+        "<message type='error' to='{}'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>",
+        room("lounge")
+    );
+    bob.tell("raw", json!({ "xml": gone }));
+    for (chat, mark) in [(&alice, hers), (&bob, his)] {
+        let left = chat.sees_gone(mark, "bob", Duration::from_secs(5));
+        assert!(left["codes"].as_array().expect("a list").contains(&json!(333)), "{left}");
+    }
+    bob.join("lounge");
+    let mark = alice.mark();
+    bob.say("lounge", "back again");
+    assert_eq!(alice.reads(mark, "back again"), "bob");
 }
 
 #[test]

@@ -41,11 +41,19 @@ fn single_requests_get_the_answers_of_the_rfc() {
     alice.create("lounge", json!({}));
     let keys = [("who", "sipp")];
     for tcp in [false, true] {
-        for name in
-            ["options", "unknown_method", "bad_event", "bad_extension", "no_codec", "cancel"]
-        {
+        for name in ["options", "bad_event", "bad_extension", "no_codec", "cancel"] {
             let Some(scenario) = Scenario::start(&site, name, "lounge", tcp, &keys) else { return };
             scenario.passes(Duration::from_secs(20));
+        }
+        // RFC 3261 §21.4.6, §21.5.2: a method that exists and is not for rooms, and one that nobody
+        // knows.
+        for (method, status) in [("MESSAGE", "405"), ("REFER", "405"), ("JUGGLE", "501")] {
+            let keys = [("who", "sipp"), ("method", method)];
+            let Some(scenario) = Scenario::start(&site, "method", "lounge", tcp, &keys) else {
+                return;
+            };
+            let answers = scenario.passes(Duration::from_secs(20)).log;
+            assert!(answers.contains(&format!("got {status}")), "{method}: {answers}");
         }
         let Some(scenario) = Scenario::start(&site, "no_room", "nowhere", tcp, &keys) else {
             return;
@@ -71,6 +79,8 @@ fn calls_of_all_shapes_are_heard() {
         ("pcmu", true),
         ("opus", false),
         ("delayed_offer", false),
+        ("in_dialog", false),
+        ("in_dialog", true),
         ("hold", false),
     ] {
         let dir = site.dir.join(format!("sipp-{name}-lounge{}", if tcp { "-tcp" } else { "" }));
@@ -132,8 +142,25 @@ fn without_an_ack_the_answer_is_repeated_and_the_call_given_up() {
     alice.create("lounge", json!({}));
     let keys = [("who", "sipp")];
     let Some(scenario) = Scenario::start(&site, "lost_ack", "lounge", false, &keys) else { return };
-    scenario.passes(Duration::from_secs(60));
+    let transcript = scenario.passes(Duration::from_secs(60));
+    // RFC 3261 §13.3.1.4: after 0.5, 1, 2 and then 4 s each, until 64·T1 have passed.
+    let answers = transcript.times("SIP/2.0 200 OK");
+    let ends = transcript.times("BYE ");
+    let [end] = ends[..] else { panic!("{} BYE", ends.len()) };
+    let pauses: Vec<f64> = answers.windows(2).map(|pair| since(pair[0], pair[1])).collect();
+    let expected = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0];
+    assert_eq!(pauses.len(), expected.len(), "{pauses:?}");
+    for (pause, expected) in pauses.iter().zip(expected) {
+        assert!((pause - expected).abs() < 0.25, "{pauses:?}");
+    }
+    let given_up = since(answers[0], end);
+    assert!((given_up - 32.0).abs() < 0.25, "given up after {given_up:.1} s");
     assert_eq!(site.cusaxd.room("lounge")["people"].as_array().map(Vec::len), Some(1));
+}
+
+/// The time between two seconds of the day, midnight or not.
+fn since(earlier: f64, later: f64) -> f64 {
+    (later - earlier).rem_euclid(86_400.0)
 }
 
 #[test]

@@ -104,7 +104,7 @@ class Phone:
         self.runtime = Runtime()
         await self.runtime.start(
             Config(
-                net_interface="127.0.0.1",
+                net_interface=options.host,
                 sip_trace=True,
                 native_log_level="warning",
                 max_concurrent_calls=None,
@@ -194,7 +194,18 @@ class Phone:
     # The commands.
 
     async def dial(self, uri, headers=None):
-        self.adopt(await self.agent.dial(uri, headers))
+        # A server on this machine may answer before the library has made its `Call`, which then
+        # misses that: it is told again.
+        early = []
+        self.runtime.subscribe(early.append)
+        try:
+            call = await self.agent.dial(uri, headers)
+        finally:
+            self.runtime.unsubscribe(early.append)
+        self.adopt(call)
+        for event in early:
+            if event.call == call.handle:
+                call._on_stack_event(event)
 
     async def answer(self):
         await self.call.answer()
@@ -240,6 +251,7 @@ async def main():
     parser.add_argument("--proxy", required=True, help="where requests go first")
     parser.add_argument("--record", required=True, help="prefix of the recordings' paths")
     parser.add_argument("--password", default="")
+    parser.add_argument("--host", default="127.0.0.1", help="its own address")
     parser.add_argument("--transport", default="udp", choices=["udp", "tcp"])
     parser.add_argument("--codecs", default="opus/48000/2")
     parser.add_argument("--param", action="append", default=[], help="account parameter")

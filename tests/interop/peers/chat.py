@@ -78,11 +78,28 @@ def message(stanza):
     }
 
 
+def archived(xml):
+    """A result of XEP-0313."""
+    result = xml.find("{urn:xmpp:mam:2}result")
+    forwarded = result.find("{urn:xmpp:forward:0}forwarded")
+    inner = forwarded.find("{jabber:client}message")
+    item = inner.find(f"{USER}x/{USER}item")
+    return {
+        "id": result.get("id"),
+        "from": inner.get("from"),
+        "to": inner.get("to"),
+        "body": text(inner, "{jabber:client}body"),
+        "stamp": forwarded.find("{urn:xmpp:delay}delay").get("stamp"),
+        "jid": None if item is None else item.get("jid"),
+        "retracted": inner.find("{urn:xmpp:message-retract:1}retracted") is not None,
+    }
+
+
 class Chat(slixmpp.ClientXMPP):
     def __init__(self, options):
         super().__init__(options.jid, options.password)
         self.address = ("127.0.0.1", options.port)
-        for plugin in ("xep_0004", "xep_0030", "xep_0045", "xep_0199", "xep_0203"):
+        for plugin in ("xep_0004", "xep_0030", "xep_0045", "xep_0199", "xep_0203", "xep_0313"):
             self.register_plugin(plugin)
         mechanisms = self.plugin["feature_mechanisms"]
         mechanisms.unencrypted_plain = mechanisms.unencrypted_scram = True
@@ -210,6 +227,18 @@ class Chat(slixmpp.ClientXMPP):
         found = await self.refusable(self.disco_plugin.get_items(jid=jid, timeout=SECONDS))
         return {"items": [[str(i[0]), i[2]] for i in found["disco_items"]["items"]]}
 
+    async def archive(self, room, page=10, reverse=False):
+        """All of a room's archive, page by page, as the library walks it."""
+        walk = self.plugin["xep_0313"].iterate(
+            jid=slixmpp.JID(room), reverse=reverse, rsm={"max": page}
+        )
+        return {"messages": [archived(result.xml) async for result in walk]}
+
+    async def metadata(self, room):
+        request = self.plugin["xep_0313"].get_archive_metadata(slixmpp.JID(room), timeout=SECONDS)
+        found = (await self.refusable(request))["mam_metadata"]
+        return {"start": found["start"]["id"], "end": found["end"]["id"]}
+
     async def ping(self, jid):
         await self.refusable(self.plugin["xep_0199"].send_ping(slixmpp.JID(jid), timeout=SECONDS))
 
@@ -231,7 +260,7 @@ async def main():
     parser.add_argument("--port", type=int, required=True)
     chat = Chat(parser.parse_args())
     names = """go_online join leave say whisper subject nick role affiliation affiliations config
-               configure destroy disco items ping iq raw""".split()
+               configure destroy disco items archive metadata ping iq raw""".split()
     await lines.serve({name: getattr(chat, name) for name in names})
     await chat.disconnect(wait=1)
 

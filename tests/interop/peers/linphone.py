@@ -49,6 +49,20 @@ class Library:
         return function(*(value for _, value in typed))
 
 
+def registration(options):
+    if not options.proxy:
+        return ""
+    return f"""[proxy_0]
+reg_proxy=<{options.proxy}>
+reg_route=<{options.proxy}>
+reg_identity=sip:{options.user}@{options.domain}
+reg_expires=120
+reg_sendregister=1
+publish=0
+quality_reporting_enabled=0
+"""
+
+
 def settings(options):
     return f"""[sip]
 sip_port={options.sip_port}
@@ -71,20 +85,13 @@ capture=0
 display=0
 automatically_initiate=0
 automatically_accept=0
-[proxy_0]
-reg_proxy=<{options.proxy}>
-reg_route=<{options.proxy}>
-reg_identity=sip:{options.user}@{options.domain}
-reg_expires=120
-reg_sendregister=1
-publish=0
-quality_reporting_enabled=0
-[auth_info_0]
+{registration(options)}[auth_info_0]
 username={options.user}
 userid={options.user}
 passwd={options.password}
 realm={options.domain}
 domain={options.domain}
+algorithm={options.algorithm}
 [misc]
 prefer_ipv6=0
 """
@@ -178,8 +185,10 @@ class Linphone:
 
 async def main():
     parser = argparse.ArgumentParser()
-    for name in "user password domain proxy home".split():
+    for name in "user password domain home".split():
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--proxy", default="", help="where it registers, if it does")
+    parser.add_argument("--algorithm", default="MD5", help="the digest's, and no other")
     parser.add_argument("--sip-port", type=int, required=True)
     parser.add_argument("--rtp-port", type=int, required=True)
     parser.add_argument("--play")

@@ -102,7 +102,7 @@ fn let_speak(of: &str, on: bool) -> Command {
 
 pub(crate) fn said() -> Payload {
     let stanza = "<message xmlns='jabber:client'><body>x</body></message>".parse().unwrap();
-    Payload { stanza: Arc::new(stanza), lasting: true, text: true }
+    Payload { stanza: Arc::new(stanza), lasting: true, text: true, stanza_id: None }
 }
 
 fn say() -> Command {
@@ -1291,6 +1291,42 @@ fn history_keeps_to_its_limit_at_once() {
     assert_eq!(length(&world), 0);
     world.does(&chat("owner"), say());
     assert_eq!(length(&world), 0);
+}
+
+#[test]
+fn moderators_take_messages_back() {
+    let mut world = World::new();
+    world.does(&chat("owner"), Command::Configure(Box::default()));
+    for user in ["romeo", "nurse"] {
+        world.comes(user);
+    }
+    world.does(&chat("owner"), Command::Moderate(vec![affiliate("friar", Admin)]));
+    world.does(&chat("owner"), Command::Moderate(vec![role("Nurse", Some(Moderator))]));
+    let under = |id: &str| Payload { stanza_id: Some(id.to_owned()), ..said() };
+    let tombstone = Arc::new("<message xmlns='x'/>".parse().unwrap());
+    let retract = |id: &str| Command::Retract {
+        id: id.to_owned(),
+        tombstone: Arc::clone(&tombstone),
+        announcement: under("told"),
+    };
+    for (by, expected) in [
+        (chat("romeo"), Err(Refusal::Forbidden)),
+        (chat("stranger"), Err(Refusal::Forbidden)),
+        (chat("nurse"), Ok(())),
+        (chat("friar"), Ok(())),
+        (operator(), Ok(())),
+    ] {
+        world.does(&chat("romeo"), Command::Say { id: None, payload: under("rude") });
+        let result = world.tries(&by, retract("rude")).map(|_| ());
+        assert_eq!(result, expected, "{by:?}");
+        let history: Vec<_> = world.room().history.iter().collect();
+        let left = history.iter().rev().nth(usize::from(expected.is_ok())).unwrap();
+        assert_eq!(left.payload.stanza == tombstone, expected.is_ok(), "{by:?}");
+        assert_eq!(left.can_be_retracted(), expected.is_err(), "{by:?}");
+        // For the next one it is another message.
+        world.configure(|settings| settings.history = 0);
+        world.configure(|settings| settings.history = 20);
+    }
 }
 
 #[test]

@@ -110,12 +110,13 @@ impl Told {
             Fact::NickRegistered { jid, nick: None } => {
                 self.nicks.remove(jid).expect("it was registered");
             }
-            Fact::SubjectChanged { .. } => {
+            Fact::SubjectChanged(_) => {
                 self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
             }
             Fact::AffiliationChanged { .. }
             | Fact::PresenceShown { .. }
             | Fact::VoiceRequested { .. }
+            | Fact::Retracted { .. }
             | Fact::Spoken(_)
             | Fact::Whispered { .. } => {}
         }
@@ -201,7 +202,12 @@ impl Stored {
             }
             Row::Nick { room, jid, nick: None } => drop(self.kept(&room).nicks.remove(&jid)),
             Row::Avatar { room, avatar } => self.kept(&room).avatar = avatar,
-            Row::User(_) | Row::NoUser(_) => unreachable!("rooms write no users"),
+            Row::Archived { room, .. } => {
+                assert!(self.kept(&room).room.settings.archived());
+            }
+            Row::Buried { .. } | Row::User(_) | Row::NoUser(_) | Row::Sweep { .. } => {
+                unreachable!("nothing here writes that");
+            }
         }
     }
 

@@ -240,6 +240,7 @@ impl Encoder {
         encoded
     }
 
+    #[cfg_attr(not(feature = "opus"), expect(unused_variables, reason = "G.711 predicts nothing"))]
     fn predict(&mut self, predict: bool) {
         match &mut self.machine {
             #[cfg(feature = "opus")]
