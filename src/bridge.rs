@@ -16,7 +16,7 @@ use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
 use crate::directory::Directory;
-use crate::focus::{self, Focus, FocusConfig};
+use crate::focus::{self, Focus, FocusConfig, Limited};
 use crate::id::RoomName;
 use crate::journal::{self, Row, Snapshot};
 use crate::metrics::Metrics;
@@ -255,13 +255,19 @@ impl Bridge {
         Snapshot { rooms: rooms.collect(), nicks, avatars, users, ..Snapshot::default() }
     }
 
+    /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.
+    pub fn has_parted(&self) -> bool {
+        self.focus.dialogs() == 0
+    }
+
     /// In how many legs the mixer was told something else than the rooms say; 0, or a fault.
     pub fn divergence(&self) -> usize {
         self.floor.divergence(&self.rooms)
     }
 
-    /// Brings the gauges up to date: cheap enough for once a second, too dear for each input.
-    pub fn measure(&self) {
+    /// Brings the gauges up to date, and tells phones how the mixer fares: cheap enough for once a second, too dear for each input.
+    pub fn measure(&mut self) {
+        self.focus.note_stress(self.metrics.stress.get());
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let people = || self.rooms.iter().flat_map(|room| room.people.values());
         let legs = || people().flat_map(|person| person.legs.iter().map(move |leg| (person, leg)));
@@ -278,6 +284,10 @@ impl Bridge {
             self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
         }
         self.metrics.subscriptions.set(gauge(self.focus.subscriptions()));
+        let Limited { rate, guesses, stress } = self.focus.limited();
+        for (reason, total) in [("rate", rate), ("guesses", guesses), ("stress", stress)] {
+            Metrics::catch_up(&self.metrics.sip_limited.with_label_values(&[reason]), total);
+        }
         self.metrics.mirror_divergence.set(gauge(self.divergence()));
     }
 

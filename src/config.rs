@@ -87,6 +87,18 @@ pub struct Sip {
     /// (through a trusted proxy) or `open` (anyone, under any name: for demonstrations).
     #[serde(default)]
     pub auth: Auth,
+    /// How many requests a second one address may send that belong to nothing there is (an IPv6
+    /// address counts with its /64). Trusted proxies, and all that belongs to a call, have no limit.
+    #[serde(default = "default_max_requests_of_one")]
+    pub max_requests_of_one: u32,
+    /// How many of them may come at once.
+    #[serde(default = "default_max_burst_of_one")]
+    pub max_burst_of_one: u32,
+    /// After how many wrong passwords within a minute one address is locked out: for a minute, and each
+    /// time for twice as long. Trusted proxies are not. An account, or a room, is locked after six times
+    /// as many from all addresses.
+    #[serde(default = "default_max_wrong_passwords")]
+    pub max_wrong_passwords: u32,
 }
 
 /// `[media]`
@@ -99,6 +111,9 @@ pub struct Media {
     pub ports: Parsed<PortRange>,
     /// Threads that mix; 0: one a core.
     pub workers: usize,
+    /// How busy the mixer may be, 0 to 1, and still take a new call; 1: take it whatever happens to
+    /// those that are up.
+    pub max_stress: f64,
 }
 
 /// `[store]`
@@ -270,6 +285,18 @@ impl Config {
                 "is empty, so with sip.auth = \"trusted\" nobody can call",
             );
         }
+        for (key, limit) in [
+            ("sip.max_requests_of_one", self.sip.max_requests_of_one),
+            ("sip.max_burst_of_one", self.sip.max_burst_of_one),
+            ("sip.max_wrong_passwords", self.sip.max_wrong_passwords),
+        ] {
+            if limit == 0 {
+                wrong(key, "must be at least 1");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.media.max_stress) {
+            wrong("media.max_stress", "must be from 0 to 1");
+        }
         if self.media.address.is_unspecified() || self.media.address.is_multicast() {
             wrong("media.address", "must be an address that callers can send to");
         }
@@ -380,6 +407,7 @@ impl Default for Media {
             address: IpAddr::from([127, 0, 0, 1]),
             ports: Parsed(PortRange { first: 40_000, last: 44_999 }),
             workers: 0,
+            max_stress: 0.9,
         }
     }
 }
@@ -410,6 +438,18 @@ fn default_server() -> String {
 fn default_sip_listen() -> Vec<Parsed<Listen>> {
     let address = SocketAddr::from(([127, 0, 0, 1], 5060));
     vec![Parsed(Listen::Udp(address)), Parsed(Listen::Tcp(address))]
+}
+
+fn default_max_requests_of_one() -> u32 {
+    20
+}
+
+fn default_max_burst_of_one() -> u32 {
+    60
+}
+
+fn default_max_wrong_passwords() -> u32 {
+    5
 }
 
 fn default_max_rooms() -> usize {

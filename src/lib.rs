@@ -25,4 +25,5 @@ pub mod journal;
 pub mod metrics;
 pub mod mixer;
 pub mod muc;
+pub mod rate;
 pub mod room;

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub sip_requests: IntCounterVec,
     /// SIP responses sent, by status code.
     pub sip_responses: IntCounterVec,
+    /// SIP requests that were turned away to protect the rest, by reason.
+    pub sip_limited: IntCounterVec,
     /// Conference subscriptions.
     pub subscriptions: IntGauge,
     /// From the chat command to the mixer applying it.
@@ -95,6 +97,11 @@ impl Metrics {
                 &["method", "direction"],
             ),
             sip_responses: define.counters("sip_responses_total", "SIP responses sent.", &["code"]),
+            sip_limited: define.counters(
+                "sip_limited_total",
+                "SIP requests turned away: too fast, locked out after wrong passwords, no time to mix.",
+                &["reason"],
+            ),
             subscriptions: define.gauge("subscriptions", "Conference subscriptions."),
             mirror: define.histogram(
                 "mirror_seconds",
@@ -203,6 +210,9 @@ impl Metrics {
         }
         for code in ["200", "401", "403", "404", "486", "488", "503"] {
             self.sip_responses.with_label_values(&[code]);
+        }
+        for reason in ["rate", "guesses", "stress"] {
+            self.sip_limited.with_label_values(&[reason]);
         }
         for kind in ["shared", "own"] {
             self.encodes.with_label_values(&[kind]);

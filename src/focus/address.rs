@@ -1,6 +1,7 @@
 //! Which URI means which room, and under which we show ours (RFC 4353 §3.1, RFC 4579 §4.2).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cusax::identity::xmpp_uri;
 use cusax_sip::flow::{Flow, Transport};
@@ -9,9 +10,10 @@ use cusax_sip::message::{Response, Status};
 use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
-use super::{Focus, FocusConfig};
+use super::{Focus, FocusConfig, Limits};
 use crate::config::{Config, Listen};
 use crate::id::RoomName;
+use crate::rate::Rate;
 
 impl Focus {
     /// The room that a Request-URI names (RFC 4353 §3.1): its user part, at a host of ours.
@@ -68,6 +70,14 @@ impl FocusConfig {
             auth: sip.auth,
             media_address: config.media.address,
             ports: config.media.ports.0,
+            limits: Limits {
+                requests: Rate {
+                    interval: Duration::from_secs(1) / sip.max_requests_of_one.max(1),
+                    burst: sip.max_burst_of_one,
+                },
+                wrong_passwords: sip.max_wrong_passwords,
+                max_stress: config.media.max_stress,
+            },
         }
     }
 

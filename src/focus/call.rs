@@ -21,7 +21,7 @@ use crate::mixer::plan::Order;
 use crate::room::{By, Command, Ending, Refusal, Rooms};
 
 impl Focus {
-    /// The checks of an INVITE that come before the room's, in order: is there room for anyone, who
+    /// The checks of an INVITE that come before the room's, in order: is there time for anyone, who
     /// calls, whom do they call, which password do they know, can their media be answered. The
     /// first that fails is the answer.
     pub(super) fn invite(
@@ -36,6 +36,10 @@ impl Focus {
         if rooms.policy().draining {
             return Err(overloaded("Shutting Down"));
         }
+        if self.is_strained() {
+            self.limited.stress += 1;
+            return Err(overloaded("Too Busy"));
+        }
         let id = self.new_leg();
         let source = flow.remote.ip();
         let caller = self.callers.identify(now.instant, source, request, directory, id)?;
@@ -43,7 +47,7 @@ impl Focus {
         let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
             return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
         };
-        let (password, denied) = match self.knows_password(now, room, request) {
+        let (password, denied) = match self.knows_password(now, source, room, request)? {
             Ok(()) => (room.settings.password.clone(), Denied::Missing),
             Err(denied) => (None, denied),
         };

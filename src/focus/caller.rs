@@ -9,9 +9,11 @@ use cusax_sip::header::{Challenge, Name, NameAddr};
 use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::Uri;
 
+use super::limits::{Guesses, Try};
 use crate::config::{Auth, Network};
 use crate::directory::Directory;
 use crate::id::LegId;
+use crate::rate::Source;
 use crate::room::person::{Caller, Proof, Who};
 
 /// Finds out who callers are.
@@ -21,6 +23,8 @@ pub(super) struct Callers {
     trusted: Vec<Network>,
     domain: String,
     verifier: Verifier,
+    /// Who guesses, at passwords of users and of rooms.
+    pub(super) guesses: Guesses,
 }
 
 impl Callers {
@@ -31,9 +35,19 @@ impl Callers {
         trusted: Vec<Network>,
         domain: &str,
         key: [u8; 32],
+        guesses: Guesses,
     ) -> Self {
         let verifier = Verifier::new(now, domain, ALGORITHMS, key);
-        Self { auth, trusted, domain: domain.to_owned(), verifier }
+        Self { auth, trusted, domain: domain.to_owned(), verifier, guesses }
+    }
+
+    /// The source that an address counts for; `None` for a trusted proxy, which stands for many.
+    pub(super) fn stranger(&self, address: IpAddr) -> Option<Source> {
+        (!self.trusts(address)).then(|| Source::of(address))
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
     }
 
     /// Who sent a request, or what to answer instead of doing it. `leg` tells one nameless caller
@@ -47,13 +61,13 @@ impl Callers {
         leg: LegId,
     ) -> Result<Caller, Box<Response>> {
         let private = wants_privacy(request);
-        let trusted = self.trusted.iter().any(|network| network.contains(source));
+        let trusted = self.trusts(source);
         if trusted && let Some(asserted) = self.asserted(request) {
             let (aor, display) = asserted;
             return Ok(known(directory, aor, display.as_deref(), Proof::Asserted, private));
         }
         match self.auth {
-            Auth::Digest => self.digest(now, request, directory, private),
+            Auth::Digest => self.digest(now, source, request, directory, private),
             Auth::Trusted if trusted => Ok(nameless(leg)),
             Auth::Trusted => {
                 let refusal = Response::new(Status::FORBIDDEN).with_reason("Not From Here");
@@ -77,10 +91,18 @@ impl Callers {
     fn digest(
         &mut self,
         now: Instant,
+        source: IpAddr,
         request: &Request,
         directory: &Directory,
         private: bool,
     ) -> Result<Caller, Box<Response>> {
+        let attempt = match self.verifier.claimed_user(request) {
+            Some(user) => {
+                let realm = self.verifier.realm().to_owned();
+                Some(self.attempt(now, source, &realm, &user)?)
+            }
+            None => None,
+        };
         let from = request.headers.from().ok();
         let candidates = |name: &str| {
             let claimed = from.as_ref().and_then(|from| aor_of(&from.uri));
@@ -98,11 +120,31 @@ impl Callers {
                 Algorithm::Sha512_256 => None,
             }
         });
-        let user = verified
-            .and_then(|name| candidates(&name).ok_or(Denied::Wrong))
-            .map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
+        let user = verified.and_then(|name| candidates(&name).ok_or(Denied::Wrong));
+        if let Some(attempt) = attempt {
+            self.guesses.note(now, attempt, user.map(|_| ()));
+        }
+        let user = user.map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
         let display = from.as_ref().and_then(|from| from.display.as_deref());
         Ok(known(directory, user.aor.clone(), display, Proof::Digest, private))
+    }
+
+    /// Whose password credentials are about to try, or the refusal of somebody who has been wrong too
+    /// often. It is the same whether there is such a user or not, and right or wrong.
+    pub(super) fn attempt(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        realm: &str,
+        user: &str,
+    ) -> Result<Try, Box<Response>> {
+        let attempt = self.guesses.of(self.stranger(source), realm, user);
+        if self.guesses.may(now, attempt) {
+            return Ok(attempt);
+        }
+        // No challenge: it would only be answered again (RFC 3261 §21.4.4).
+        let refusal = Response::new(Status::FORBIDDEN).with_reason("Too Many Wrong Passwords");
+        Err(Box::new(refusal))
     }
 
     /// What From says (RFC 3261 §20.20), believed by nobody.
@@ -417,7 +459,7 @@ mod tests {
 
     fn callers_with(now: Instant, auth: Auth) -> Callers {
         let trusted = vec![format!("{PROXY}/32").parse().unwrap()];
-        Callers::new(now, auth, trusted, "conf", [7; 32])
+        Callers::new(now, auth, trusted, "conf", [7; 32], Guesses::new(5, [1, 2]))
     }
 
     fn directory() -> Directory {

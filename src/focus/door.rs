@@ -1,5 +1,7 @@
 //! What keeps callers out: refusals as answers, passwords of rooms.
 
+use std::net::IpAddr;
+
 use cusax_sip::digest::{Denied, Ha1, Verifier};
 use cusax_sip::header::{Name, RetryAfter};
 use cusax_sip::message::{Request, Response, Status};
@@ -31,18 +33,25 @@ impl Focus {
     }
 
     /// Whether a request proves that its sender knows the room's password, whatever user they say
-    /// to be.
+    /// to be; or the refusal of somebody who has guessed too often.
     pub(super) fn knows_password(
         &mut self,
         now: Now,
+        source: IpAddr,
         room: &Room,
         request: &Request,
-    ) -> Result<(), Denied> {
-        let Some(password) = &room.settings.password else { return Ok(()) };
+    ) -> Result<Result<(), Denied>, Box<Response>> {
+        let Some(password) = &room.settings.password else { return Ok(Ok(())) };
         let door = self.door(now, &room.name);
+        if door.claimed_user(request).is_none() {
+            return Ok(Err(Denied::Missing));
+        }
         let realm = door.realm().to_owned();
+        let attempt = self.callers.attempt(now.instant, source, &realm, "")?;
         let ha1 = |user: &str, algorithm| Some(Ha1::new(algorithm, user, &realm, password));
-        door.verify(now.instant, request, ha1).map(|_| ())
+        let verified = self.door(now, &room.name).verify(now.instant, request, ha1).map(|_| ());
+        self.callers.guesses.note(now.instant, attempt, verified);
+        Ok(verified)
     }
 
     pub(super) fn door(&mut self, now: Now, room: &RoomName) -> &mut Verifier {

@@ -12,6 +12,7 @@
 //! | `ports` | the RTP port pool |
 //! | `caller` | who calls: trusted proxy, digest, their own word |
 //! | `door` | what keeps them out: refusals, passwords of rooms |
+//! | `limits` | what one source may ask for, and how often it may be wrong |
 //! | `status` | refusals and departures in the words of SIP |
 //! | `subscribe` | subscriptions: SUBSCRIBE, NOTIFY |
 //! | `notify` | who watches a conference, and what they are told |
@@ -23,6 +24,7 @@ mod call;
 mod caller;
 mod door;
 mod leg;
+mod limits;
 mod notify;
 mod offer;
 mod options;
@@ -54,6 +56,8 @@ use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
 use caller::Callers;
 use leg::Leg;
+use limits::{Guesses, Throttle, Verdict};
+pub use limits::{Limited, Limits};
 use notify::{Scribe, Watchers};
 use ports::PortPool;
 use status::Farewell;
@@ -75,6 +79,8 @@ pub struct FocusConfig {
     pub media_address: IpAddr,
     /// The ports of audio.
     pub ports: PortRange,
+    /// What one source may ask for.
+    pub limits: Limits,
 }
 
 /// The phone face.
@@ -90,6 +96,10 @@ pub struct Focus {
     dialogs: BTreeMap<DialogId, LegId>,
     /// Who checks the passwords of rooms that have one.
     doors: BTreeMap<RoomName, Verifier>,
+    throttle: Throttle,
+    limited: Limited,
+    /// How near the mixer is to being late, 0 to 1.
+    stress: f64,
     watchers: Watchers,
     scribe: Scribe,
 }
@@ -136,9 +146,10 @@ impl Focus {
             limits: endpoint::Limits::default(),
         };
         let trusted = config.trusted_proxies.clone();
+        let guesses = Guesses::new(config.limits.wrong_passwords, rng.random());
         Self {
             endpoint: Endpoint::new(endpoint, rng.random()),
-            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random()),
+            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random(), guesses),
             ports: PortPool::new(config.ports),
             scribe: Scribe { key: rng.random() },
             rng,
@@ -146,23 +157,57 @@ impl Focus {
             legs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
             doors: BTreeMap::new(),
+            throttle: Throttle::new(config.limits.requests),
+            limited: Limited::default(),
+            stress: 0.0,
             watchers: Watchers::default(),
             config,
         }
     }
 
-    /// Takes a message, or what came in place of one.
+    /// Takes a message, or what came in place of one. What would begin something meets the limits of
+    /// its source first.
     pub fn receive(
         &mut self,
         now: Now,
         flow: Flow,
-        message: Result<Message, ParseError>,
+        mut message: Result<Message, ParseError>,
         rooms: &Rooms,
         directory: &Directory,
         out: &mut Wires<'_>,
     ) -> Vec<Ask> {
+        match self.judge(now, flow, &mut message) {
+            Verdict::Admit => {}
+            Verdict::Refuse => {
+                if let Ok(Message::Request(request)) = message {
+                    self.endpoint.turn_away(flow, request, out.sip);
+                }
+                return vec![];
+            }
+            Verdict::Ignore => return vec![],
+        }
         let events = self.endpoint.receive_message(now.instant, flow, message, out.sip);
         self.decode(now, events, rooms, directory, out)
+    }
+
+    /// Whether a message may come in, before it costs any memory. Malformed requests count, since they
+    /// are answered; answers, and what nobody answers, do not.
+    fn judge(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        message: &mut Result<Message, ParseError>,
+    ) -> Verdict {
+        let begins = match message {
+            Ok(Message::Request(request)) => self.endpoint.begins(flow, request),
+            Err(ParseError::Rejected(_)) => true,
+            Ok(Message::Response(_)) | Err(ParseError::Dropped(_)) => false,
+        };
+        let stranger = self.callers.stranger(flow.remote.ip()).filter(|_| begins);
+        let Some(source) = stranger else { return Verdict::Admit };
+        let verdict = self.throttle.admit(now.instant, source);
+        self.limited.rate += u64::from(verdict != Verdict::Admit);
+        verdict
     }
 
     /// Takes note that nothing can be sent over a flow.
@@ -301,6 +346,26 @@ impl Focus {
             | Fact::AvatarChanged
             | Fact::NickRegistered { .. } => {}
         }
+    }
+
+    /// How many dialogs there are, those that are ending among them.
+    pub fn dialogs(&self) -> usize {
+        self.endpoint.load().dialogs
+    }
+
+    /// Takes note of how near the mixer is to being late, 0 to 1: new calls wait until it has time for
+    /// those that are up.
+    pub fn note_stress(&mut self, stress: f64) {
+        self.stress = stress;
+    }
+
+    fn is_strained(&self) -> bool {
+        self.stress > self.config.limits.max_stress
+    }
+
+    /// How much was turned away so far.
+    pub fn limited(&self) -> Limited {
+        Limited { guesses: self.callers.guesses.refused(), ..self.limited }
     }
 
     /// How many subscriptions there are.

@@ -342,7 +342,7 @@ impl Scribe {
             status: Some(EndpointStatus::Connected),
             joining_info: Some(Execution { when: Some(*since), ..Execution::default() }),
             media: vec![Media {
-                id: 1,
+                id: "1".to_owned(),
                 kind: MESSAGE.to_owned(),
                 label: None,
                 src_id: None,
@@ -435,7 +435,7 @@ fn audio_media(person: &Person, hold: bool, leg: Option<&Leg>) -> Media {
         None => MediaStatus::Inactive,
     };
     Media {
-        id: 1,
+        id: "1".to_owned(),
         kind: AUDIO.to_owned(),
         label: Some(LABEL.to_owned()),
         src_id: leg.and_then(|leg| leg.src_id),

@@ -27,6 +27,8 @@ impl Focus {
     ) {
         let response = if request.method == Method::Options && rooms.policy().draining {
             *overloaded("Shutting Down")
+        } else if request.method == Method::Options && dialog.is_none() && self.is_strained() {
+            *overloaded("Too Busy")
         } else if request.method == Method::Options {
             self.capabilities(dialog, flow, request)
         } else if request.method == Method::Notify {

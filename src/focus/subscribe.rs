@@ -72,7 +72,7 @@ impl Focus {
         let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
             return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
         };
-        let knows = self.knows_password(now, room, request);
+        let knows = self.knows_password(now, flow.remote.ip(), room, request)?;
         if let Err(refusal) = may_watch(room, &who, knows.is_ok()) {
             let denied = knows.err().unwrap_or(Denied::Missing);
             return Err(self.refuse(now, &name, refusal, denied));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cusax::conference;
+use cusax::conference::{self, Conference};
 use cusax_sip::digest::{Account, Algorithm, Ha1};
 use cusax_sip::flow::Transport;
 use cusax_sip::header::{Headers, Name};
@@ -17,6 +17,7 @@ use super::*;
 use crate::directory::{Secret, User};
 use crate::id::Nick;
 use crate::mixer::plan::{CodecKind, LegPlan};
+use crate::rate::Rate;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -780,6 +781,67 @@ fn documents_are_valid_against_the_schema_of_rfc_4575() {
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whoever reads every document of a subscription, full and partial, knows what a new subscriber
+    /// is told in full.
+    #[test]
+    fn a_subscriber_knows_what_a_new_one_is_told(
+        steps in proptest::collection::vec((0..4_u32, proptest::bool::ANY), 1..20),
+    ) {
+        let mut scene = Scene::open();
+        let mut watcher = Phone::new("watcher", 99);
+        let mut known = conference::Subscriber::default();
+        let mut sent = scene.send(&watcher.subscribe(""));
+        let mut calls = BTreeMap::new();
+        let mut chats = std::collections::BTreeSet::new();
+        for (i, (user, by_phone)) in (100..).zip(steps) {
+            while sent.iter().any(|(_, message)| is_request(message, "NOTIFY")) {
+                prop_assert_eq!(known.handle_document(read(&sent)), conference::Outcome::Applied);
+                sent = watcher.answer_notify(&mut scene, &sent);
+            }
+            let name = format!("user{user}");
+            let by = By::Chat(FullJid::new(&format!("{name}@example.org/desk")).unwrap());
+            if by_phone {
+                match calls.remove(&user) {
+                    Some(phone) => {
+                        let mut phone: Phone = phone;
+                        scene.send(&phone.next().request("BYE", "", ""));
+                    }
+                    None => {
+                        calls.insert(user, scene.call(&name, i));
+                    }
+                }
+            } else if chats.remove(&user) {
+                scene.apply_to("tea", &by, Command::LeaveChat);
+            } else {
+                chats.insert(user);
+                let nick = Nick::new(&format!("chat {name}")).unwrap();
+                scene.apply_to("tea", &by, Command::EnterChat { nick, password: None });
+            }
+            scene.sent();
+            scene.wait(Duration::from_secs(6));
+            sent = scene.sent();
+        }
+        prop_assert_eq!(known.handle_document(read(&sent)), conference::Outcome::Applied);
+        let newcomer = Phone::new("watcher", 98);
+        let told: Conference = read(&scene.send(&newcomer.subscribe(""))).into();
+        let by_entity = |mut conference: Conference| {
+            conference.users.list.sort_by(|a, b| a.entity.cmp(&b.entity));
+            conference
+        };
+        prop_assert_eq!(by_entity(known.conference().unwrap().clone()), by_entity(told));
+    }
+}
+
+/// The document of the first NOTIFY among these; others are the same, sent again.
+fn read(sent: &[Sent]) -> conference::Document {
+    let mut notifies = sent.iter().filter(|(_, message)| is_request(message, "NOTIFY"));
+    let body = &request(&notifies.next().unwrap().1).unwrap().body;
+    conference::Document::from_xml(std::str::from_utf8(body).unwrap()).unwrap()
+}
+
 /// The messages of RFC 4475 and RFC 5118, sound and unsound, in the middle of a call.
 #[test]
 fn torture_changes_nothing() {
@@ -834,6 +896,218 @@ fn a_private_caller_is_not_named_though_the_directory_knows_them() {
     assert_eq!(person.who, Who::Jid(BareJid::new("alice@example.org").unwrap()));
 }
 
+#[test]
+fn a_flood_of_one_source_is_cut_off_and_no_call_feels_it() {
+    for method in ["OPTIONS", "INVITE", "SUBSCRIBE", "REGISTER", "BYE"] {
+        let mut scene = Scene::open();
+        // A call from the very address that the flood then comes from.
+        let mut carol = Phone::new("carol", 1);
+        let invite = carol.invite(OFFER);
+        let ok = only_response(&scene.send_from(STRANGER, &invite));
+        assert_eq!(ok.status.code(), 200);
+        carol.learn(&ok);
+        let before = scene.focus.endpoint.load();
+        assert_eq!(scene.flood(STRANGER, method, 1_000), (59, 5, 936), "{method}");
+        let after = scene.focus.endpoint.load();
+        assert!(after.server_transactions <= before.server_transactions + 59, "{after:?}");
+        assert!(after.dialogs <= before.dialogs + 59, "{after:?}");
+        // Another port of the host is no other source; another host is.
+        assert_eq!(scene.flood("203.0.113.9:6000", method, 10), (0, 0, 10), "{method}");
+        assert_eq!(scene.flood("203.0.113.8:5062", method, 60), (60, 0, 0), "{method}");
+        // What belongs to the call passes: a copy, the ACK, a re-INVITE, OPTIONS, the BYE.
+        assert_eq!(scene.send_from(STRANGER, &invite), [], "its answer is repeated by timer");
+        assert_eq!(scene.send_from(STRANGER, &carol.ack("")), []);
+        let reinvite = carol.next().invite(OFFER);
+        assert_eq!(only_response(&scene.send_from(STRANGER, &reinvite)).status.code(), 200);
+        assert_eq!(scene.send_from(STRANGER, &carol.ack("")), []);
+        for request in ["OPTIONS", "BYE"] {
+            let text = carol.next().request(request, "", "");
+            let answer = only_response(&scene.send_from(STRANGER, &text));
+            assert_eq!(answer.status.code(), 200, "{method} {request}");
+        }
+        // They may come back, at the pace that is left to them.
+        scene.wait(Duration::from_secs(1));
+        assert_eq!(scene.flood(STRANGER, method, 100), (20, 1, 79), "{method}");
+        assert_eq!(scene.focus.limited(), Limited { rate: 941 + 10 + 80, ..Limited::default() });
+    }
+}
+
+#[test]
+fn who_is_turned_away_is_told_when_to_come_back() {
+    let mut scene = Scene::open();
+    scene.flood(STRANGER, "OPTIONS", 60);
+    let phone = Phone::new("carol", 1);
+    let refusal = only_response(&scene.send_from(STRANGER, &phone.invite(OFFER)));
+    assert_eq!(refusal.status.code(), 503);
+    let wait: u32 = refusal.headers.get(&Name::RETRY_AFTER).unwrap().parse().unwrap();
+    assert!((5..=15).contains(&wait), "{wait}");
+    assert_eq!(refusal.headers.via().unwrap().rport(), Some(Some(5060)));
+    assert_eq!(scene.focus.legs.len(), 0);
+    // The ACK to it belongs to nothing, and gets no answer.
+    assert_eq!(scene.send_from(STRANGER, &phone.ack_refusal(&refusal)), []);
+    // Sent again, as UDP has it, the same request finds room.
+    scene.wait(Duration::from_millis(500));
+    assert_eq!(only_response(&scene.send_from(STRANGER, &phone.invite(OFFER))).status.code(), 200);
+}
+
+#[test]
+fn malformed_requests_count_and_what_nobody_answers_does_not() {
+    let mut scene = Scene::open();
+    let phone = Phone::new("carol", 1);
+    let malformed = phone.request("OPTIONS", "", "").replace("1 OPTIONS", "1 BYE");
+    let mut answered = 0;
+    for _ in 0..200 {
+        scene.send_from(STRANGER, "SIP/2.0 nonsense\r\n\r\n");
+        scene.send_from(STRANGER, &phone.ack(""));
+        answered += scene.send_from(STRANGER, &malformed).len();
+    }
+    assert_eq!(answered, 60);
+    assert_eq!(scene.focus.limited().rate, 140);
+}
+
+#[test]
+fn a_cancel_passes_with_the_call_that_it_is_about() {
+    let mut scene = Scene::open();
+    let mut carol = Phone::new("carol", 1);
+    carol.headers = "Supported: x\r\n".to_owned();
+    let invite = carol.invite(OFFER);
+    let mut out = Wires { sip: &mut scene.sip, media: &mut scene.media };
+    let from = stranger_flow(STRANGER);
+    // The room has not answered yet.
+    let Ok(message) = parse(invite.as_bytes()) else { panic!() };
+    let asks =
+        scene.focus.receive(scene.now, from, Ok(message), &scene.rooms, &scene.directory, &mut out);
+    assert!(!asks.is_empty());
+    scene.flood(STRANGER, "OPTIONS", 100);
+    let cancel = carol.request("CANCEL", "", "").replace("-CANCEL", "-INVITE");
+    let sent = scene.send_from(STRANGER, &cancel);
+    let statuses: Vec<_> =
+        sent.iter().filter_map(|(_, sent)| Some(response(sent)?.status.code())).collect();
+    assert_eq!(statuses, [200, 487]);
+    assert_eq!(scene.focus.legs.len(), 0);
+}
+
+#[test]
+fn a_trusted_proxy_has_no_limit_of_its_own() {
+    let mut scene = Scene::open();
+    assert_eq!(scene.flood("192.0.2.1:5062", "OPTIONS", 1_000), (1_000, 0, 0));
+    assert_eq!(scene.focus.limited(), Limited::default());
+}
+
+/// Guesses at a password, as fast as the challenges come: the statuses that they get.
+fn guess(scene: &mut Scene, from: &str, user: &str, realm: &str, passwords: &[&str]) -> Vec<u16> {
+    let mut statuses = vec![];
+    for password in passwords {
+        scene.floods += 1;
+        let mut phone = Phone::new(user, 500_000 + scene.floods);
+        let challenge = only_response(&scene.send_from(from, &phone.invite(OFFER)));
+        assert_eq!(challenge.status.code(), 401, "who tries nothing is not refused");
+        scene.send_from(from, &phone.ack_refusal(&challenge));
+        let credentials = credentials(&challenge, user, password, realm);
+        let again = phone.next().with_header("Authorization", &credentials).invite(OFFER);
+        let answer = only_response(&scene.send_from(from, &again));
+        if answer.status.code() == 403 {
+            assert_eq!(answer.reason, "Too Many Wrong Passwords");
+            assert_eq!(answer.headers.get(&Name::WWW_AUTHENTICATE), None);
+        }
+        statuses.push(answer.status.code());
+    }
+    statuses
+}
+
+#[test]
+fn who_guesses_passwords_is_locked_out_whether_there_is_such_a_user_or_not() {
+    let realm = "conf.example.org";
+    for user in ["alice", "nobody"] {
+        let mut scene = Scene::new(Auth::Digest);
+        let try_as = |scene: &mut Scene, from: &str, passwords: &[&str]| {
+            guess(scene, from, user, realm, passwords)
+        };
+        let wrong = ["a", "b", "c", "d", "e", "f"];
+        assert_eq!(try_as(&mut scene, STRANGER, &wrong), [401, 401, 401, 401, 401, 403], "{user}");
+        // The right one does not help, nor does another name.
+        assert_eq!(try_as(&mut scene, STRANGER, &["secret"]), [403], "{user}");
+        assert_eq!(guess(&mut scene, STRANGER, "zoe", realm, &["x"]), [403]);
+        let right = if user == "alice" { 200 } else { 401 };
+        assert_eq!(try_as(&mut scene, "203.0.113.8:5062", &["secret"]), [right], "{user}");
+        assert_eq!(scene.focus.limited().guesses, 3, "{user}");
+        scene.wait(Duration::from_secs(60));
+        assert_eq!(try_as(&mut scene, STRANGER, &["secret"]), [right], "{user}");
+    }
+}
+
+#[test]
+fn one_who_shares_an_address_with_a_guesser_and_was_right_before_gets_in() {
+    let realm = "conf.example.org";
+    let mut scene = Scene::new(Auth::Digest);
+    assert_eq!(guess(&mut scene, STRANGER, "alice", realm, &["secret"]), [200]);
+    let wrong = ["a", "b", "c", "d", "e", "f"];
+    guess(&mut scene, STRANGER, "nobody", realm, &wrong);
+    assert_eq!(guess(&mut scene, STRANGER, "alice", realm, &["secret"]), [200]);
+    // Which helps nobody to guess at that one.
+    assert_eq!(guess(&mut scene, STRANGER, "alice", realm, &["x", "y"]), [401, 403]);
+}
+
+#[test]
+fn the_password_of_a_room_is_guessed_no_faster() {
+    let realm = "tea@conf.example.org";
+    let mut scene = Scene::open();
+    scene.configure(|room| room.password = Some("sesame".to_owned()));
+    let wrong = ["0000", "0001", "0002", "0003", "0004", "0005"];
+    let statuses = guess(&mut scene, STRANGER, "carol", realm, &wrong);
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 403]);
+    assert_eq!(guess(&mut scene, STRANGER, "dave", realm, &["sesame"]), [403]);
+    assert_eq!(guess(&mut scene, "203.0.113.8:5062", "dave", realm, &["sesame"]), [200]);
+    // Many who guess together lock the room, for those alone who have to say its password.
+    let mut looked_at = 5;
+    for host in 100..200 {
+        let from = format!("203.0.113.{host}:5062");
+        let statuses = guess(&mut scene, &from, "carol", realm, &["1", "2"]);
+        looked_at += statuses.iter().filter(|status| **status == 401).count();
+    }
+    assert_eq!(looked_at, 30);
+    assert_eq!(guess(&mut scene, "203.0.113.8:5062", "frank", realm, &["sesame"]), [200]);
+    assert_eq!(guess(&mut scene, "203.0.113.7:5062", "erin", realm, &["sesame"]), [403]);
+    scene.affiliate("erin", Affiliation::Member);
+    let erin = Phone::new("erin", 3);
+    let ok = only_response(&scene.send_from("203.0.113.7:5062", &erin.invite(OFFER)));
+    assert_eq!(ok.status.code(), 200);
+}
+
+#[test]
+fn subscriptions_are_no_way_to_guess_either() {
+    let mut scene = Scene::new(Auth::Digest);
+    let mut phone = Phone::new("alice", 1);
+    let challenge = only_response(&scene.send_from(STRANGER, &phone.subscribe("")));
+    let answer = credentials(&challenge, "alice", "x", "conf.example.org");
+    phone.with_header("Authorization", &answer);
+    let statuses: Vec<_> = (0..6)
+        .map(|_| only_response(&scene.send_from(STRANGER, &phone.next().subscribe(""))))
+        .map(|response| response.status.code())
+        .collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 403]);
+}
+
+#[test]
+fn under_stress_new_calls_wait_and_old_ones_stay() {
+    let mut scene = Scene::open();
+    let mut alice = scene.call("alice", 1);
+    scene.focus.note_stress(0.95);
+    let bob = Phone::new("bob", 2);
+    let busy = only_response(&scene.send(&bob.invite(OFFER)));
+    assert_eq!((busy.status.code(), busy.reason.as_str()), (503, "Too Busy"));
+    assert_eq!(busy.headers.get(&Name::RETRY_AFTER), Some("30"));
+    let options = only_response(&scene.send(&bob.request("OPTIONS", "", "")));
+    assert_eq!(options.status.code(), 503);
+    for request in [alice.next().invite(OFFER), alice.next().request("OPTIONS", "", "")] {
+        assert_eq!(only_response(&scene.send(&request)).status.code(), 200);
+    }
+    assert_eq!(scene.focus.limited(), Limited { stress: 1, ..Limited::default() });
+    scene.focus.note_stress(0.9);
+    let bob = Phone::new("bob", 3);
+    assert_eq!(only_response(&scene.send(&bob.invite(OFFER))).status.code(), 200);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -883,6 +1157,8 @@ struct Scene {
     directory: Directory,
     media: Vec<Order>,
     sip: Vec<Transmit>,
+    /// How many there were: no two send the same.
+    floods: u32,
 }
 
 impl Scene {
@@ -900,6 +1176,11 @@ impl Scene {
             auth,
             media_address: "192.0.2.10".parse().unwrap(),
             ports: PortRange { first: 40_000, last: 40_999 },
+            limits: Limits {
+                requests: Rate { interval: Duration::from_millis(50), burst: 60 },
+                wrong_passwords: 5,
+                max_stress: 0.9,
+            },
         };
         let mut directory = Directory::default();
         let hash = |algorithm| {
@@ -920,6 +1201,7 @@ impl Scene {
             directory,
             media: vec![],
             sip: vec![],
+            floods: 0,
         };
         let enter = Command::EnterChat { nick: Nick::new("Olga").unwrap(), password: None };
         scene.owner(enter);
@@ -1000,6 +1282,35 @@ impl Scene {
         self.sip.clear();
         self.receive(flow(), text.as_bytes());
         self.sent()
+    }
+
+    /// The same of a phone that is somewhere else.
+    fn send_from(&mut self, from: &str, text: &str) -> Vec<Sent> {
+        self.sip.clear();
+        self.receive(stranger_flow(from), text.as_bytes());
+        self.sent()
+    }
+
+    /// New requests, each unlike the other: how many were answered, turned away with 503, and not
+    /// answered.
+    fn flood(&mut self, from: &str, method: &str, count: u32) -> (usize, usize, usize) {
+        let (mut answered, mut refused, mut silent) = (0, 0, 0);
+        self.floods += 1;
+        for id in 0..count {
+            let phone = Phone::new("mallory", self.floods * 10_000 + id);
+            let text = match method {
+                "INVITE" => phone.invite(OFFER),
+                "SUBSCRIBE" => phone.subscribe("").replace("mallory", &format!("mallory{id}")),
+                _ => phone.request(method, "", ""),
+            };
+            let sent = self.send_from(from, &text);
+            match sent.iter().find_map(|(_, message)| response(message)) {
+                None => silent += 1,
+                Some(response) if response.status == Status::SERVICE_UNAVAILABLE => refused += 1,
+                Some(_) => answered += 1,
+            }
+        }
+        (answered, refused, silent)
     }
 
     /// Everything that was sent since last asked, 100s left out.
@@ -1226,6 +1537,14 @@ fn flow() -> Flow {
     let local: SocketAddr = "192.0.2.10:5060".parse().unwrap();
     Flow { transport: Transport::Udp, local, remote: "192.0.2.1:5062".parse().unwrap() }
 }
+
+/// How somebody else reaches us.
+fn stranger_flow(from: &str) -> Flow {
+    Flow { remote: from.parse().unwrap(), ..flow() }
+}
+
+/// An address that no proxy vouches for.
+const STRANGER: &str = "203.0.113.9:5060";
 
 fn tea() -> RoomName {
     RoomName::new("tea").unwrap()

@@ -97,13 +97,21 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
     let mut out = Outbox::default();
     let mut measured = Instant::now();
+    // Once asked to stop: until when goodbyes may be answered.
+    let mut leaving = None;
     let ended = loop {
         let due = shell.bridge.poll_timeout().map(Instant::from_std);
-        let due = due.map_or(measured + SECOND, |due| due.min(measured + SECOND));
+        let due = [due, leaving].into_iter().flatten().fold(measured + SECOND, Instant::min);
         let received = tokio::select! {
             biased;
-            _ = stop.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            _ = async { tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} } } => {
+                if leaving.is_some() {
+                    break Ok(());
+                }
+                shell.say_goodbye(&mut out);
+                leaving = Some(Instant::now() + GOODBYE);
+                None
+            }
             _ = hang_up.recv() => {
                 warn!("the configuration is read at start-up: restart to apply it");
                 None
@@ -135,6 +143,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         if measured.elapsed() >= SECOND {
             measured = Instant::now();
             shell.measure();
+        }
+        if leaving.is_some_and(|until| shell.bridge.has_parted() || until <= Instant::now()) {
+            break Ok(());
         }
     };
     shell.stop(&mut out).await;
@@ -224,11 +235,17 @@ impl Shell {
         self.health.media.store(self.media.moves(), Relaxed);
     }
 
-    /// Tells everyone, and leaves in good order.
+    /// Tells everyone, once.
+    fn say_goodbye(&mut self, out: &mut Outbox) {
+        if !self.health.draining.swap(true, Relaxed) {
+            info!("stopping");
+            self.bridge.handle(Now::read(), Input::ShutDown, out);
+        }
+    }
+
+    /// Leaves in good order.
     async fn stop(mut self, out: &mut Outbox) {
-        info!("stopping");
-        self.health.draining.store(true, Relaxed);
-        self.bridge.handle(Now::read(), Input::ShutDown, out);
+        self.say_goodbye(out);
         self.send(out).await;
         if timeout(STOP_TIMEOUT, self.link.close()).await.is_err() {
             warn!("the XMPP server did not close the link");
@@ -255,4 +272,7 @@ const MAX_INPUTS: usize = 4_096;
 /// Inputs of a kind that are taken in one turn of the loop.
 const MAX_BATCH: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
+/// How long phones have to answer a BYE: time for an ACK that is still on its way, before which there
+/// is no BYE (RFC 3261 §15), and for what is lost to be sent again.
+const GOODBYE: Duration = Duration::from_secs(2);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);

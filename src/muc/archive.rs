@@ -14,7 +14,7 @@ use xmpp_parsers::rsm::{First, SetQuery, SetResult};
 
 use super::error::Fault;
 use super::form::{self, Submitted};
-use super::limits::{MAX_QUERIES, MAX_QUERIES_OF_ONE, MAX_REASON, Meter, QUERY_TIMEOUT, Rate};
+use super::limits::{MAX_QUERIES, MAX_QUERIES_OF_ONE, MAX_REASON, QUERY_TIMEOUT};
 use super::stanza::Head;
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
@@ -23,6 +23,7 @@ use crate::archive::{
 };
 use crate::clock::{Now, stamp};
 use crate::id::RoomName;
+use crate::rate::{Meter, Rate};
 use crate::room::history::{Payload, Said};
 use crate::room::person::Who;
 use crate::room::settings::Whois;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use jid::{BareJid, FullJid};
 use minidom::Element;
 
-use super::limits::Meter;
 use crate::id::RoomName;
+use crate::rate::Meter;
 use crate::room::Room;
 use crate::room::person::Person;
 

@@ -1,6 +1,8 @@
 //! What one stanza and one session may ask for; every limit has an answer (XEP-0045 §14.6).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::rate::Rate;
 
 /// The largest message that is passed on, in bytes. The server's own limit is far above.
 pub(super) const MAX_MESSAGE: usize = 64 * 1024;
@@ -18,22 +20,12 @@ pub(super) const MAX_ID: usize = 1024;
 pub(super) const MAX_RESENT: usize = 10_000;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
-
 /// Questions to archives that wait for an answer, in all.
 pub(super) const MAX_QUERIES: usize = 256;
 /// The same, of one user.
 pub(super) const MAX_QUERIES_OF_ONE: usize = 4;
 /// How long a question to an archive waits for its answer.
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often something may happen: `burst` times at once, and once each `interval` in the long run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// The steady distance between two.
-    pub interval: Duration,
-    /// How many may come at once.
-    pub burst: u32,
-}
 
 /// The rates of the chat face; over them, a stanza is answered with `policy-violation` or
 /// `resource-constraint` and changes nothing.
@@ -62,46 +54,5 @@ impl Default for Rates {
             joins: rate(20, 200),
             queries: rate(50, 100),
         }
-    }
-}
-
-/// How far one sender has used up a [`Rate`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Meter {
-    /// When nothing is used up any more.
-    clear: Option<Instant>,
-}
-
-impl Meter {
-    /// Whether nothing is used up.
-    pub(super) fn is_clear(&self, now: Instant) -> bool {
-        self.clear.is_none_or(|clear| clear <= now)
-    }
-
-    /// Counts one more, unless that is too many; `share` divides its weight.
-    pub(super) fn admits(&mut self, now: Instant, rate: Rate, share: u32) -> bool {
-        let clear = self.clear.map_or(now, |clear| clear.max(now));
-        if clear.saturating_duration_since(now) + rate.interval > rate.interval * rate.burst {
-            return false;
-        }
-        self.clear = Some(clear + rate.interval / share);
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Now;
-
-    #[test]
-    fn lets_a_burst_through_and_then_a_steady_stream() {
-        let rate = Rate { interval: Duration::from_millis(200), burst: 3 };
-        let start = Now::read().instant;
-        let mut meter = Meter::default();
-        let sent = [0, 0, 0, 0, 100, 200, 300, 400, 2_000, 2_000, 2_000, 2_000];
-        let admitted = sent.map(|ms| meter.admits(start + Duration::from_millis(ms), rate, 1));
-        let expected = [true, true, true, false, false, true, false, true, true, true, true, false];
-        assert_eq!(admitted, expected);
     }
 }

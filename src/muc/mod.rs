@@ -53,7 +53,7 @@ use archive::Asked;
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
-pub use limits::{Rate, Rates};
+pub use limits::Rates;
 use relay::Relay;
 use stanza::{Address, Head};
 use xml::{Xml, ns};

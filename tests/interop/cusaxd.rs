@@ -62,6 +62,12 @@ impl Cusaxd {
         self.process.signal(Signal::SIGCONT);
     }
 
+    /// For how long the machine has kept its mixer from running although there was something to do,
+    /// in seconds.
+    pub(crate) fn kept_waiting(&self) -> f64 {
+        self.process.kept_waiting("mix")
+    }
+
     /// As an operator does; how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM);
@@ -77,6 +83,11 @@ impl Cusaxd {
     /// Whether it is still the process that was started.
     pub(crate) fn alive(&mut self) -> bool {
         self.process.ended().is_none()
+    }
+
+    /// The memory that it holds, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.process.resident()
     }
 
     /// `GET PATH`
@@ -142,6 +153,8 @@ auth = "{auth}"
 [media]
 address = "{address}"
 ports = "{media}-{last}"
+# Unoptimised, and beside its peers on a busy machine, it is often under stress.
+max_stress = 1.0
 
 [store]
 url = "sqlite:{store}"

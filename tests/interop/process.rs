@@ -64,6 +64,29 @@ impl Process {
         let _ = kill(Pid::from_raw(pid), signal);
     }
 
+    /// For how long threads whose names begin like this were ready to run and the machine ran others
+    /// (`schedstat` of proc(5)), in seconds and in sum.
+    pub(crate) fn kept_waiting(&self, threads: &str) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let paths = tasks.expect("it runs").filter_map(|task| Some(task.ok()?.path()));
+        // A thread may end meanwhile.
+        let read = |task: &Path, file| fs::read_to_string(task.join(file)).unwrap_or_default();
+        paths
+            .filter(|task| read(task, "comm").starts_with(threads))
+            .filter_map(|task| read(&task, "schedstat").split(' ').nth(1)?.parse::<f64>().ok())
+            .sum::<f64>()
+            / 1e9
+    }
+
+    /// The memory that it holds, in KiB (`VmRSS`).
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.expect("Linux says so").split_whitespace().next();
+        words.and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")

@@ -6,6 +6,7 @@
 mod accord;
 mod archive;
 mod bridge;
+mod client;
 mod hall;
 mod mix;
 mod muc;

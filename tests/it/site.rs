@@ -103,6 +103,20 @@ impl Site {
         self.sip(phone, "INVITE", "sendrecv", &identity)
     }
 
+    /// A phone subscribes to a room's conference (RFC 4575). Its NOTIFYs are of no call, and answered.
+    pub fn subscribe(&mut self, phone: usize, room: &str) -> Vec<Seen> {
+        self.requests += 1;
+        let (from, n) = (&self.phones[phone].from, self.requests);
+        let text = format!(
+            "SUBSCRIBE sip:{room}@conf.example.org SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK{n};rport\r\nMax-Forwards: 70\r\n\
+             From: <{from}>;tag=s{n}\r\nTo: <sip:{room}@conf.example.org>\r\nCall-ID: s{n}\r\n\
+             CSeq: 1 SUBSCRIBE\r\nContact: <sip:phone{phone}@192.0.2.9>\r\n\
+             P-Asserted-Identity: <{from}>\r\nEvent: conference\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.input(Input::Sip { flow: flow(), message: parse(text.as_bytes()) })
+    }
+
     /// A phone in a call sends a re-INVITE with another direction.
     pub fn direct(&mut self, phone: usize, direction: &str) -> Vec<Seen> {
         self.sip(phone, "INVITE", direction, "")

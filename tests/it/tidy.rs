@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "mixer",
+            "rate",
             "room",
         ],
     ),
@@ -42,8 +43,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "room"]),
-    ("focus", &["clock", "config", "directory", "id", "mixer::plan", "room"]),
+    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
@@ -55,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("directory", &["id"]),
     ("metrics", &[]),
     ("config", &[]),
+    ("rate", &["clock"]),
     ("clock", &[]),
     ("id", &[]),
 ];

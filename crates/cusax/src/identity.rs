@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jid::Jid;
+use jid::{BareJid, DomainPart, Jid, NodePart, ResourcePart};
 
 /// An address of record in the form in which two of them compare: `user@host` or a number.
 ///
@@ -156,11 +156,48 @@ pub fn xmpp_uri(jid: &Jid) -> String {
     uri
 }
 
+/// Reads the JID of an `xmpp:` URI (RFC 5122 §2.2). An authority, a query such as `?join` and a
+/// fragment say what to do and as whom, and not whom it is about, so they are passed over (§2.5).
+/// `None` if it is no such URI.
+pub fn jid_of_xmpp_uri(uri: &str) -> Option<Jid> {
+    let (scheme, rest) = uri.split_once(':')?;
+    if !scheme.eq_ignore_ascii_case("xmpp") || uri.len() > MAX_URI {
+        return None;
+    }
+    let rest = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_once('/')?.1,
+        None => rest,
+    };
+    let path = rest.split(['?', '#']).next()?;
+    let (bare, resource) = match path.split_once('/') {
+        Some((bare, resource)) => (bare, Some(resource)),
+        None => (path, None),
+    };
+    let (node, domain) = match bare.split_once('@') {
+        Some((node, domain)) => (Some(node), domain),
+        None => (None, bare),
+    };
+    // Part by part: what an escape hides must not become what ends a part.
+    let node = node.map(|node| NodePart::new(&percent_decoded(node)?).ok().map(NodePart::from));
+    let node = if let Some(node) = node { Some(node?) } else { None };
+    let domain = DomainPart::from(DomainPart::new(&percent_decoded(domain)?).ok()?);
+    let bare = BareJid::from_parts(node.as_deref(), &domain);
+    Some(match resource {
+        Some(resource) => {
+            let resource = ResourcePart::from(ResourcePart::new(&percent_decoded(resource)?).ok()?);
+            bare.with_resource(&resource).into()
+        }
+        None => bare.into(),
+    })
+}
+
 /// A text that is no SIP address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a SIP address (sip:user@host)")]
 pub struct BadAor;
 
+/// The longest URI that is read, in bytes: three parts of a JID with every byte escaped.
+const MAX_URI: usize = 3 * 3 * 1_023 + 16;
 /// The longest user part or host, in bytes.
 const MAX_PART: usize = 255;
 
@@ -249,6 +286,44 @@ mod tests {
             ("x", "xmpp:x"),
         ] {
             assert_eq!(xmpp_uri(&Jid::new(jid).unwrap()), uri);
+            assert_eq!(jid_of_xmpp_uri(uri), Some(Jid::new(jid).unwrap()));
+        }
+    }
+
+    #[test]
+    fn reads_xmpp_uris_whatever_is_to_be_done_with_them() {
+        let check = |uri: &str, jid: Option<&str>| {
+            assert_eq!(jid_of_xmpp_uri(uri).as_ref().map(Jid::as_str), jid, "{uri}");
+        };
+        check("XMPP:Room@MUC.example.org?join", Some("room@muc.example.org"));
+        check("xmpp:room@muc.example.org?join;password=a@b/c#d", Some("room@muc.example.org"));
+        check("xmpp://me@example.org/room@muc.example.org", Some("room@muc.example.org"));
+        check("xmpp:muc.example.org#x", Some("muc.example.org"));
+        check("xmpp:a%40b@x", None);
+        check("xmpp:good@x%2fevil.example.org", None);
+        check("xmpp:%ff@x", None);
+        check("xmpp://me@example.org", None);
+        check("xmpp:", None);
+        check("xmpp:@x", None);
+        check("xmpp:x/", None);
+        check("sip:a@x", None);
+        check("room@muc.example.org", None);
+        check(&format!("xmpp:{}@x", "%41".repeat(10_000)), None);
+    }
+
+    proptest::proptest! {
+        /// Every JID comes back from its URI.
+        #[test]
+        fn reads_back_the_xmpp_uris_that_it_writes(text in "\\PC{1,12}@[a-z.]{1,8}/\\PC{1,12}") {
+            if let Ok(jid) = Jid::new(&text) {
+                proptest::prop_assert_eq!(jid_of_xmpp_uri(&xmpp_uri(&jid)), Some(jid));
+            }
+        }
+
+        /// No text makes it panic.
+        #[test]
+        fn any_text_is_a_uri_or_none(text in "(xmpp:)?\\PC{0,40}") {
+            let _ = jid_of_xmpp_uri(&text);
         }
     }
 

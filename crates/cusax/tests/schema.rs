@@ -217,12 +217,7 @@ fn media() -> impl Strategy<Value = Media> {
         MediaStatus::RecvOnly,
         MediaStatus::Inactive,
     ][..];
-    (any::<u32>(), option::of(text()), option::of(any::<u32>()), prop::sample::select(statuses))
-        .prop_map(|(id, label, src_id, status)| Media {
-            id,
-            kind: MESSAGE.to_owned(),
-            label,
-            src_id,
-            status,
-        })
+    (text(), option::of(text()), option::of(any::<u32>()), prop::sample::select(statuses)).prop_map(
+        |(id, label, src_id, status)| Media { id, kind: MESSAGE.to_owned(), label, src_id, status },
+    )
 }

@@ -237,13 +237,23 @@ impl Verifier {
         Ok(answer.user)
     }
 
-    /// Reads the credentials for this realm; a form that was not offered is wrong.
-    fn answer_of(&self, headers: &Headers) -> Result<Answer, Denied> {
-        let all = headers.credentials(&Name::AUTHORIZATION);
-        let ours = |c: &&Credentials| {
+    /// Who a request says to be, right or wrong: the user name of its credentials for this realm, and
+    /// nothing if there is none. `None` where [`Self::verify`] says [`Denied::Missing`].
+    pub fn claimed_user(&self, request: &Request) -> Option<String> {
+        let credentials = self.credentials_of(&request.headers)?;
+        Some(credentials.get("username").unwrap_or_default().to_owned())
+    }
+
+    fn credentials_of(&self, headers: &Headers) -> Option<Credentials> {
+        let ours = |c: &Credentials| {
             c.scheme.eq_ignore_ascii_case("Digest") && c.get("realm") == Some(&*self.realm)
         };
-        let credentials = all.iter().find(ours).ok_or(Denied::Missing)?;
+        headers.credentials(&Name::AUTHORIZATION).into_iter().find(ours)
+    }
+
+    /// Reads the credentials for this realm; a form that was not offered is wrong.
+    fn answer_of(&self, headers: &Headers) -> Result<Answer, Denied> {
+        let credentials = self.credentials_of(headers).ok_or(Denied::Missing)?;
         let get = |name| credentials.get(name).ok_or(Denied::Wrong).map(str::to_owned);
         let algorithm = credentials.get("algorithm").unwrap_or("MD5");
         let algorithm = algorithm.parse().map_err(|()| Denied::Wrong)?;
@@ -555,8 +565,11 @@ mod tests {
             assert!(header.contains(from), "{header}");
             let mut request = site.plain();
             request.headers.push(Name::AUTHORIZATION, header.replace(from, to));
+            let missing = expected == Err(Denied::Missing);
+            assert_eq!(site.verifier.claimed_user(&request).is_none(), missing, "{from} {to}");
             assert_eq!(site.verify(&request), expected, "{from} {to}");
         };
+        check("username=", "x=", Err(Denied::Wrong));
         check("alice", "mallory", Err(Denied::Wrong));
         check("alice", "bob", Err(Denied::Wrong));
         check("example.org\"", "example.com\"", Err(Denied::Missing));

@@ -380,6 +380,26 @@ impl Endpoint {
         std::mem::take(&mut self.events)
     }
 
+    /// Whether a request would begin something: it belongs to no transaction and to no dialog that is
+    /// here. What does not begin anything is about what was let in before; an ACK never does.
+    ///
+    /// A user that limits how fast strangers may come asks this before it hands the request over, and
+    /// [turns it away](Self::turn_away) if need be. Notes the source of the request in its Via.
+    pub fn begins(&self, flow: Flow, request: &mut Request) -> bool {
+        note_source(&mut request.headers, flow);
+        let known = self.transactions.find(request).is_some()
+            || self.find_dialog(request).is_some()
+            || request.method == Method::Cancel
+                && self.transactions.find_cancelled(request).is_some();
+        request.method != Method::Ack && !known
+    }
+
+    /// Refuses a request that was not handed over, without state: 503 with Retry-After.
+    pub fn turn_away(&mut self, flow: Flow, mut request: Request, out: &mut Vec<Transmit>) {
+        note_source(&mut request.headers, flow);
+        self.overloaded(flow, &request, out);
+    }
+
     /// Takes note that nothing can be sent over a flow: its connection is closed or was refused, its
     /// address is unreachable. What waits for an answer over it is sent another way, if there is one.
     pub fn failed(&mut self, now: Instant, flow: Flow, out: &mut Vec<Transmit>) -> Vec<Event> {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    baresip::{Caller, Options, TONE_DBFS},
+    baresip::{Caller, Options, TONE_DBFS, header},
     recording::SILENT_DBFS,
     rtp::Sink,
     sipp::Scenario,
@@ -171,4 +171,135 @@ fn junk_on_every_port_leaves_the_call_alone() {
     }
     assert_eq!(site.cusaxd.room("lounge")["people"].as_array().map(Vec::len), Some(3));
     assert_eq!(alice.tell("items", json!({ "jid": room("lounge") }))["ok"], true);
+}
+
+/// Requests of strangers, each one new, from an address that nobody vouches for.
+struct Stranger {
+    socket: UdpSocket,
+    focus: (&'static str, u16),
+    sent: u32,
+}
+
+impl Stranger {
+    fn new(host: &str, port: u16) -> Self {
+        let socket = UdpSocket::bind((host, 0)).expect("loopback has many addresses");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket of ours");
+        Self { socket, focus: ("127.0.0.1", port), sent: 0 }
+    }
+
+    /// A request of a call, with the To tag of the answer once there is one.
+    fn request(&self, method: &str, call: u32, to_tag: &str, sdp: &str) -> String {
+        let local = self.socket.local_addr().expect("it is bound");
+        let cseq = if method == "BYE" { 2 } else { 1 };
+        let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} sip:lounge@conf.test SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bK{call}-{method};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:{}@conf.test>;tag=f{call}\r\nTo: <sip:lounge@conf.test>{to_tag}\r\n\
+             Call-ID: {call}@{local}\r\nCSeq: {cseq} {method}\r\nContact: <sip:x@{local}>\r\n\
+             {kind}Content-Length: {}\r\n\r\n{sdp}",
+            local.port(),
+            sdp.len(),
+        )
+    }
+
+    fn send(&self, text: &str) {
+        let _ = self.socket.send_to(text.as_bytes(), self.focus);
+    }
+
+    /// Sends new requests of all kinds for a while, as fast as `pace` allows.
+    fn flood(&mut self, seconds: f64, pace: Duration) {
+        let until = monotonic() + seconds;
+        while monotonic() < until {
+            for method in ["OPTIONS", "INVITE", "SUBSCRIBE", "REGISTER"] {
+                self.sent += 1;
+                let sdp = if method == "INVITE" { SDP } else { "" };
+                self.send(&self.request(method, self.sent, "", sdp));
+            }
+            pause(pace);
+        }
+    }
+
+    /// The next answer, provisional ones left out.
+    fn answer(&self) -> Option<String> {
+        let mut buffer = [0; 8_192];
+        loop {
+            let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if !text.starts_with("SIP/2.0 1") {
+                return Some(text);
+            }
+        }
+    }
+
+    /// Calls the room, sending again as UDP has it, and hangs up: how long it took to get through.
+    fn call(&self) -> f64 {
+        let (call, began) = (9_999_999, monotonic());
+        let ok = (0..10).find_map(|_| {
+            self.send(&self.request("INVITE", call, "", SDP));
+            self.answer()
+        });
+        let ok = ok.expect("an answer");
+        assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
+        let took = monotonic() - began;
+        let to = header(&ok, "To").and_then(|to| to.split_once(";tag=")).expect("a tag").1;
+        self.send(&self.request("ACK", call, &format!(";tag={to}"), ""));
+        self.send(&self.request("BYE", call, &format!(";tag={to}"), ""));
+        let bye = std::iter::from_fn(|| self.answer()).find(|text| text.contains(" BYE"));
+        assert!(bye.expect("an answer").starts_with("SIP/2.0 200 "));
+        took
+    }
+}
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.8\r\ns=-\r\nc=IN IP4 127.0.0.8\r\nt=0 0\r\n\
+    m=audio 9 RTP/AVP 0\r\na=inactive\r\n";
+
+#[test]
+fn a_flood_from_one_address_neither_disturbs_a_call_nor_keeps_another_out() {
+    let test = "a_flood_from_one_address_neither_disturbs_a_call_nor_keeps_another_out";
+    let Some(mut site) = Site::start(test) else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let (carol, dave) = (site.caller("carol"), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    pause(Duration::from_secs(2));
+    let before = site.cusaxd.resident();
+    let (sip, stretch) = (site.ports.sip, Stretch::begin(&site));
+    // All in one name, which has a share of the room's places; the rest of the calls is refused.
+    let mut mallory = Stranger::new("127.0.0.9", sip);
+    let took = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| mallory.flood(2.0, Duration::from_millis(2)));
+        pause(Duration::from_millis(500));
+        let took = Stranger::new("127.0.0.8", sip).call();
+        flood.join().expect("it only sends");
+        took
+    });
+    let to = monotonic() - 0.2;
+    assert!(mallory.sent > 1_000, "{}", mallory.sent);
+    assert!(took < 2.0, "another caller waited for {took} s");
+    assert!(site.cusaxd.alive());
+    for (listener, talker, hz) in [(&carol, &dave, 1000.0), (&dave, &carol, 600.0)] {
+        let level = listener.heard().level(hz, stretch.from(), to);
+        assert!((level - TONE_DBFS).abs() < 3.0, "{level}");
+        stretch.was_heard(&site, listener, talker, hz, to);
+    }
+    // Sixty, twenty a second, and five refusals with one a second.
+    mallory.socket.set_nonblocking(true).expect("a socket of ours");
+    let (mut served, mut refused) = (0, 0);
+    while let Some(answer) = mallory.answer() {
+        match answer.starts_with("SIP/2.0 503 ") {
+            true => refused += 1,
+            false => served += 1,
+        }
+    }
+    assert!((60..=140).contains(&served), "{served}");
+    assert!((5..=12).contains(&refused), "{refused}");
+    let limited = until("the metric", Duration::from_secs(5), || {
+        let limited = site.cusaxd.metric("cusax_sip_limited_total", "rate");
+        (limited > f64::from(mallory.sent) / 2.0).then_some(limited)
+    });
+    let after = site.cusaxd.resident();
+    println!("{} requests, {limited} turned away; {before} KiB, then {after} KiB", mallory.sent);
+    assert!(after < before + 32 * 1024, "{before} KiB, then {after} KiB");
 }

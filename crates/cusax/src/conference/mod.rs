@@ -3,11 +3,17 @@
 //! A [`Conference`] is the whole of what one subscriber is told; [`Conference::to_xml`] writes it so
 //! that it is valid against the schema of RFC 4575 §6 whatever the strings in it hold: the order of
 //! the elements is the schema's, a parent without children is left out, characters that XML forbids
-//! are left out, and what stands where a URI belongs is encoded as one.
+//! are left out, and what stands where a URI belongs is encoded as one. [`Document::from_xml`] reads
+//! what any focus writes, and a [`Subscriber`] keeps what a row of documents says, full and partial.
 
+mod merge;
+mod read;
 mod xml;
 
 use std::time::SystemTime;
+
+pub use merge::{Outcome, Subscriber};
+pub use read::ReadError;
 
 /// The media type of a document (RFC 4575 §3.4).
 pub const MEDIA_TYPE: &str = "application/conference-info+xml";
@@ -50,6 +56,23 @@ pub struct Conference {
     pub conference_state: ConferenceState,
     /// Who is in it.
     pub users: Users,
+}
+
+/// One document as it was read (RFC 4575 §5.2). What a partial one does not hold has not changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Its number: one counter for each subscription.
+    pub version: u32,
+    /// The conference URI.
+    pub entity: String,
+    /// Whether this is all of it, a change, or the end of the conference.
+    pub state: State,
+    /// What the conference is.
+    pub description: Option<Description>,
+    /// How it is doing.
+    pub conference_state: Option<ConferenceState>,
+    /// Who is in it.
+    pub users: Option<Users>,
 }
 
 /// What a conference is (RFC 4575 §5.3).
@@ -217,7 +240,7 @@ pub struct Execution {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Media {
     /// Its key among those of the endpoint.
-    pub id: u32,
+    pub id: String,
     /// The media name of SDP, such as [`AUDIO`].
     pub kind: String,
     /// The label of the [`AvailableMedia`] that this is.
@@ -252,6 +275,23 @@ impl State {
 }
 
 impl EndpointStatus {
+    const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::DialingOut,
+        Self::DialingIn,
+        Self::Alerting,
+        Self::OnHold,
+        Self::Connected,
+        Self::MutedViaFocus,
+        Self::Disconnecting,
+        Self::Disconnected,
+    ];
+
+    /// Reads [`Self::as_str`] back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     /// The word of the schema.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -269,6 +309,13 @@ impl EndpointStatus {
 }
 
 impl JoiningMethod {
+    const ALL: [Self; 3] = [Self::DialedIn, Self::DialedOut, Self::FocusOwner];
+
+    /// Reads [`Self::as_str`] back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     /// The word of the schema.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -280,6 +327,13 @@ impl JoiningMethod {
 }
 
 impl DisconnectionMethod {
+    const ALL: [Self; 4] = [Self::Departed, Self::Booted, Self::Failed, Self::Busy];
+
+    /// Reads [`Self::as_str`] back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     /// The word of the schema.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -292,6 +346,13 @@ impl DisconnectionMethod {
 }
 
 impl MediaStatus {
+    const ALL: [Self; 4] = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
+
+    /// Reads [`Self::as_str`] back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     /// The word of the schema, and of SDP.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -309,3 +370,16 @@ impl UriEntry {
         Self { uri: uri.into(), display_text: None, purpose: Some(purpose.to_owned()) }
     }
 }
+
+/// The largest document that is read, in bytes.
+pub const MAX_DOCUMENT: usize = 1 << 20;
+/// How deep the elements of a document may be nested; the schema needs nine, sidebars included.
+pub const MAX_DEPTH: usize = 32;
+/// The most people in one document, and in what a subscriber knows.
+pub const MAX_USERS: usize = 2_000;
+/// The most endpoints of one person.
+pub const MAX_ENDPOINTS: usize = 32;
+/// The most media of one endpoint.
+pub const MAX_MEDIA: usize = 16;
+/// The most entries of a list of URIs, roles or media.
+pub const MAX_ENTRIES: usize = 64;

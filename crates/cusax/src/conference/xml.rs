@@ -122,7 +122,7 @@ impl Execution {
 
 impl Media {
     fn write(&self, xml: &mut Xml) {
-        xml.element("media", &[("id", &self.id.to_string())], |xml| {
+        xml.element("media", &[("id", &self.id)], |xml| {
             xml.text("type", Some(&self.kind));
             xml.text("label", self.label.as_deref());
             xml.text("src-id", self.src_id.map(|ssrc| ssrc.to_string()).as_deref());
@@ -292,7 +292,7 @@ mod tests {
                                 by: Some("sip:b@x".to_owned()),
                             }),
                             media: vec![Media {
-                                id: 1,
+                                id: "1".to_owned(),
                                 kind: AUDIO.to_owned(),
                                 label: Some("1".to_owned()),
                                 src_id: Some(583_398),

@@ -4,10 +4,11 @@ use cusax_sip::{
     endpoint::{Event, Limits, refuse_method},
     flow::Transport,
     header::Name,
-    message::{Method, Status},
+    message::{Message, Method, Status},
+    parse::parse,
 };
 
-use crate::bench::{Bench, flow, invite, outside, status, within};
+use crate::bench::{Bench, flow, invite, outside, status, udp, within};
 
 #[test]
 fn options() {
@@ -176,4 +177,49 @@ fn a_flood_leaves_nothing_behind() {
     }
     assert_eq!(bench.transmits().len(), 1000);
     bench.drain();
+}
+
+#[test]
+fn what_begins_something() {
+    let mut bench = Bench::new();
+    let check = |bench: &Bench, text: String, expected: bool| {
+        let text = text.replace('\n', "\r\n");
+        let Ok(Message::Request(mut request)) = parse(text.as_bytes()) else { panic!("{text}") };
+        assert_eq!(bench.endpoint.begins(udp(), &mut request), expected, "{text}");
+        assert_eq!(request.headers.via().unwrap().rport(), Some(Some(5070)));
+    };
+    let cancel = outside("CANCEL", 1, "z9hG4bKinvite1", "");
+    check(&bench, invite(""), true);
+    check(&bench, cancel.clone(), true);
+    check(&bench, within("BYE", 2, "nobody", "z9hG4bKb", ""), true);
+    check(&bench, within("ACK", 1, "nobody", "z9hG4bKa", ""), false);
+    let dialog = bench.ring();
+    check(&bench, invite(""), false);
+    check(&bench, cancel, false);
+    bench.answer(dialog, 200);
+    let tag = bench.transmits().pop().map(|sent| parse(&sent.bytes).unwrap());
+    let Some(Message::Response(ok)) = tag else { panic!() };
+    let tag = ok.headers.to_tag().unwrap().unwrap();
+    for method in ["ACK", "INVITE", "INFO", "BYE"] {
+        check(&bench, within(method, 2, &tag, "z9hG4bKnew", ""), false);
+    }
+    check(&bench, within("BYE", 2, &tag, "z9hG4bKnew", "").replace("call-1", "call-2"), true);
+    check(&bench, outside("OPTIONS", 2, "z9hG4bKo", ""), true);
+    // A copy from before RFC 3261 is known by the whole of its Via.
+    let old = outside("OPTIONS", 7, "1", "").replace(";branch=1", "");
+    bench.hear(&old);
+    check(&bench, old.replace("\r\n", "\n"), false);
+}
+
+#[test]
+fn turned_away_without_state() {
+    let mut bench = Bench::new();
+    let text = invite("").replace('\n', "\r\n");
+    let Ok(Message::Request(request)) = parse(text.as_bytes()) else { panic!() };
+    bench.user(|endpoint, _, out| endpoint.turn_away(udp(), request, out));
+    let refusal = bench.response();
+    assert_eq!(refusal.status.code(), 503);
+    assert!(refusal.headers.get(&Name::RETRY_AFTER).is_some());
+    assert!(refusal.headers.to_tag().unwrap().is_some());
+    assert_eq!(bench.endpoint.load(), Default::default());
 }
