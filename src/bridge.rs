@@ -122,6 +122,12 @@ impl Bridge {
             let said = history.remove(&room.name).unwrap_or_default();
             rooms.restore(now, room, affiliations, said);
         }
+        for (room, jid, nick) in snapshot.nicks {
+            rooms.restore_nick(&room, jid, nick);
+        }
+        for (room, avatar) in snapshot.avatars {
+            rooms.restore_avatar(&room, avatar);
+        }
         let mut directory = Directory::default();
         for user in snapshot.users {
             let put = directory.put(user);
@@ -236,12 +242,19 @@ impl Bridge {
 
     /// Everything that is to survive a restart.
     pub fn snapshot(&self) -> Snapshot {
-        let kept = self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
-        let rooms = kept.map(|room| {
+        let kept =
+            || self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
+        let nicks = kept().flat_map(|room| {
+            let nicks = room.registered_nicks();
+            nicks.map(|(jid, nick)| (room.name.clone(), jid.clone(), nick.clone()))
+        });
+        let avatars = kept().filter_map(|room| Some((room.name.clone(), room.avatar.clone()?)));
+        let (nicks, avatars) = (nicks.collect(), avatars.collect());
+        let rooms = kept().map(|room| {
             (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
         });
         let users = self.directory.users().cloned().collect();
-        Snapshot { rooms: rooms.collect(), users, ..Snapshot::default() }
+        Snapshot { rooms: rooms.collect(), nicks, avatars, users, ..Snapshot::default() }
     }
 
     /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.

@@ -8,7 +8,8 @@ use jid::BareJid;
 use minidom::Element;
 
 use crate::directory::User;
-use crate::id::RoomName;
+use crate::id::{Nick, RoomName};
+use crate::room::avatar::Avatar;
 use crate::room::history::Said;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
@@ -31,6 +32,22 @@ pub enum Row {
         affiliation: Affiliation,
         /// The reason given.
         reason: Option<String>,
+    },
+    /// A nick that is kept for someone; `None` removes it.
+    Nick {
+        /// In which room.
+        room: RoomName,
+        /// For whom.
+        jid: BareJid,
+        /// Which.
+        nick: Option<Nick>,
+    },
+    /// A room's picture; `None` removes it.
+    Avatar {
+        /// Of which room.
+        room: RoomName,
+        /// Which.
+        avatar: Option<Arc<Avatar>>,
     },
     /// A user of the directory, inserted or replaced by JID.
     User(User),
@@ -67,6 +84,8 @@ impl Row {
             Self::NoRoom(_) | Self::Buried { .. } => true,
             Self::Room(_)
             | Self::Affiliation { .. }
+            | Self::Nick { .. }
+            | Self::Avatar { .. }
             | Self::User(_)
             | Self::NoUser(_)
             | Self::Archived { .. }
@@ -80,6 +99,10 @@ impl Row {
 pub struct Snapshot {
     /// Rooms, with their affiliations.
     pub rooms: Vec<(StoredRoom, Vec<(Who, Affiliation)>)>,
+    /// Registered nicks of these rooms.
+    pub nicks: Vec<(RoomName, BareJid, Nick)>,
+    /// Pictures of these rooms.
+    pub avatars: Vec<(RoomName, Arc<Avatar>)>,
     /// The directory.
     pub users: Vec<User>,
     /// What newcomers to a room are told, oldest first: the end of its archive. It is read at start-up
@@ -99,7 +122,11 @@ impl Snapshot {
             });
             std::iter::once(Row::Room(room.clone())).chain(given)
         });
-        rooms.chain(self.users.iter().cloned().map(Row::User))
+        let nicks = self.nicks.iter().cloned();
+        let nicks = nicks.map(|(room, jid, nick)| Row::Nick { room, jid, nick: Some(nick) });
+        let avatars = self.avatars.iter().cloned();
+        let avatars = avatars.map(|(room, it)| Row::Avatar { room, avatar: Some(it) });
+        rooms.chain(nicks).chain(avatars).chain(self.users.iter().cloned().map(Row::User))
     }
 }
 
@@ -121,6 +148,12 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
                 reason: reason.clone(),
             });
         }
+        Fact::NickRegistered { jid, nick } if room.settings.persistent => {
+            rows.push(Row::Nick { room: room.name.clone(), jid: jid.clone(), nick: nick.clone() });
+        }
+        Fact::AvatarChanged if room.settings.persistent => {
+            rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
+        }
         Fact::LockChanged if room.settings.persistent => rows.push(Row::Room(room.stored())),
         Fact::SubjectChanged(said) if room.settings.persistent => {
             rows.push(Row::Room(room.stored()));
@@ -136,6 +169,7 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
             rows.push(Row::NoRoom(room.name.clone()));
         }
         Fact::AffiliationChanged { .. }
+        | Fact::AvatarChanged
         | Fact::CallEntered { .. }
         | Fact::CallLeft { .. }
         | Fact::ChatEntered { .. }
@@ -147,6 +181,7 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         | Fact::LegChanged { .. }
         | Fact::LockChanged
         | Fact::MuteChanged { .. }
+        | Fact::NickRegistered { .. }
         | Fact::PresenceShown { .. }
         | Fact::Renamed { .. }
         | Fact::Retracted { .. }
@@ -171,4 +206,12 @@ fn write_whole(room: &Room, rows: &mut Vec<Row>) {
         affiliation,
         reason: None,
     }));
+    rows.extend(room.registered_nicks().map(|(jid, nick)| Row::Nick {
+        room: room.name.clone(),
+        jid: jid.clone(),
+        nick: Some(nick.clone()),
+    }));
+    if room.avatar.is_some() {
+        rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
+    }
 }

@@ -288,10 +288,12 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::Forbidden
         | Refusal::Locked
         | Refusal::MayNotCreate
+        | Refusal::MayNotRegister
         | Refusal::MembersOnly
         | Refusal::NoVoice
         | Refusal::NotAllowed
         | Refusal::NotConfigured
+        | Refusal::TooSoon { .. }
         | Refusal::WrongPassword => 403,
         Refusal::LastOwner | Refusal::NickTaken | Refusal::NotToYourself => 409,
         Refusal::NoCommonMedia => 422,
@@ -309,6 +311,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::LastOwner => "a room keeps at least one owner",
         Refusal::Locked => "the room is locked",
         Refusal::MayNotCreate => "may not create rooms",
+        Refusal::MayNotRegister => "may not register with this room",
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
         Refusal::NoCommonMedia => "no codec in common",
@@ -320,6 +323,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::NotHere => "not in the room",
         Refusal::NotToYourself => "nobody may do this to themselves",
         Refusal::TooMany => "a limit of the server is reached",
+        Refusal::TooSoon { .. } => "this room is slow",
         Refusal::WrongPassword => "the password is missing or wrong",
     };
     json!({ "error": error })
@@ -378,6 +382,13 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
             ("subject-changed", json!({ "subject": room.subject.as_ref().map(|s| &s.text) }))
         }
         Fact::Configured { .. } => ("room-configured", json!({})),
+        Fact::AvatarChanged => {
+            ("avatar-changed", json!({ "hash": room.avatar.as_ref().map(|it| it.hash()) }))
+        }
+        Fact::NickRegistered { jid, nick } => {
+            let nick = nick.as_ref().map(|nick| nick.as_str());
+            ("nick-registered", json!({ "jid": jid.as_str(), "nick": nick }))
+        }
         Fact::LockChanged => ("lock-changed", json!({ "locked": room.locked })),
         Fact::Destroyed { .. } => ("room-destroyed", json!({})),
         Fact::PresenceShown { .. } | Fact::Spoken(_) | Fact::Whispered { .. } => return None,

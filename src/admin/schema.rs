@@ -41,6 +41,12 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "whois": room.settings.whois,
         "change_subject": room.settings.change_subject,
         "history": room.settings.history,
+        "allow_pm": room.settings.allow_pm,
+        "allow_invites": room.settings.allow_invites,
+        "presence_broadcast": room.settings.presence_broadcast,
+        "member_list": room.settings.member_list,
+        "lang": room.settings.lang,
+        "slow_mode_s": room.settings.slow_mode_s,
         "archive": room.settings.archive,
     });
     value["people"] = room.people.values().map(|it| person(room, it)).collect();

@@ -342,7 +342,9 @@ impl Focus {
             | Fact::HandChanged { .. }
             | Fact::VoiceRequested { .. }
             | Fact::Spoken(_)
-            | Fact::Whispered { .. } => {}
+            | Fact::Whispered { .. }
+            | Fact::AvatarChanged
+            | Fact::NickRegistered { .. } => {}
         }
     }
 

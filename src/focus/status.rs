@@ -26,7 +26,9 @@ pub(super) const fn refused(refusal: Refusal) -> (Status, &'static str) {
         | Refusal::NotAllowed
         | Refusal::NotToYourself
         | Refusal::LastOwner
-        | Refusal::NoVoice => (Status::FORBIDDEN, "Forbidden"),
+        | Refusal::NoVoice
+        | Refusal::MayNotRegister
+        | Refusal::TooSoon { .. } => (Status::FORBIDDEN, "Forbidden"),
         Refusal::BadSettings => (Status::BAD_REQUEST, "Bad Request"),
         Refusal::Draining => (Status::SERVICE_UNAVAILABLE, "Shutting Down"),
     }

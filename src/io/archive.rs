@@ -350,6 +350,7 @@ mod tests {
             payload: Payload {
                 stanza: Arc::new(stanza),
                 lasting: true,
+                text: true,
                 stanza_id: Some(id.to_owned()),
             },
         }

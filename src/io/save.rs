@@ -106,7 +106,7 @@ impl Saver {
 
     fn keep(&mut self, rows: &mut Vec<Row>) {
         self.unsaved.append(rows);
-        self.stale |= self.unsaved.len() > MAX_UNSAVED;
+        self.stale |= self.unsaved.iter().map(weight).sum::<usize>() > MAX_UNSAVED;
         if self.stale {
             self.unsaved.retain(Row::erases);
             self.unsaved.truncate(MAX_UNSAVED);
@@ -176,14 +176,22 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Changes that wait for a failing store one by one.
 const MAX_UNSAVED: usize = 10_000;
 
+/// How many changes one counts as: a picture is as large as many others.
+fn weight(row: &Row) -> usize {
+    if matches!(row, Row::Avatar { avatar: Some(_), .. }) { 100 } else { 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::{Connection, SqliteConnection};
 
     use super::super::store::tests::Scratch;
+    use std::sync::Arc;
+
     use super::*;
     use crate::directory::User;
     use crate::id::RoomName;
+    use crate::room::avatar::{Avatar, MAX_AVATAR};
 
     fn user(number: usize) -> Row {
         Row::User(User {
@@ -236,6 +244,22 @@ mod tests {
         assert!(matches!(saver.save(&mut rows, everything).await, Saved::All));
         saver.close(nothing).await.unwrap();
         assert_eq!(users(&scratch).await, 1);
+    }
+
+    #[tokio::test]
+    async fn pictures_count_as_what_they_take() {
+        let scratch = Scratch::new("pictures");
+        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+        let room: RoomName = RoomName::new("cave").unwrap();
+        let avatar = Avatar::new("image/png", vec![0; MAX_AVATAR]).map(Arc::new);
+        saver.retry = Some(Instant::now() + Duration::from_secs(60));
+        for most in [MAX_UNSAVED / 100, 1] {
+            let picture = || Row::Avatar { room: room.clone(), avatar: avatar.clone() };
+            let mut rows = std::iter::repeat_with(picture).take(most).collect();
+            assert!(matches!(saver.save(&mut rows, nothing).await, Saved::Waiting));
+            assert_eq!(saver.stale, most == 1);
+        }
+        assert_eq!(saver.unsaved, []);
     }
 
     #[tokio::test]

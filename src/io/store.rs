@@ -18,6 +18,7 @@ use crate::directory::{Secret, User};
 use crate::id::{Nick, RoomName};
 use crate::journal::{Row, Snapshot};
 use crate::room::StoredRoom;
+use crate::room::avatar::Avatar;
 use crate::room::history::{Author, Kind, Payload, Said};
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
@@ -61,6 +62,7 @@ impl Store {
             let done = match number + 1 {
                 1 => "PRAGMA user_version = 1",
                 2 => "PRAGMA user_version = 2",
+                3 => "PRAGMA user_version = 3",
                 other => bail!("no statement for schema {other}"),
             };
             sqlx::query(done).execute(&mut *transaction).await?;
@@ -89,6 +91,18 @@ impl Store {
                 affiliations.push(read_affiliation(&row)?);
             }
             snapshot.rooms.push((room, affiliations));
+        }
+        for row in sqlx::query("SELECT room, jid, nick FROM nicks ORDER BY room, jid")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.nicks.push(read_nick(&row)?);
+        }
+        for row in sqlx::query("SELECT room, media_type, data FROM avatars ORDER BY room")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.avatars.push(read_avatar(&row)?);
         }
         for row in sqlx::query("SELECT jid, aor, name, md5, sha256 FROM users ORDER BY jid")
             .fetch_all(&mut self.connection)
@@ -239,6 +253,35 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
             };
             query.execute(&mut *connection).await?;
         }
+        Row::Nick { room, jid, nick } => {
+            let query = match nick {
+                None => sqlx::query("DELETE FROM nicks WHERE room = ? AND jid = ?")
+                    .bind(room.as_str())
+                    .bind(jid.as_str()),
+                Some(nick) => sqlx::query(
+                    "INSERT INTO nicks (room, jid, nick) VALUES (?, ?, ?)
+                     ON CONFLICT (room, jid) DO UPDATE SET nick = excluded.nick",
+                )
+                .bind(room.as_str())
+                .bind(jid.as_str())
+                .bind(nick.as_str()),
+            };
+            query.execute(&mut *connection).await?;
+        }
+        Row::Avatar { room, avatar } => {
+            let query = match avatar {
+                None => sqlx::query("DELETE FROM avatars WHERE room = ?").bind(room.as_str()),
+                Some(avatar) => sqlx::query(
+                    "INSERT INTO avatars (room, media_type, data) VALUES (?, ?, ?)
+                     ON CONFLICT (room) DO UPDATE SET
+                     media_type = excluded.media_type, data = excluded.data",
+                )
+                .bind(room.as_str())
+                .bind(avatar.media_type())
+                .bind(avatar.data()),
+            };
+            query.execute(&mut *connection).await?;
+        }
         Row::User(user) => {
             sqlx::query(
                 "INSERT INTO users (jid, aor, name, md5, sha256) VALUES (?, ?, ?, ?, ?)
@@ -375,7 +418,12 @@ pub(super) fn read_said(row: &SqliteRow) -> Result<Said> {
             "tombstone" => Kind::Tombstone,
             other => bail!("the archived message {id} is of kind {other}"),
         },
-        payload: Payload { stanza: Arc::new(stanza), lasting: true, stanza_id: Some(id) },
+        payload: Payload {
+            stanza: Arc::new(stanza),
+            lasting: true,
+            text: true,
+            stanza_id: Some(id),
+        },
     })
 }
 
@@ -411,6 +459,25 @@ fn read_affiliation(row: &SqliteRow) -> Result<(Who, Affiliation)> {
         other => bail!("stored identity of kind {other}"),
     };
     Ok((who, affiliation))
+}
+
+fn read_nick(row: &SqliteRow) -> Result<(RoomName, BareJid, Nick)> {
+    let (room, jid): (String, String) = (row.try_get("room")?, row.try_get("jid")?);
+    let nick: String = row.try_get("nick")?;
+    Ok((
+        RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?,
+        BareJid::new(&jid).with_context(|| format!("stored JID {jid}"))?,
+        Nick::new(&nick).map_err(|why| anyhow!("stored nick {nick}: {why}"))?,
+    ))
+}
+
+fn read_avatar(row: &SqliteRow) -> Result<(RoomName, Arc<Avatar>)> {
+    let (room, media_type): (String, String) = (row.try_get("room")?, row.try_get("media_type")?);
+    let avatar = Avatar::new(&media_type, row.try_get("data")?);
+    Ok((
+        RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?,
+        Arc::new(avatar.with_context(|| format!("stored picture of room {room}"))?),
+    ))
 }
 
 fn read_user(row: &SqliteRow) -> Result<User> {
@@ -490,6 +557,19 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX messages_by_time ON messages (archive, at);
     -- Whoever configured these rooms was not asked about an archive.
     UPDATE rooms SET settings = json_set(settings, '$.archive', json('false'));
+",
+    "
+    CREATE TABLE nicks (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        jid TEXT NOT NULL,
+        nick TEXT NOT NULL,
+        PRIMARY KEY (room, jid)
+    ) STRICT;
+    CREATE TABLE avatars (
+        room TEXT PRIMARY KEY NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        media_type TEXT NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT;
 ",
 ];
 
@@ -598,6 +678,44 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn nicks_and_pictures_go_with_their_room() {
+        let scratch = Scratch::new("nicks");
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let (cave, jid) = (room("cave"), BareJid::new("hecate@example.org").unwrap());
+        let nick = |nick: Option<&str>| Row::Nick {
+            room: cave.name.clone(),
+            jid: jid.clone(),
+            nick: nick.map(|nick| Nick::new(nick).unwrap()),
+        };
+        let picture = |byte| Arc::new(Avatar::new("image/png", vec![byte; 1_000]).unwrap());
+        let avatar = |avatar: Option<Arc<Avatar>>| Row::Avatar { room: cave.name.clone(), avatar };
+        let rows = [
+            Row::Room(cave.clone()),
+            nick(Some("Witch")),
+            nick(Some("Third Witch")),
+            avatar(Some(picture(0))),
+            avatar(Some(picture(255))),
+        ];
+        store.write(&rows).await.unwrap();
+        drop(store);
+        let mut store = Store::open(&scratch.url()).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        let kept = (cave.name.clone(), jid.clone(), Nick::new("Third Witch").unwrap());
+        assert_eq!(snapshot.nicks, [kept]);
+        assert_eq!(snapshot.avatars, [(cave.name.clone(), picture(255))]);
+
+        store.replace(&[], &snapshot).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), snapshot);
+        store.write(&[nick(None), avatar(None)]).await.unwrap();
+        let emptied = store.load().await.unwrap();
+        assert_eq!((emptied.nicks.len(), emptied.avatars.len()), (0, 0));
+
+        store.write(&rows[1..]).await.unwrap();
+        store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), Snapshot::default());
+    }
+
+    #[tokio::test]
     async fn writes_all_or_nothing() {
         let scratch = Scratch::new("atomic");
         let mut store = Store::open(&scratch.url()).await.unwrap();
@@ -633,6 +751,7 @@ pub(super) mod tests {
             payload: Payload {
                 stanza: Arc::new(stanza),
                 lasting: true,
+                text: true,
                 stanza_id: Some(id.to_owned()),
             },
         }

@@ -55,6 +55,8 @@ impl Floor {
             | Fact::Retracted { .. }
             | Fact::SubjectChanged(_)
             | Fact::Configured { .. }
+            | Fact::AvatarChanged
+            | Fact::NickRegistered { .. }
             | Fact::LockChanged => {}
         }
     }

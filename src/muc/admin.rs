@@ -6,7 +6,7 @@ use minidom::Element;
 
 use super::error::Fault;
 use super::limits::{MAX_ITEMS, MAX_REASON};
-use super::presence::reason_element;
+use super::presence::{reason_element, status};
 use super::stanza::{Head, caller_jid};
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
@@ -54,16 +54,22 @@ impl Muc {
                 let wanted = Affiliation::parse(word)
                     .filter(|affiliation| *affiliation != Affiliation::None)
                     .ok_or(UNKNOWN_WORD)?;
-                let open = room.settings.whois == Whois::Anyone;
                 let needed = match wanted {
-                    Affiliation::Outcast | Affiliation::None => Affiliation::Admin,
-                    Affiliation::Member | Affiliation::Admin | Affiliation::Owner if open => {
-                        Affiliation::Member
+                    Affiliation::Outcast | Affiliation::None | Affiliation::Member => {
+                        Affiliation::Admin
                     }
-                    Affiliation::Member => Affiliation::Admin,
                     Affiliation::Admin | Affiliation::Owner => Affiliation::Owner,
                 };
-                if affiliation < needed {
+                let public = match wanted {
+                    Affiliation::Outcast | Affiliation::None => false,
+                    Affiliation::Member => may_read_members(room, role, affiliation),
+                    // §10.5, §10.8: a moderator who is no more than that has no business here.
+                    Affiliation::Admin | Affiliation::Owner => {
+                        room.settings.whois == Whois::Anyone
+                            && may_read_members(room, role, affiliation)
+                    }
+                };
+                if affiliation < needed && !public {
                     return Err(Refusal::Forbidden.into());
                 }
                 let with = room.affiliations().filter(|(_, affiliation)| *affiliation == wanted);
@@ -151,7 +157,7 @@ impl Muc {
 
     /// Who an address in an item is: a JID, or a caller under the address that stands for them, or
     /// whoever sits behind an occupant JID.
-    fn who(&self, room: &Room, text: &str) -> Result<Who, Fault> {
+    pub(super) fn who(&self, room: &Room, text: &str) -> Result<Who, Fault> {
         let jid =
             Jid::new(text).map_err(|_| Fault::jid_malformed("An item holds no legal address."))?;
         if jid.domain() != &*self.config.domain {
@@ -195,15 +201,21 @@ impl Muc {
 
     fn affiliation_item(&self, room: &Room, who: &Who, affiliation: Affiliation) -> Option<Xml> {
         let here = room.people.values().find(|person| person.who == *who);
+        // §9.5: of who is away, the nick that is kept for them.
+        let kept = match who {
+            Who::Jid(jid) => room.registered_nick(jid),
+            Who::Aor(_) | Who::Unknown(_) => None,
+        };
+        let nick = here.map(|person| &person.nick).or(kept);
         let item = Xml::new("item", ns::MUC_ADMIN)
             .attr("affiliation", affiliation.as_str())
             .attr("jid", self.bare(who)?.as_str())
-            .maybe("nick", here.map(|person| person.nick.as_str()))
+            .maybe("nick", nick.map(Nick::as_str))
             .maybe("role", here.map(|person| person.role.as_str()));
         Some(item)
     }
 
-    fn bare(&self, who: &Who) -> Option<BareJid> {
+    pub(super) fn bare(&self, who: &Who) -> Option<BareJid> {
         match who {
             Who::Jid(jid) => Some(jid.clone()),
             Who::Aor(aor) => caller_jid(aor, &self.config.domain).map(|jid| jid.to_bare()),
@@ -212,7 +224,8 @@ impl Muc {
     }
 
     /// Someone's affiliation changed while they were away: those who may see addresses are told
-    /// (XEP-0045 §9.3), and a new member of a members-only room is invited (§9.3, §9.5).
+    /// (XEP-0045 §9.3), and they themselves, a new member of a members-only room by an invitation
+    /// (§9.3, §9.5), others by 101 (§16.6.2).
     pub(super) fn show_affiliation(
         &self,
         room: &Room,
@@ -245,17 +258,36 @@ impl Muc {
                 .child(x.clone());
             out.push(told.into());
         }
+        let Who::Jid(jid) = change.who else { return };
+        let by = change.by.and_then(|actor| actor.jid.as_ref());
+        if jid.node().is_none() || by == Some(jid) {
+            return;
+        }
         let invited = change.old == Affiliation::None && change.new == Affiliation::Member;
-        if let Who::Jid(jid) = change.who
-            && invited
-            && jid.node().is_some()
-            && room.settings.members_only
-        {
-            let by = change.by.and_then(|actor| actor.jid.as_ref());
+        if invited && room.settings.members_only {
             let from = by.map_or_else(|| self.room_jid(&room.name).to_string(), BareJid::to_string);
             out.push(self.invitation(room, &jid.clone().into(), &from, change.reason, None));
+            return;
         }
+        let item = Xml::new("item", ns::MUC_USER)
+            .attr("affiliation", change.new.as_str())
+            .attr("role", "none");
+        let told = Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .attr("to", jid.as_str())
+            .child(Xml::new("x", ns::MUC_USER).child(item).child(status(101)));
+        out.push(told.into());
     }
+}
+
+/// Whether someone may read who belongs to a room without being its admin (XEP-0045 §5.2.1,
+/// `getmemberlist`): members where they see addresses, and moderators, in the roles that may. A
+/// member who is away has the role of most members.
+fn may_read_members(room: &Room, role: Option<Role>, affiliation: Affiliation) -> bool {
+    let moderator = role == Some(Role::Moderator);
+    let member = affiliation >= Affiliation::Member && room.settings.whois == Whois::Anyone;
+    let role = role.unwrap_or(Role::Participant);
+    (moderator || member) && room.settings.member_list.contains(&role)
 }
 
 const UNKNOWN_WORD: Fault = Fault::bad_request("There is no such role or affiliation.");

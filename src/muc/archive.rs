@@ -224,7 +224,7 @@ impl Muc {
         if form.names().any(|name| !known.contains(&name)) {
             return Err(Fault::not_implemented());
         }
-        let ids = form.values(IDS).to_vec();
+        let ids = form.values(IDS).unwrap_or_default().to_vec();
         if ids.len() > MAX_PAGE {
             return Err(Fault::too_big("Too many ids in one query."));
         }
@@ -398,6 +398,7 @@ impl Muc {
         let announcement = Payload {
             stanza: Arc::new(announcement.into()),
             lasting: true,
+            text: false,
             stanza_id: Some(fresh.clone()),
         };
 

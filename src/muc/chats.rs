@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) told: bool,
     /// How much it said lately.
     pub(super) messages: Meter,
+    /// How much it asked other occupants lately.
+    pub(super) iqs: Meter,
     /// How often it changed its presence lately.
     pub(super) presences: Meter,
 }

@@ -7,18 +7,17 @@ use cusax::hat;
 use cusax::identity::Aor;
 use jid::Jid;
 use minidom::Element;
-use xmpp_parsers::data_forms::{DataForm, DataFormType, FieldType};
+use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
 use xmpp_parsers::disco::{DiscoInfoResult, DiscoItemsQuery, DiscoItemsResult, Identity, Item};
 use xmpp_parsers::rsm::{First, SetQuery, SetResult};
 use xmpp_parsers::time::TimeResult;
 use xmpp_parsers::version::VersionResult;
 
-use super::Muc;
 use super::error::Fault;
-use super::form;
 use super::limits::MAX_PAGE;
 use super::stanza::Head;
 use super::xml::ns;
+use super::{Muc, form, owner, register};
 use crate::clock::Now;
 use crate::id::RoomName;
 use crate::room::person::Who;
@@ -92,10 +91,11 @@ impl Muc {
     ) -> Result<Element, Fault> {
         match query.attr("node") {
             None => {}
-            // §7.12, §18.1.1
-            Some("x-roomuser-item" | "http://jabber.org/protocol/muc#traffic") => {
+            // §18.1.1
+            Some("http://jabber.org/protocol/muc#traffic") => {
                 return Err(Fault::not_implemented());
             }
+            Some(register::NODE) => return Ok(register::registered(head, room)),
             Some(_) => return Err(Fault::not_found("There is no such node.")),
         }
         let insider = insider(room, &head.from);
@@ -112,13 +112,12 @@ impl Muc {
             either(settings.password.is_some(), "muc_passwordprotected", "muc_unsecured"),
             either(settings.persistent, "muc_persistent", "muc_temporary"),
         ]);
+        let tells = tells(room, &head.from);
         let archive = [ns::MAM, ns::MAM_EXTENDED, ns::RSM];
         let features = features.chain(archive.into_iter().filter(|_| settings.archived()));
-        // What an outsider may not enter or find tells them no more than how to enter it (§14.4).
-        let tells =
-            insider || (settings.public && !settings.members_only && settings.password.is_none());
         let name = if tells { title(room) } else { room.name.as_str() };
-        let identity = identity(name);
+        let mut identity = identity(name);
+        identity.lang = Some(settings.lang.clone()).filter(|lang| tells && !lang.is_empty());
         let form = self.room_form(room, tells);
         Ok(info(identity, features, vec![form]))
     }
@@ -147,11 +146,28 @@ impl Muc {
                 settings.change_subject,
             ),
             text("muc#maxhistoryfetch", "Most messages told", &settings.history.to_string()),
+            text(
+                "muc#roominfo_slow_mode_duration",
+                "Seconds between two messages of one user",
+                &settings.slow_mode_s.to_string(),
+            ),
         ];
         if tells {
+            fields.extend([
+                Field { options: vec![], ..owner::allow_pm(settings) },
+                owner::allow_invites(settings),
+                owner::change_subject(settings),
+            ]);
             let occupants = room.people.len().to_string();
             fields.push(text("muc#roominfo_description", "Description", &settings.description));
             fields.push(text("muc#roominfo_occupants", "Number of occupants", &occupants));
+            if !settings.lang.is_empty() {
+                fields.push(text("muc#roominfo_lang", "Language", &settings.lang));
+            }
+            if let Some(avatar) = &room.avatar {
+                let (var, label) = ("muc#roominfo_avatarhash", "Avatar hash");
+                fields.push(form::field(var, FieldType::TextMulti, label, avatar.hash()));
+            }
             if let Some(subject) = &room.subject {
                 fields.push(text("muc#roominfo_subject", "Subject", &subject.text));
             }
@@ -176,13 +192,24 @@ fn insider(room: &Room, from: &Jid) -> bool {
         || room.people.values().any(|person| person.who == who)
 }
 
+/// Whether a room tells someone about itself: what an outsider may not enter or find tells them no
+/// more than how to enter it (XEP-0045 §14.4).
+pub(super) fn tells(room: &Room, from: &Jid) -> bool {
+    let settings = &room.settings;
+    insider(room, from)
+        || (room.configured
+            && settings.public
+            && !settings.members_only
+            && settings.password.is_none())
+}
+
 /// The name that people read.
 fn title(room: &Room) -> &str {
     if room.settings.name.is_empty() { room.name.as_str() } else { &room.settings.name }
 }
 
 /// XEP-0045 §6.2: what rooms and their service are.
-fn identity(name: &str) -> Identity {
+pub(super) fn identity(name: &str) -> Identity {
     Identity {
         name: Some(name.to_owned()),
         ..Identity::new_anonymous::<_, _, &str, &str>("conference", "text")
@@ -242,10 +269,10 @@ fn page<'a>(
     Ok((page, set))
 }
 
-const SERVICE: [&str; 7] =
-    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VERSION];
+const SERVICE: [&str; 8] =
+    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VCARD, ns::VERSION];
 
-const ROOM: [&str; 12] = [
+const ROOM: [&str; 15] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::MODERATE,
@@ -255,7 +282,10 @@ const ROOM: [&str; 12] = [
     ns::PING,
     ns::SID,
     hat::NS,
+    ns::MUC_REGISTER,
     ns::MUC_REQUEST,
+    ns::REGISTER,
+    ns::VCARD,
     "http://jabber.org/protocol/muc#self-ping-optimization",
     "http://jabber.org/protocol/muc#stable_id",
 ];

@@ -1,5 +1,7 @@
 //! Why not, in the words of XMPP: `Refusal` to stanza error, one small table (XEP-0045 §16).
 
+use std::borrow::Cow;
+
 use jid::{BareJid, Jid};
 use minidom::Element;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
@@ -14,12 +16,12 @@ pub(super) struct Fault {
     kind: ErrorType,
     condition: DefinedCondition,
     /// For people.
-    text: &'static str,
+    text: Cow<'static, str>,
 }
 
 impl Fault {
     const fn new(kind: ErrorType, condition: DefinedCondition, text: &'static str) -> Self {
-        Self { kind, condition, text }
+        Self { kind, condition, text: Cow::Borrowed(text) }
     }
 
     /// What was sent breaks the syntax of its protocol.
@@ -72,6 +74,11 @@ impl Fault {
         Self::new(ErrorType::Auth, DefinedCondition::Forbidden, text)
     }
 
+    /// Whoever was to answer did not.
+    pub(super) const fn no_answer() -> Self {
+        Self::new(ErrorType::Wait, DefinedCondition::RemoteServerTimeout, "There came no answer.")
+    }
+
     /// A known extension that this service leaves out.
     pub(super) const fn not_implemented() -> Self {
         Self::new(ErrorType::Cancel, DefinedCondition::FeatureNotImplemented, "")
@@ -80,7 +87,7 @@ impl Fault {
     /// The `<error/>` element.
     fn element(&self, by: Option<BareJid>) -> Element {
         let mut error =
-            StanzaError::new(self.kind.clone(), self.condition.clone(), "en", self.text);
+            StanzaError::new(self.kind.clone(), self.condition.clone(), "en", self.text.as_ref());
         error.by = by.map(Jid::from);
         if self.text.is_empty() {
             error.texts.clear();
@@ -173,6 +180,17 @@ impl From<Refusal> for Fault {
             Refusal::NoVoice => {
                 Self::new(Auth, Condition::Forbidden, "You have no voice in this room.")
             }
+            // XEP-0500 §6
+            Refusal::TooSoon { pace_s } => {
+                let text = format!("This room is slow: wait {pace_s} s between two messages.");
+                Self { text: text.into(), ..Self::too_fast("") }
+            }
+            // §7.10
+            Refusal::MayNotRegister => Self::new(
+                Cancel,
+                Condition::NotAllowed,
+                "Only its admins make members of this room.",
+            ),
             // §10.1.3
             Refusal::BadSettings => {
                 Self::not_acceptable("These settings contradict each other or exceed a limit.")

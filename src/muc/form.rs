@@ -36,14 +36,14 @@ impl Submitted {
         self.fields.get(var).map(|values| values.first().map_or("", String::as_str))
     }
 
+    /// All values of a field.
+    pub(super) fn values(&self, var: &str) -> Option<&[String]> {
+        self.fields.get(var).map(Vec::as_slice)
+    }
+
     /// All lines of a field.
     pub(super) fn lines(&self, var: &str) -> Option<String> {
         self.fields.get(var).map(|values| values.join("\n"))
-    }
-
-    /// All values of a field.
-    pub(super) fn values(&self, var: &str) -> &[String] {
-        self.fields.get(var).map_or(&[], Vec::as_slice)
     }
 
     /// The fields that were submitted.
@@ -84,12 +84,35 @@ pub(super) fn yes_no(var: &str, label: &str, value: bool) -> Field {
 /// A choice of one; each option is a value with its label.
 pub(super) fn choice(var: &str, label: &str, options: &[(&str, &str)], value: &str) -> Field {
     let mut field = field(var, FieldType::ListSingle, label, value);
-    field.options = options
-        .iter()
-        .map(|(value, label)| Option_ {
-            label: Some((*label).to_owned()),
-            value: (*value).to_owned(),
-        })
-        .collect();
+    field.options = options.iter().map(|(value, label)| option(value, label)).collect();
     field
+}
+
+/// A choice of any; each option is a value with its label.
+pub(super) fn choices<'a>(
+    var: &str,
+    label: &str,
+    options: &[(&str, &str)],
+    values: impl IntoIterator<Item = &'a str>,
+) -> Field {
+    let mut field = list(var, FieldType::ListMulti, label, values.into_iter().map(str::to_owned));
+    field.options = options.iter().map(|(value, label)| option(value, label)).collect();
+    field
+}
+
+/// A field with a label and any number of values.
+pub(super) fn list(
+    var: &str,
+    type_: FieldType,
+    label: &str,
+    values: impl IntoIterator<Item = String>,
+) -> Field {
+    let mut field = Field::new(var, type_);
+    field.label = Some(label.to_owned());
+    field.values = values.into_iter().collect();
+    field
+}
+
+fn option(value: &str, label: &str) -> Option_ {
+    Option_ { label: Some(label.to_owned()), value: value.to_owned() }
 }

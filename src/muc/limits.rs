@@ -14,6 +14,10 @@ pub(super) const MAX_REASON: usize = 1024;
 pub(super) const MAX_ITEMS: usize = 256;
 /// Items of one disco#items answer; the rest is read page by page (XEP-0059).
 pub(super) const MAX_PAGE: usize = 100;
+/// The longest id of an iq that is kept until its answer comes, in bytes.
+pub(super) const MAX_ID: usize = 1024;
+/// Presences that are sent at once to tell a whole room what it may now see of all.
+pub(super) const MAX_RESENT: usize = 10_000;
 /// Invitations in one message (XEP-0045 §7.8.2).
 pub(super) const MAX_INVITES: usize = 20;
 /// Questions to archives that wait for an answer, in all.
@@ -31,6 +35,8 @@ pub struct Rates {
     pub messages: Rate,
     /// Presence updates and nick changes of one session.
     pub presences: Rate,
+    /// Iqs of one session to other occupants.
+    pub iqs: Rate,
     /// Sessions entering one room.
     pub joins: Rate,
     /// Questions of one user to archives: a client that catches up asks page after page.
@@ -44,6 +50,7 @@ impl Default for Rates {
         Self {
             messages: rate(200, 20),
             presences: rate(1_000, 10),
+            iqs: rate(50, 200),
             joins: rate(20, 200),
             queries: rate(50, 200),
         }

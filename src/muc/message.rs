@@ -23,7 +23,7 @@ use crate::room::history::{Payload, Said};
 use crate::room::person::Who;
 use crate::room::settings::{Settings, Whois};
 use crate::room::standing::{Affiliation, Role};
-use crate::room::{By, Change, Command, Refusal, Room, Rooms};
+use crate::room::{By, Change, Command, Invited, Refusal, Room, Rooms};
 
 impl Muc {
     /// Reads a message by its type and addressee.
@@ -127,23 +127,29 @@ impl Muc {
             }
             (invites, _) => {
                 let joining = self.invite(chat, invites, room, out)?;
-                if joining.is_empty() { Ok(None) } else { ask(Command::Moderate(joining)) }
+                if joining.is_empty() { Ok(None) } else { ask(Command::Invite(joining)) }
             }
         }
     }
 
-    /// XEP-0045 §7.8.2. In a members-only room an invitation makes a member, and the invitation is
-    /// sent when that became true; answers whom it makes one.
+    /// XEP-0045 §7.8.2. In a members-only room an invitation by an admin, or by a member if the
+    /// room allows that, makes a member, and the invitation is sent when that became true; answers
+    /// whom it makes one.
     fn invite(
         &self,
         chat: &FullJid,
         invites: &[&Element],
         room: &Room,
         out: &mut Vec<Element>,
-    ) -> Result<Vec<Change>, Fault> {
+    ) -> Result<Vec<Invited>, Fault> {
         let person = room.by_chat(chat).ok_or(Refusal::NotHere)?;
         let members_only = room.settings.members_only;
-        if members_only && room.affiliation(&person.who) < Affiliation::Admin {
+        let affiliation = room.affiliation(&person.who);
+        let enough = match room.settings.allow_invites {
+            true => affiliation >= Affiliation::Member,
+            false => affiliation >= Affiliation::Admin,
+        };
+        if members_only && !enough {
             return Err(Refusal::Forbidden.into());
         }
         if invites.len() > MAX_INVITES {
@@ -162,8 +168,7 @@ impl Muc {
             match room.affiliation(&who) {
                 Affiliation::Outcast => return Err(Refusal::NotAllowed.into()),
                 Affiliation::None if members_only => {
-                    let affiliation = Affiliation::Member;
-                    joining.push(Change::Affiliation { who, affiliation, reason });
+                    joining.push(Invited { jid: to.to_bare(), reason });
                 }
                 Affiliation::None
                 | Affiliation::Member
@@ -364,7 +369,7 @@ impl Muc {
     }
 
     /// XEP-0045 §10.2.1: what changed, so that clients ask again.
-    pub(super) fn show_configured(&self, room: &Room, old: &Settings, out: &mut Vec<Element>) {
+    pub(super) fn show_configured(&mut self, room: &Room, old: &Settings, out: &mut Vec<Element>) {
         let new = &room.settings;
         let mut codes = vec![];
         if old.whois != new.whois {
@@ -379,16 +384,22 @@ impl Muc {
         if (Settings { whois: new.whois, archive: new.archive, ..old.clone() }) != *new {
             codes.push(104);
         }
+        self.show_changed(room, &codes, out);
+        self.show_roles_and_addresses(room, old, out);
+    }
+
+    /// Codes of what changed, to everyone.
+    pub(super) fn show_changed(&self, room: &Room, codes: &[u16], out: &mut Vec<Element>) {
         if codes.is_empty() {
             return;
         }
+        let x = Xml::new("x", ns::MUC_USER).children(codes.iter().copied().map(status));
         for (_, chat) in self.chats.told(room) {
-            let x = Xml::new("x", ns::MUC_USER).children(codes.iter().copied().map(status));
             let changed = Xml::new("message", ns::CLIENT)
                 .attr("from", self.room_jid(&room.name).as_str())
                 .attr("to", chat.as_str())
                 .attr("type", "groupchat")
-                .child(x);
+                .child(x.clone());
             out.push(changed.into());
         }
     }
@@ -403,6 +414,7 @@ impl Muc {
         to_all: bool,
     ) -> Payload {
         let lasting = to_all && lasts(&stanza);
+        let text = stanza.has_child("body", ns::CLIENT);
         let jid = self.room_jid(room);
         xml::unaddress(&mut stanza);
         let kind = match head.kind() {
@@ -421,7 +433,7 @@ impl Muc {
             stanza
                 .append_child(Xml::new("stanza-id", ns::SID).attr("by", by).attr("id", id).into());
         }
-        Payload { stanza: Arc::new(stanza), lasting, stanza_id }
+        Payload { stanza: Arc::new(stanza), lasting, text, stanza_id }
     }
 
     /// The address that something comes from: its author's in the room, or the room's.

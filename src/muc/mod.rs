@@ -11,6 +11,9 @@
 //! | `presence` | join, leave, nick, status; the broadcast, with hats for the call |
 //! | `message` | groupchat, private messages, subject, history, invitations, voice requests |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
+//! | `register` | nicks that members keep |
+//! | `relay` | iqs between occupants |
+//! | `avatar` | the room's picture |
 //! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
@@ -18,6 +21,7 @@
 
 mod admin;
 mod archive;
+mod avatar;
 mod chats;
 mod disco;
 mod error;
@@ -27,6 +31,8 @@ mod limits;
 mod message;
 mod owner;
 mod presence;
+mod register;
+mod relay;
 mod stanza;
 mod xml;
 
@@ -48,6 +54,7 @@ use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
 pub use limits::Rates;
+use relay::Relay;
 use stanza::{Address, Head};
 use xml::{Xml, ns};
 
@@ -57,6 +64,7 @@ pub struct Muc {
     config: MucConfig,
     chats: Chats,
     ghosts: Ghosts,
+    relay: Relay,
     asked: Asked,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
@@ -147,6 +155,7 @@ impl Muc {
             config,
             chats: Chats::default(),
             ghosts: Ghosts::default(),
+            relay: Relay::default(),
             asked: Asked::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
@@ -302,6 +311,7 @@ impl Muc {
                 self.show_gone(room, was, &why, out);
             }
             Fact::StandingChanged { person, role, by, reason, .. } => {
+                self.hide_after(room, *person, *role, out);
                 self.show_person(room, *person, by.as_ref(), reason.as_deref(), out);
                 self.show_addresses_to_new_moderator(room, *person, *role, out);
             }
@@ -328,6 +338,9 @@ impl Muc {
                     self.show_configured(room, old, out);
                 }
             }
+            Fact::AvatarChanged => self.show_changed(room, &[104], out),
+            // Who registered has the answer to their iq.
+            Fact::NickRegistered { .. } => {}
             // XEP-0045 has no word for a lock: who is refused is told why.
             Fact::LockChanged => {}
             Fact::Destroyed { people, end } => self.show_destroyed(room, people, end, out),
@@ -346,11 +359,14 @@ impl Muc {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.ghosts.poll_timeout(), self.asked.poll_timeout()].into_iter().flatten().min()
+        let due =
+            [self.ghosts.poll_timeout(), self.relay.poll_timeout(), self.asked.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due: asks sessions whether they still are there, and gives up those that did
-    /// not answer, and questions that the archive did not.
+    /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
+    /// did not.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) -> Vec<Ask> {
         self.asked.handle_timeout(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
@@ -365,6 +381,7 @@ impl Muc {
                 .child(Xml::new("ping", ns::PING));
             out.push(ping.into());
         }
+        self.give_up_iqs(now, out);
         let lost = self.ghosts.lost(now.instant);
         self.ghosts.settle();
         lost.into_iter().filter_map(|ping| self.lose(ping.room, ping.chat)).collect()
@@ -387,6 +404,7 @@ impl Muc {
         let set = match head.kind() {
             "get" => false,
             "set" => true,
+            "result" | "error" if self.pass_back(head, stanza, out) => return Ok(None),
             "result" | "error" => return Ok(self.pong(now, head, stanza, rooms, out)),
             _ => return Err(Fault::bad_request("An iq is a get, a set, a result or an error.")),
         };
@@ -427,6 +445,18 @@ impl Muc {
                         Ok(None)
                     }
                     ("query", ns::MUC_OWNER, true) => self.owner_set(head, room, query).map(Some),
+                    ("query", ns::REGISTER, false) => {
+                        out.push(head.result(Some(register::register_form(head, room)?)));
+                        Ok(None)
+                    }
+                    ("query", ns::REGISTER, true) => {
+                        register::register_set(head, room, query).map(Some)
+                    }
+                    ("vCard", ns::VCARD, false) if disco::tells(room, &head.from) => {
+                        out.push(head.result(Some(avatar::vcard(room)?)));
+                        Ok(None)
+                    }
+                    ("vCard", ns::VCARD, true) => avatar::vcard_set(head, room, query).map(Some),
                     ("query", ns::MAM, false) => {
                         out.push(head.result(Some(self.archive_form(head, room)?)));
                         Ok(None)
@@ -458,10 +488,11 @@ impl Muc {
                         out.push(head.result(None));
                         Ok(None)
                     }
-                    (Some(_), Ok(room)) if room.by_nick(&nick).is_none() => {
-                        Err(Refusal::NoSuchPerson.into())
+                    (Some(asker), Ok(room)) => {
+                        let asked = room.by_nick(&nick).ok_or(Refusal::NoSuchPerson)?;
+                        self.pass_on(now, head, query, room, (asker, asked), out)?;
+                        Ok(None)
                     }
-                    (Some(_), Ok(_)) => Err(Fault::unavailable()),
                 }
             }
             Address::BadNick(_) | Address::Nothing => Err(Fault::unavailable()),

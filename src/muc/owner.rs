@@ -1,18 +1,22 @@
 //! `muc#owner`: configuring a room, creating it, ending it (XEP-0045 §10).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jid::BareJid;
 use minidom::Element;
-use xmpp_parsers::data_forms::{DataForm, DataFormType, FieldType};
+use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
+use xmpp_parsers::data_forms_validate::{Datatype, Method, Validate};
 
 use super::error::Fault;
 use super::form::{self, Submitted};
-use super::limits::MAX_REASON;
+use super::limits::{MAX_ITEMS, MAX_REASON};
 use super::stanza::Head;
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
-use crate::room::settings::{Settings, Whois};
-use crate::room::standing::Affiliation;
-use crate::room::{By, Command, Refusal, Room};
+use crate::room::person::Who;
+use crate::room::settings::{MAX_SLOW_MODE_S, Settings, Whisperers, Whois};
+use crate::room::standing::{Affiliation, Role};
+use crate::room::{By, Change, Command, Refusal, Room};
 
 impl Muc {
     /// The configuration as a form, for owners (XEP-0045 §10.1.3, §10.2).
@@ -61,17 +65,31 @@ impl Muc {
                     &[("moderators", "Moderators"), ("anyone", "Everyone")],
                     whois,
                 ),
-                form::yes_no(
-                    CHANGE_SUBJECT,
-                    "May participants change the subject?",
-                    settings.change_subject,
+                change_subject(settings),
+                allow_pm(settings),
+                allow_invites(settings),
+                form::choices(
+                    BROADCAST,
+                    "Whose presence is shown to the others?",
+                    ROLES,
+                    settings.presence_broadcast.iter().map(|role| role.as_str()),
                 ),
+                form::choices(
+                    MEMBER_LIST,
+                    "Who may read the list of members?",
+                    ROLES,
+                    settings.member_list.iter().map(|role| role.as_str()),
+                ),
+                form::field(LANG, text.clone(), "Language of the room", &settings.lang),
                 form::field(
                     HISTORY,
                     text,
                     "How many messages are newcomers told?",
                     &settings.history.to_string(),
                 ),
+                slow_mode(settings),
+                self.all_with(room, ADMINS, "Admins", Affiliation::Admin),
+                self.all_with(room, OWNERS, "Owners", Affiliation::Owner),
                 form::yes_no(
                     ARCHIVE,
                     "Archive what is said, while the room is kept?",
@@ -81,6 +99,45 @@ impl Muc {
         );
         form.title = Some("Room configuration".to_owned());
         Ok(Xml::new("query", ns::MUC_OWNER).child(Element::from(form)).into())
+    }
+
+    /// Everyone with an affiliation: whoever is not in the submitted list loses it.
+    fn all_with(&self, room: &Room, var: &str, label: &str, affiliation: Affiliation) -> Field {
+        let with = room.affiliations().filter(|(_, it)| *it == affiliation);
+        let jids = with.filter_map(|(who, _)| self.bare(who)).map(|jid| jid.to_string());
+        form::list(var, FieldType::JidMulti, label, jids)
+    }
+
+    /// How submitted lists of admins and owners differ from what holds. A list that is not there
+    /// changes nothing.
+    fn relisted(&self, room: &Room, form: &Submitted) -> Result<Vec<Change>, Fault> {
+        let mut listed: BTreeMap<Who, Affiliation> = BTreeMap::new();
+        let mut unlisted: BTreeSet<&Who> = BTreeSet::new();
+        for (var, affiliation) in [(ADMINS, Affiliation::Admin), (OWNERS, Affiliation::Owner)] {
+            let Some(values) = form.values(var) else { continue };
+            if values.len() > MAX_ITEMS {
+                return Err(Fault::too_big("Too many addresses in one list."));
+            }
+            for value in values.iter().filter(|value| !value.trim().is_empty()) {
+                let who = self.who(room, value.trim())?;
+                if listed.insert(who, affiliation).is_some_and(|other| other != affiliation) {
+                    return Err(Fault::not_acceptable("Someone is listed as admin and as owner."));
+                }
+            }
+            let had = room.affiliations().filter(|(_, it)| *it == affiliation);
+            unlisted.extend(had.map(|(who, _)| who));
+        }
+        let change = |who: &Who, affiliation| Change::Affiliation {
+            who: who.clone(),
+            affiliation,
+            reason: None,
+        };
+        let had: BTreeMap<&Who, Affiliation> = room.affiliations().collect();
+        let given = listed.iter().filter(|(who, it)| had.get(who) != Some(it));
+        let given = given.map(|(who, affiliation)| change(who, *affiliation));
+        let taken = unlisted.into_iter().filter(|who| !listed.contains_key(who));
+        let taken = taken.map(|who| change(who, Affiliation::None));
+        Ok(given.chain(taken).collect())
     }
 
     /// A submitted or cancelled form, an instant room, or the end of the room.
@@ -100,7 +157,8 @@ impl Muc {
             ("x", ns::DATA_FORMS) => match form::form_type(child) {
                 "submit" => {
                     let form = Submitted::read(child, ns::MUC_ROOM_CONFIG)?;
-                    Command::Configure(Box::new(configured(&room.settings, &form)?))
+                    let settings = Box::new(configured(&room.settings, &form)?);
+                    Command::Reconfigure { settings, affiliations: self.relisted(room, &form)? }
                 }
                 "cancel" => Command::CancelConfiguration,
                 _ => return Err(Fault::bad_request("A form is submitted or cancelled.")),
@@ -155,6 +213,24 @@ fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
         Some("moderators") => Whois::Moderators,
         Some(_) => return Err(Fault::not_acceptable("Addresses are for moderators or anyone.")),
     };
+    let allow_pm = match form.text(ALLOW_PM) {
+        None => old.allow_pm,
+        Some(word) => WHISPERERS
+            .iter()
+            .find(|(_, value, _)| *value == word)
+            .map(|(whisperers, ..)| *whisperers)
+            .ok_or(Fault::not_acceptable(
+                "Private messages are for anyone, participants, moderators or none.",
+            ))?,
+    };
+    let roles = |var, old: &BTreeSet<Role>| match form.values(var) {
+        None => Ok(old.clone()),
+        Some(words) => {
+            let words = words.iter().filter(|word| !word.is_empty());
+            let roles = words.map(|word| Role::parse(word)).collect::<Option<_>>();
+            roles.ok_or(Fault::not_acceptable("A list of roles holds something else."))
+        }
+    };
     Ok(Settings {
         name: text(NAME, &old.name),
         description: form.lines(DESCRIPTION).unwrap_or(old.description.clone()),
@@ -167,9 +243,59 @@ fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
         whois,
         change_subject: form.boolean(CHANGE_SUBJECT)?.unwrap_or(old.change_subject),
         history: form.text(HISTORY).map_or(Ok(old.history), number)?,
+        allow_pm,
+        allow_invites: form.boolean(ALLOW_INVITES)?.unwrap_or(old.allow_invites),
+        presence_broadcast: roles(BROADCAST, &old.presence_broadcast)?,
+        member_list: roles(MEMBER_LIST, &old.member_list)?,
+        lang: text(LANG, &old.lang),
+        slow_mode_s: form.text(SLOW_MODE).map_or(Ok(old.slow_mode_s), number)?,
         archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
 }
+
+/// Fields that tell everyone what owners chose (XEP-0045 §6.4).
+pub(super) fn change_subject(settings: &Settings) -> Field {
+    form::yes_no(CHANGE_SUBJECT, "May participants change the subject?", settings.change_subject)
+}
+
+/// See [`change_subject`].
+pub(super) fn allow_invites(settings: &Settings) -> Field {
+    let label = "May members invite to a members-only room?";
+    form::yes_no(ALLOW_INVITES, label, settings.allow_invites)
+}
+
+/// See [`change_subject`].
+pub(super) fn allow_pm(settings: &Settings) -> Field {
+    let options = WHISPERERS.map(|(_, value, label)| (value, label));
+    let chosen = WHISPERERS.iter().find(|(whisperers, ..)| *whisperers == settings.allow_pm);
+    let chosen = chosen.map_or("anyone", |(_, value, _)| *value);
+    form::choice(ALLOW_PM, "Who may send private messages?", &options, chosen)
+}
+
+/// XEP-0500 §4.1.
+fn slow_mode(settings: &Settings) -> Field {
+    let pace = settings.slow_mode_s.to_string();
+    let label = "Seconds between two messages of one user, or 0";
+    let mut field = form::field(SLOW_MODE, FieldType::TextSingle, label, &pace);
+    field.validate = Some(Validate {
+        datatype: Some(Datatype::Integer),
+        method: Some(Method::Range {
+            min: Some("0".to_owned()),
+            max: Some(MAX_SLOW_MODE_S.to_string()),
+        }),
+        list_range: None,
+    });
+    field
+}
+
+const WHISPERERS: [(Whisperers, &str, &str); 4] = [
+    (Whisperers::Anyone, "anyone", "Everyone"),
+    (Whisperers::Participants, "participants", "Who has voice"),
+    (Whisperers::Moderators, "moderators", "Moderators"),
+    (Whisperers::None, "none", "Nobody"),
+];
+const ROLES: &[(&str, &str)] =
+    &[("moderator", "Moderators"), ("participant", "Participants"), ("visitor", "Visitors")];
 
 // XEP-0045 §16.5.3.
 const NAME: &str = "muc#roomconfig_roomname";
@@ -184,4 +310,12 @@ const MAX_USERS: &str = "muc#roomconfig_maxusers";
 const WHOIS: &str = "muc#roomconfig_whois";
 const CHANGE_SUBJECT: &str = "muc#roomconfig_changesubject";
 const HISTORY: &str = "muc#maxhistoryfetch";
+const ALLOW_PM: &str = "muc#roomconfig_allowpm";
+const ALLOW_INVITES: &str = "muc#roomconfig_allowinvites";
+const BROADCAST: &str = "muc#roomconfig_presencebroadcast";
+const MEMBER_LIST: &str = "muc#roomconfig_getmemberlist";
+const LANG: &str = "muc#roomconfig_lang";
+const SLOW_MODE: &str = "muc#roomconfig_slow_mode_duration";
+const ADMINS: &str = "muc#roomconfig_roomadmins";
+const OWNERS: &str = "muc#roomconfig_roomowners";
 const ARCHIVE: &str = "muc#roomconfig_enablelogging";

@@ -11,14 +11,14 @@ use sha2::Sha256;
 
 use super::chats::{Entry, Wanted};
 use super::error::Fault;
-use super::limits::{MAX_PRESENCE, MAX_REASON};
+use super::limits::{MAX_PRESENCE, MAX_REASON, MAX_RESENT};
 use super::stanza::{self, Address, Head};
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
 use crate::clock::Now;
 use crate::id::{Nick, PersonId, RoomName};
 use crate::room::person::{Mutes, Person, Who};
-use crate::room::settings::Whois;
+use crate::room::settings::{Settings, Whois};
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{Actor, Arrival, By, Command, Departure, Room, RoomEnd, Rooms};
 
@@ -39,6 +39,8 @@ struct Sight<'a> {
     id: PersonId,
     /// `None` when they are no longer here: the presence is unavailable.
     role: Option<Role>,
+    /// Whether the room shows their role to others (`presencebroadcast`).
+    broadcast: bool,
     affiliation: Affiliation,
     jid: Option<Jid>,
     occupant_id: String,
@@ -176,7 +178,10 @@ impl Muc {
         let eyes = |codes| Eyes { chat, person: Some((person.id, person.role)), codes };
 
         for other in room.people.values().filter(|other| other.id != person.id) {
-            out.push(self.here(room, other).to(self, eyes(&[]), None));
+            let sight = self.here(room, other);
+            if sight.broadcast {
+                out.push(sight.to(self, eyes(&[]), None));
+            }
         }
         let mut codes = vec![];
         if room.settings.whois == Whois::Anyone {
@@ -202,7 +207,8 @@ impl Muc {
         match arrival {
             Arrival::New | Arrival::Joined => {
                 let sight = self.here(room, person);
-                for (viewer, viewing) in self.chats.told(room).filter(|(_, told)| *told != chat) {
+                let told = self.chats.told(room).filter(|(_, told)| *told != chat);
+                for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
                     let person = Some((viewer.id, viewer.role));
                     out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
                 }
@@ -215,7 +221,11 @@ impl Muc {
     pub(super) fn show_again(&self, room: &Room, chat: &FullJid, out: &mut Vec<Element>) {
         let Some(person) = room.by_chat(chat) else { return };
         let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
-        for nick in self.ghosts.missed(&room.name).filter(|nick| room.by_nick(nick).is_none()) {
+        // Who is back under a nick that only looks the same is another one to a client.
+        let hidden = |nick: &Nick| {
+            room.by_nick(nick).is_none_or(|it| it.nick != *nick || !broadcasts(room, it.role))
+        };
+        for nick in self.ghosts.missed(&room.name).filter(|nick| hidden(nick)) {
             let item =
                 Xml::new("item", ns::MUC_USER).attr("affiliation", "none").attr("role", "none");
             let gone = Xml::new("presence", ns::CLIENT)
@@ -226,7 +236,70 @@ impl Muc {
             out.push(gone.into());
         }
         for other in room.people.values() {
-            out.push(self.here(room, other).to(self, eyes, None));
+            let sight = self.here(room, other);
+            if sight.is_for(person) {
+                out.push(sight.to(self, eyes, None));
+            }
+        }
+    }
+
+    /// Who has a role that the room does not broadcast, and had one that it does, seems to go.
+    pub(super) fn hide_after(
+        &mut self,
+        room: &Room,
+        person: PersonId,
+        old: Role,
+        out: &mut Vec<Element>,
+    ) {
+        let Some(person) = room.person(person) else { return };
+        if broadcasts(room, old) && !broadcasts(room, person.role) {
+            self.hide(room, person, out);
+        }
+    }
+
+    fn hide(&mut self, room: &Room, person: &Person, out: &mut Vec<Element>) {
+        self.ghosts.vanished(&room.name, &person.nick);
+        let here = self.here(room, person);
+        let sight = Sight { role: None, shown: &[], hats: vec![], ..here };
+        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.id != person.id) {
+            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
+            out.push(sight.unavailable(self, eyes));
+        }
+    }
+
+    /// The room shows other roles than before, or addresses to others (XEP-0045 §10.2.1): what each
+    /// may see is sent again. In a room so large that this would be a flood, the next presences tell.
+    pub(super) fn show_roles_and_addresses(
+        &mut self,
+        room: &Room,
+        old: &Settings,
+        out: &mut Vec<Element>,
+    ) {
+        let whois = old.whois != room.settings.whois;
+        if !whois && old.presence_broadcast == room.settings.presence_broadcast {
+            return;
+        }
+        if room.people.len() * self.chats.told(room).count() > MAX_RESENT {
+            return;
+        }
+        for person in room.people.values() {
+            let was = old.presence_broadcast.contains(&person.role);
+            let sight = self.here(room, person);
+            match (was, sight.broadcast) {
+                (true, false) => self.hide(room, person, out),
+                (false, false) => {}
+                (true, true) if !whois => {}
+                (was, true) => {
+                    // Moderators saw addresses all along.
+                    let told = self.chats.told(room).filter(|(viewer, _)| {
+                        viewer.id != person.id && !(was && viewer.role == Role::Moderator)
+                    });
+                    for (viewer, chat) in told {
+                        let person = Some((viewer.id, viewer.role));
+                        out.push(sight.to(self, Eyes { chat, person, codes: &[] }, None));
+                    }
+                }
+            }
         }
     }
 
@@ -283,7 +356,8 @@ impl Muc {
         }
         for other in room.people.values().filter(|other| other.id != person.id) {
             let sight = self.here(room, other);
-            for (_, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.id == person.id) {
+            let told = self.chats.told(room).filter(|(viewer, _)| viewer.id == person.id);
+            for (_, chat) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
                 let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
                 out.push(sight.to(self, eyes, None));
             }
@@ -310,7 +384,7 @@ impl Muc {
             ..self.here(room, person)
         };
         let here = self.here(room, person);
-        for (viewer, chat) in self.chats.told(room) {
+        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| left.is_for(viewer)) {
             let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
             out.push(left.unavailable(self, eyes));
         }
@@ -424,7 +498,7 @@ impl Muc {
     }
 
     fn broadcast(&self, room: &Room, sight: &Sight<'_>, out: &mut Vec<Element>) {
-        for (viewer, chat) in self.chats.told(room) {
+        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| sight.is_for(viewer)) {
             let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
             out.push(match sight.role {
                 Some(_) => sight.to(self, eyes, None),
@@ -441,6 +515,7 @@ impl Muc {
             nick: &person.nick,
             id: person.id,
             role: Some(person.role),
+            broadcast: broadcasts(room, person.role),
             affiliation: room.affiliation(&person.who),
             jid: self.address(person, face.map(|(chat, _)| chat)),
             occupant_id: self.occupant_id(&room.name, &person.who),
@@ -490,6 +565,11 @@ impl Muc {
 }
 
 impl Sight<'_> {
+    /// Whether someone is to be told at all.
+    fn is_for(&self, viewer: &Person) -> bool {
+        self.broadcast || viewer.id == self.id
+    }
+
     /// The presence for one session; `id` answers the presence that entered.
     fn to(&self, muc: &Muc, eyes: Eyes<'_>, id: Option<&str>) -> Element {
         self.stanza(muc, eyes, None, id)
@@ -544,6 +624,10 @@ impl Sight<'_> {
             .child(x)
             .into()
     }
+}
+
+fn broadcasts(room: &Room, role: Role) -> bool {
+    room.settings.presence_broadcast.contains(&role)
 }
 
 /// What a room says of someone on the call.

@@ -12,6 +12,7 @@ pub(super) mod ns {
     pub(crate) const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
     pub(crate) const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
     pub(crate) const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
+    pub(crate) const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
     pub(crate) const MUC_ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
     pub(crate) const MUC_ROOM_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
     pub(crate) const CONFERENCE: &str = "jabber:x:conference";

@@ -37,7 +37,8 @@ impl Room {
         if here.is_none() {
             self.has_place(policy, &who, affiliation)?;
         }
-        if is_phone_nick(&nick) || (named.is_some() && own.is_none()) {
+        let reserved = self.nicks.keep_out(&who, &nick);
+        if reserved || is_phone_nick(&nick) || (named.is_some() && own.is_none()) {
             return Err(Refusal::NickTaken); // §7.2.8
         }
         let (id, arrival) = match here {
@@ -110,6 +111,9 @@ impl Room {
             None if is_phone_nick(&nick) => return Err(Refusal::NickTaken),
             Some(_) | None => {}
         }
+        if self.nicks.keep_out(&self.people[&id].who, &nick) {
+            return Err(Refusal::NickTaken); // §7.6
+        }
         let person = self.people.get_mut(&id).expect("asking_person found it");
         if person.nick == nick {
             return Ok(vec![]);
@@ -170,7 +174,7 @@ impl Room {
         Ok(())
     }
 
-    fn is_here(&self, who: &Who) -> bool {
+    pub(super) fn is_here(&self, who: &Who) -> bool {
         self.people.values().any(|person| person.who == *who)
     }
 
@@ -234,6 +238,9 @@ impl Room {
         let (name, mark) = match &caller.who {
             // RFC 3323: asked not to be named, so not even by the directory.
             Who::Jid(_) | Who::Aor(_) | Who::Unknown(_) if caller.private => (None, PHONE),
+            Who::Jid(jid) if self.registered_nick(jid).is_some() => {
+                (self.registered_nick(jid).map(ToString::to_string), "")
+            }
             Who::Jid(jid) => {
                 let node = jid.node().map(|node| node.as_str().to_owned());
                 (caller.name.clone().or(node), "")
@@ -248,12 +255,14 @@ impl Room {
             .iter()
             .flatten()
             .find_map(|name| {
-                (1..=taken.len() + 1)
+                (1..=taken.len() + self.nicks.len() + 1)
                     .map_while(|n| {
                         let number = if n == 1 { String::new() } else { format!(" {n}") };
                         Nick::new(&format!("{name}{number}{mark}")).ok()
                     })
-                    .find(|nick| !taken.contains(nick.key()))
+                    .find(|nick| {
+                        !taken.contains(nick.key()) && !self.nicks.keep_out(&caller.who, nick)
+                    })
             })
             .expect("there are more numbers than people, and the fallback takes any of them")
     }
@@ -266,7 +275,7 @@ fn short(name: &str) -> Option<String> {
     Some(cut(nick.as_str()).trim().to_owned())
 }
 
-fn is_phone_nick(nick: &Nick) -> bool {
+pub(super) fn is_phone_nick(nick: &Nick) -> bool {
     nick.key().ends_with(PHONE)
 }
 

@@ -16,6 +16,8 @@ pub struct Payload {
     pub stanza: Arc<Element>,
     /// Whether newcomers are to be told of it, and the archive keeps it.
     pub lasting: bool,
+    /// Whether it is text for people, and no sign between clients.
+    pub text: bool,
     /// Under which id the room and its archive know it (XEP-0359 §3); what is said to one has none.
     pub stanza_id: Option<String>,
 }

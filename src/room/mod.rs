@@ -10,15 +10,19 @@
 //! | [`standing`] | affiliations and roles; the privilege tables of XEP-0045 §5 |
 //! | [`settings`] | a room's configuration |
 //! | [`history`] | what was said, and what newcomers are told of it |
+//! | [`avatar`] | the picture that stands for a room |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
 //! | `moderate` | roles, affiliations, lock, destruction |
+//! | `register` | nicks that members keep |
 
+pub mod avatar;
 mod enter;
 pub mod history;
 mod leave;
 mod moderate;
 pub mod person;
+mod register;
 pub mod settings;
 mod speak;
 pub mod standing;
@@ -26,15 +30,17 @@ mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use jid::{BareJid, FullJid};
 use minidom::Element;
 
 use crate::clock::Now;
 use crate::id::{LegId, Nick, PersonId, RoomName};
+use avatar::Avatar;
 use history::{History, Payload, Said};
 use person::{Caller, Leg, Mutes, Person, Who};
+use register::Nicks;
 use settings::Settings;
 use standing::{Affiliation, Role};
 
@@ -94,6 +100,12 @@ pub struct Room {
     pub people: BTreeMap<PersonId, Person>,
     /// Lasting relations; who is not in it has none.
     affiliations: BTreeMap<Who, Affiliation>,
+    /// The picture that stands for it, if there is one.
+    pub avatar: Option<Arc<Avatar>>,
+    /// Nicks that only their members may have.
+    nicks: Nicks,
+    /// When people spoke last, as long as it matters (XEP-0500).
+    spoke: BTreeMap<Who, Instant>,
     /// Service admins, who own every room.
     admins: Arc<BTreeSet<BareJid>>,
     /// What holds for people who left, if they come back.
@@ -237,6 +249,8 @@ pub enum Command {
     // --- keeping order ----------------------------------------------------------------------
     /// Change roles and affiliations, all of them or none (XEP-0045 §8 to §10).
     Moderate(Vec<Change>),
+    /// Make members of those whom someone invites who may do that (XEP-0045 §7.8.2): all or none.
+    Invite(Vec<Invited>),
     /// Mute or unmute someone's audio without touching what they may write.
     Mute {
         /// Whom.
@@ -257,6 +271,23 @@ pub enum Command {
     Lock(bool),
     /// Finish creating the room (XEP-0045 §10.1) or change its configuration (§10.2).
     Configure(Box<Settings>),
+    /// The same, with affiliations that the configuration lists in full (XEP-0045 §10.1.3): all of it
+    /// or nothing.
+    Reconfigure {
+        /// The configuration.
+        settings: Box<Settings>,
+        /// How the lists differ from what holds.
+        affiliations: Vec<Change>,
+    },
+    /// Choose the picture that stands for the room, or remove it (XEP-0486).
+    SetAvatar(Option<Arc<Avatar>>),
+    /// Keep a nick, and become a member if one is none (XEP-0045 §7.10).
+    Register {
+        /// The wanted nick.
+        nick: Nick,
+    },
+    /// Give up the nick and the membership.
+    Unregister,
     /// Give up creating the room (XEP-0045 §10.1.3): it is destroyed if it was never configured.
     CancelConfiguration,
     /// End the room for good (XEP-0045 §10.9).
@@ -266,6 +297,15 @@ pub enum Command {
         /// Where people should go.
         alternate: Option<BareJid>,
     },
+}
+
+/// One of a [`Command::Invite`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invited {
+    /// Who.
+    pub jid: BareJid,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// One change of a [`Command::Moderate`].
@@ -462,6 +502,15 @@ pub enum Fact {
         /// Whether this ended the room's creation (XEP-0045 §10.1).
         first: bool,
     },
+    /// The room has another picture, or none any more.
+    AvatarChanged,
+    /// A nick is kept for someone, or none any more.
+    NickRegistered {
+        /// For whom.
+        jid: BareJid,
+        /// Which; `None`: none any more.
+        nick: Option<Nick>,
+    },
     /// The room lets nobody new in, or lets them in again.
     LockChanged,
     /// The room is no more. Everyone in it went with it.
@@ -565,6 +614,13 @@ pub enum Refusal {
     LastOwner,
     /// The asker has no voice (XEP-0045 §7.4).
     NoVoice,
+    /// The asker spoke a moment ago, and this room is slow (XEP-0500).
+    TooSoon {
+        /// The room's pace, in seconds.
+        pace_s: u32,
+    },
+    /// The asker may not register with the room (XEP-0045 §7.10).
+    MayNotRegister,
     /// The configuration contradicts itself (XEP-0045 §10.1.3).
     BadSettings,
     /// A limit of the server is reached.
@@ -608,6 +664,20 @@ impl Rooms {
             room.history.push(said, room.settings.history);
         }
         self.rooms.insert(room.name.clone(), room);
+    }
+
+    /// Brings back the nick that someone registered with a room that was stored.
+    pub fn restore_nick(&mut self, room: &RoomName, jid: BareJid, nick: Nick) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.nicks.insert(jid, nick);
+        }
+    }
+
+    /// Brings back the picture of a room that was stored.
+    pub fn restore_avatar(&mut self, room: &RoomName, avatar: Arc<Avatar>) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.avatar = Some(avatar);
+        }
     }
 
     /// A room by name.
@@ -715,6 +785,9 @@ impl Room {
             history: History::default(),
             people: BTreeMap::new(),
             affiliations: BTreeMap::new(),
+            avatar: None,
+            nicks: Nicks::default(),
+            spoke: BTreeMap::new(),
             admins,
             kept: BTreeMap::new(),
             next_person: 1,
@@ -752,12 +825,19 @@ impl Room {
             Command::RequestVoice => self.request_voice(by),
             Command::MuteSelf(on) => self.mute_self(now, by, on),
             Command::Moderate(changes) => self.moderate(now, by, &changes),
+            Command::Invite(people) => self.invite(now, by, &people),
             Command::Mute { person, on } => self.mute(now, by, person, on),
             Command::Retract { id, tombstone, announcement } => {
                 self.retract(now, by, id, tombstone, announcement)
             }
             Command::Lock(locked) => self.lock(by, locked),
-            Command::Configure(settings) => self.configure(by, *settings),
+            Command::Configure(settings) => self.configure(now, by, *settings, &[]),
+            Command::Reconfigure { settings, affiliations } => {
+                self.configure(now, by, *settings, &affiliations)
+            }
+            Command::SetAvatar(avatar) => self.set_avatar(by, avatar),
+            Command::Register { nick } => self.register(now, by, nick),
+            Command::Unregister => self.unregister(now, by),
             Command::CancelConfiguration => self.cancel_configuration(by),
             Command::Destroy { reason, alternate } => self.destroy(by, reason, alternate),
         }?;

@@ -10,7 +10,7 @@ use super::history::{Kind, Payload, Said};
 use super::person::{Person, Who};
 use super::settings::Settings;
 use super::standing::{Affiliation, Role};
-use super::{Actor, Asker, By, Change, Departure, Fact, Mark, Refusal, Room, RoomEnd};
+use super::{Actor, Asker, By, Change, Departure, Fact, Invited, Mark, Refusal, Room, RoomEnd};
 use crate::clock::Now;
 use crate::id::PersonId;
 
@@ -79,6 +79,38 @@ impl Room {
         }
     }
 
+    /// In a members-only room an invitation by an admin makes a member, and by members too if the
+    /// owner wants that (XEP-0045 §7.8.2).
+    pub(super) fn invite(
+        &mut self,
+        now: Now,
+        by: &By,
+        people: &[Invited],
+    ) -> Result<Vec<Fact>, Refusal> {
+        let asker = self.asker(by);
+        asker.person.ok_or(Refusal::NotHere)?;
+        let members_may = self.settings.allow_invites;
+        asker.at_least(if members_may { Affiliation::Member } else { Affiliation::Admin })?;
+        for Invited { jid, .. } in people {
+            let who = Who::Jid(jid.clone());
+            if jid.node().is_none() || self.affiliation(&who) == Affiliation::Outcast {
+                return Err(Refusal::NotAllowed);
+            }
+        }
+        if self.affiliations.len() + people.len() > MAX_AFFILIATIONS {
+            return Err(Refusal::TooMany);
+        }
+        let mut facts = vec![];
+        for Invited { jid, reason } in people {
+            let who = Who::Jid(jid.clone());
+            if self.affiliation(&who) == Affiliation::None {
+                let member = Affiliation::Member;
+                facts.extend(self.set_affiliation(now, &asker, &who, member, reason.as_ref()));
+            }
+        }
+        Ok(facts)
+    }
+
     /// XEP-0045 §8.2 to §8.5, §9.6, §9.7.
     fn may_change_role(
         &self,
@@ -139,7 +171,11 @@ impl Room {
             let ban = affiliation == Affiliation::Outcast;
             return Err(if ban { Refusal::NotAllowed } else { Refusal::Forbidden });
         }
-        let grows = affiliation != Affiliation::None && !self.affiliations.contains_key(who);
+        if affiliation == Affiliation::None { Ok(()) } else { self.has_room_for_affiliation(who) }
+    }
+
+    pub(super) fn has_room_for_affiliation(&self, who: &Who) -> Result<(), Refusal> {
+        let grows = !self.affiliations.contains_key(who);
         if grows && self.affiliations.len() >= MAX_AFFILIATIONS {
             return Err(Refusal::TooMany);
         }
@@ -168,7 +204,7 @@ impl Room {
 
     /// Gives an affiliation, and to everyone here whom it concerns the role that goes with it, or
     /// the door.
-    fn set_affiliation(
+    pub(super) fn set_affiliation(
         &mut self,
         now: Now,
         asker: &Asker,
@@ -196,6 +232,11 @@ impl Room {
         if old != new {
             let (who, by, reason) = (who.clone(), by.clone(), reason.clone());
             facts.push(Fact::AffiliationChanged { who, old, new, reason, by });
+        }
+        if let Who::Jid(jid) = who
+            && new < Affiliation::Member
+        {
+            facts.extend(self.release_nick(jid));
         }
         for (id, old) in before {
             let Some(person) = self.people.get(&id) else { continue };
@@ -292,17 +333,24 @@ impl Room {
         Ok(vec![Fact::LockChanged])
     }
 
-    pub(super) fn configure(&mut self, by: &By, settings: Settings) -> Result<Vec<Fact>, Refusal> {
+    pub(super) fn configure(
+        &mut self,
+        now: Now,
+        by: &By,
+        settings: Settings,
+        affiliations: &[Change],
+    ) -> Result<Vec<Fact>, Refusal> {
         self.asker(by).at_least(Affiliation::Owner)?;
         let settings = settings.checked()?;
+        // Who becomes an admin by this is not thrown out by it.
+        let mut facts = self.moderate(now, by, affiliations)?;
         let first = !self.configured;
         if !first && settings == self.settings {
-            return Ok(vec![]);
+            return Ok(facts);
         }
         let old = std::mem::replace(&mut self.settings, settings);
         self.configured = true;
         self.history.keep(self.settings.history);
-        let mut facts = vec![];
         if self.settings.members_only && !old.members_only {
             let strangers: Vec<_> = self
                 .people

@@ -1,8 +1,11 @@
 //! A room's configuration (XEP-0045 §16.5.3), as a value that is replaced as a whole.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
+use super::standing::Role;
 
 /// What an owner configures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,32 @@ pub struct Settings {
     pub history: u32,
     /// What is said is archived (XEP-0045 §7.2.12), as long as the room is persistent.
     pub archive: bool,
+    /// Who may send private messages.
+    pub allow_pm: Whisperers,
+    /// In a members-only room, members may invite, and not admins alone (XEP-0045 §7.8.2).
+    pub allow_invites: bool,
+    /// Roles whose presence the others are shown.
+    pub presence_broadcast: BTreeSet<Role>,
+    /// Roles that may read the lists of members, admins and owners, where they may see addresses.
+    pub member_list: BTreeSet<Role>,
+    /// The language of what is said, as a tag of RFC 5646; empty: not told.
+    pub lang: String,
+    /// Seconds between two messages of one who is no admin (XEP-0500); 0: any pace.
+    pub slow_mode_s: u32,
+}
+
+/// Who may send private messages (XEP-0045 §7.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whisperers {
+    /// Everyone.
+    Anyone,
+    /// Who has voice.
+    Participants,
+    /// Moderators.
+    Moderators,
+    /// Nobody.
+    None,
 }
 
 /// Who sees real JIDs and SIP addresses.
@@ -55,7 +84,8 @@ impl Settings {
         self.password = self.password.filter(|password| !password.is_empty());
         let secret = self.password.as_ref().map_or(0, String::len);
         let fits = self.name.len() <= MAX_TEXT && self.description.len() <= MAX_TEXT * 8;
-        if self.max_users == Some(0) || !fits || secret > MAX_TEXT || self.history > MAX_HISTORY {
+        let pace = self.history <= MAX_HISTORY && self.slow_mode_s <= MAX_SLOW_MODE_S;
+        if self.max_users == Some(0) || !fits || secret > MAX_TEXT || !pace || !tag(&self.lang) {
             return Err(Refusal::BadSettings);
         }
         Ok(self)
@@ -76,12 +106,32 @@ impl Default for Settings {
             whois: Whois::Moderators,
             change_subject: false,
             history: 20,
+            allow_pm: Whisperers::Anyone,
+            allow_invites: false,
+            presence_broadcast: Role::ALL.into(),
+            member_list: Role::ALL.into(),
+            lang: String::new(),
+            slow_mode_s: 0,
             archive: true,
         }
     }
+}
+
+/// Whether a text has the form of a language tag, or is empty (RFC 5646 §2.1).
+fn tag(text: &str) -> bool {
+    text.is_empty()
+        || text.len() <= MAX_LANG
+            && text.split('-').all(|part| {
+                (1..=8).contains(&part.len())
+                    && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            })
 }
 
 /// The longest name or password, in bytes; a description may be eight times as long.
 const MAX_TEXT: usize = 1_024;
 /// The most messages that a room tells newcomers.
 pub const MAX_HISTORY: u32 = 500;
+/// The slowest pace of a room: one message a day.
+pub const MAX_SLOW_MODE_S: u32 = 86_400;
+/// The longest language tag, in bytes (RFC 5646 §4.4.1).
+const MAX_LANG: usize = 35;

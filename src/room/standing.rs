@@ -1,5 +1,7 @@
 //! Affiliations and roles; the privilege tables of XEP-0045 §5.
 
+use serde::{Deserialize, Serialize};
+
 /// A lasting relation to a room, of an identity (XEP-0045 §5.2). Ordered by power.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Affiliation {
@@ -17,7 +19,8 @@ pub enum Affiliation {
 }
 
 /// What an occupant may do while here (XEP-0045 §5.1). Ordered by power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Listens.
     Visitor,
@@ -48,6 +51,9 @@ impl Affiliation {
 }
 
 impl Role {
+    /// All of them, by power.
+    pub const ALL: [Self; 3] = [Self::Visitor, Self::Participant, Self::Moderator];
+
     /// The word of XEP-0045 §5.1.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,8 +65,6 @@ impl Role {
 
     /// Reads [`Self::as_str`] back; `none`, which is no role, gives `None`.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Visitor, Self::Participant, Self::Moderator]
-            .into_iter()
-            .find(|role| role.as_str() == word)
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }

@@ -35,6 +35,7 @@ mod cases {
     mod ejabberd;
     mod hearing;
     mod moderation;
+    mod occupants;
     mod operators;
     mod outage;
     mod stanzas;

@@ -161,7 +161,9 @@ impl Archive {
             | Row::Room(_)
             | Row::Affiliation { .. }
             | Row::User(_)
-            | Row::NoUser(_) => {}
+            | Row::NoUser(_)
+            | Row::Nick { .. }
+            | Row::Avatar { .. } => {}
         }
     }
 

@@ -62,6 +62,10 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
         |to: &str, x: &str| format!("<presence to='{to}'><x xmlns='{muc}'>{x}</x></presence>");
     let to_room = |inner: &str| format!("<message to='{room}'>{inner}</message>");
     let user = |inner: &str| to_room(&format!("<x xmlns='{muc}#user'>{inner}</x>"));
+    let picture = "A".repeat(90_000);
+    let admins: String = (0..257).map(|n| format!("<value>a{n}@b</value>")).collect();
+    let register = |inner: &str| set(&format!("<query xmlns='jabber:iq:register'>{inner}</query>"));
+    let vcard = |inner: &str| set(&format!("<vCard xmlns='vcard-temp'>{inner}</vCard>"));
     let ping = "<ping xmlns='urn:xmpp:ping'/>";
     let info = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
     let items = |set: &str| {
@@ -96,11 +100,6 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
         (
             "nurse",
             get(&format!("<u xmlns='urn:x'>{deep}</u>")),
-            "iq error service-unavailable cancel",
-        ),
-        (
-            "nurse",
-            get("<query xmlns='jabber:iq:register'/>"),
             "iq error service-unavailable cancel",
         ),
         // Addresses.
@@ -396,8 +395,109 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
         (
             "nurse",
             get("<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>"),
+            "iq result",
+        ),
+        (
+            "nurse",
+            get("<query xmlns='http://jabber.org/protocol/disco#info' node='http://jabber.org/protocol/muc#traffic'/>"),
             "iq error feature-not-implemented cancel",
         ),
+        // Registration.
+        ("nurse", get("<query xmlns='jabber:iq:register'/>"), "iq result"),
+        ("nurse", set("<query xmlns='jabber:iq:register'/>"), bad),
+        ("nurse", register("<username/>"), bad),
+        ("nurse", register("<username>Romeo</username>"), "iq error conflict cancel"),
+        ("nurse", register("<username>ROMEO</username>"), "iq error conflict cancel"),
+        ("nurse", register("<username>Bob (phone)</username>"), "iq error conflict cancel"),
+        ("nurse", register("<username>x (phone)</username>"), "iq error conflict cancel"),
+        (
+            "nurse",
+            register(&format!("<username>{nick}</username>")),
+            "iq error not-acceptable modify",
+        ),
+        ("nurse", register("<remove/>"), "iq error forbidden auth"),
+        ("nurse", register("<x xmlns='jabber:x:data' type='cancel'/>"), bad),
+        ("nurse", register("<x xmlns='jabber:x:data' type='submit'/>"), bad),
+        (
+            "nurse@example.org",
+            register("<username>Nurse</username>"),
+            bad,
+        ),
+        (
+            "nurse",
+            "<iq id='i' type='get' to='nowhere@rooms.example.org'><query xmlns='jabber:iq:register'/></iq>".to_owned(),
+            "iq error item-not-found cancel",
+        ),
+        // The room's picture.
+        ("nurse", get("<vCard xmlns='vcard-temp'/>"), "iq error service-unavailable cancel"),
+        ("romeo", vcard("<PHOTO><TYPE>image/png</TYPE><BINVAL>AAAA</BINVAL></PHOTO>"), "iq error forbidden auth"),
+        ("romeo", vcard(""), "iq error forbidden auth"),
+        ("juliet", vcard("<PHOTO/>"), "iq error not-acceptable modify"),
+        ("juliet", vcard("<PHOTO><BINVAL>AAAA</BINVAL></PHOTO>"), "iq error not-acceptable modify"),
+        ("juliet", vcard("<PHOTO><TYPE>image/png</TYPE></PHOTO>"), "iq error not-acceptable modify"),
+        (
+            "juliet",
+            vcard("<PHOTO><TYPE>image/png</TYPE><BINVAL>=A=A</BINVAL></PHOTO>"),
+            "iq error not-acceptable modify",
+        ),
+        (
+            "juliet",
+            vcard("<PHOTO><TYPE>image/png\n</TYPE><BINVAL>&#xe9;</BINVAL></PHOTO>"),
+            "iq error not-acceptable modify",
+        ),
+        (
+            "juliet",
+            vcard(&format!("<PHOTO><TYPE>image/png</TYPE><BINVAL>{picture}</BINVAL></PHOTO>")),
+            "iq error policy-violation modify",
+        ),
+        // Iqs to occupants.
+        (
+            "nurse",
+            format!("<iq id='i' type='get' to='{room}/Romeo'><vCard xmlns='vcard-temp'/></iq>"),
+            "iq error not-acceptable cancel",
+        ),
+        (
+            "romeo",
+            format!("<iq id='i' type='get' to='{room}/Nobody'>{ping}</iq>"),
+            "iq error item-not-found cancel",
+        ),
+        (
+            "romeo",
+            format!("<iq id='i' type='get' to='{room}/Bob (phone)'>{ping}</iq>"),
+            "iq error service-unavailable cancel",
+        ),
+        (
+            "romeo",
+            format!("<iq id='i' type='set' to='{room}/Juliet'><x xmlns='urn:x'>{long}</x></iq>"),
+            "iq error policy-violation modify",
+        ),
+        (
+            "romeo",
+            format!("<iq id='LONG' type='get' to='{room}/Juliet'>{ping}</iq>"),
+            "iq error policy-violation modify",
+        ),
+        ("romeo", format!("<iq id='relay-1-0' type='result' to='{room}/Juliet'/>"), none),
+        ("romeo", format!("<iq id='relay--' type='error' to='{room}/Juliet'/>"), none),
+        // More configuration.
+        ("juliet", field("allowpm", "all"), "iq error not-acceptable modify"),
+        ("juliet", field("allowinvites", "perhaps"), "iq error not-acceptable modify"),
+        ("juliet", field("presencebroadcast", "owner"), "iq error not-acceptable modify"),
+        ("juliet", field("getmemberlist", "none"), "iq error not-acceptable modify"),
+        ("juliet", field("lang", "&lt;en&gt;"), "iq error not-acceptable modify"),
+        ("juliet", field("lang", &"a-".repeat(20)), "iq error not-acceptable modify"),
+        ("juliet", field("slow_mode_duration", "99999999999"), "iq error not-acceptable modify"),
+        ("juliet", field("slow_mode_duration", "1.5"), "iq error not-acceptable modify"),
+        ("juliet", field("roomadmins", "@"), "iq error jid-malformed modify"),
+        ("juliet", field("roomadmins", "rooms.example.org"), "iq error item-not-found cancel"),
+        ("juliet", field("roomadmins", "example.net"), "iq error not-allowed cancel"),
+        ("juliet", field("roomadmins", "juliet@example.org"), "iq error conflict cancel"),
+        ("juliet", field("roomowners", ""), "iq error conflict cancel"),
+        (
+            "juliet",
+            form(&format!("<field var='muc#roomconfig_roomadmins'>{admins}</field>")),
+            "iq error policy-violation modify",
+        ),
+        ("romeo", field("roomadmins", "romeo@example.org"), "iq error forbidden auth"),
         ("nurse", items("<max>lots</max>"), bad),
         ("nurse", items("<max>-1</max>"), bad),
         ("nurse", items("<before/><after>x</after>"), bad),
@@ -433,6 +533,55 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn questions_to_others_have_a_limit_and_an_answer() {
+    let mut server = garden();
+    let mut out = vec![];
+    let ask = |to: &str| {
+        format!(
+            "<iq id='i' type='get' to='garden@rooms.example.org/{to}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        )
+    };
+    for _ in 0..201 {
+        server.stanza("romeo", &ask("Juliet"), &mut out);
+    }
+    let (passed, refused) = out.split_at(200);
+    assert!(passed.iter().all(|iq| iq.attr("to") == Some("juliet@example.org/pc")));
+    assert_eq!(told(refused), "iq error policy-violation wait", "faster than the rate");
+    out.clear();
+    server.line("+20");
+    server.stanza("romeo", &ask("Juliet"), &mut out);
+    assert_eq!(told(&out), "iq error resource-constraint wait", "too many without an answer");
+    let given_up = server.line("+60");
+    assert_eq!(given_up.len(), 200);
+    assert!(given_up.iter().all(|iq| iq.attr("to") == Some("romeo@example.org/pc")));
+    assert_eq!(told(&given_up[..1]), "iq error remote-server-timeout wait");
+    out.clear();
+    server.stanza("romeo", &ask("Juliet"), &mut out);
+    assert_eq!(told(&out), "iq get");
+}
+
+#[test]
+fn what_changes_for_all_is_no_flood() {
+    let configure = |people: usize| {
+        let mut server = Server::new();
+        server.line("juliet make garden Juliet");
+        for n in 1..people {
+            server.line(&format!("guest{n} join garden Guest{n}"));
+            server.line("+0.1");
+        }
+        let out = server.line(
+            "juliet <iq id='o' type='set' to='garden@rooms.example.org'>\
+             <query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+             <field var='muc#roomconfig_whois'><value>anyone</value></field></x></query></iq>",
+        );
+        out.iter().filter(|stanza| stanza.name() == "presence").count()
+    };
+    // Everyone is shown everyone else, but for the moderator, who saw them all along.
+    assert_eq!(configure(100), 99 * 99);
+    assert_eq!(configure(101), 0);
+}
+
 /// All that a stanza could have changed.
 fn shape(server: &Server) -> String {
     let rooms: Vec<_> = server
@@ -441,9 +590,10 @@ fn shape(server: &Server) -> String {
         .map(|room| {
             let affiliations: Vec<_> = room.affiliations().collect();
             let told = room.history.iter().count();
+            let nicks: Vec<_> = room.registered_nicks().collect();
             format!(
-                "{:?} {:?} {:?} {affiliations:?} {told}",
-                room.settings, room.people, room.subject
+                "{:?} {:?} {:?} {:?} {affiliations:?} {nicks:?} {told}",
+                room.settings, room.people, room.subject, room.avatar
             )
         })
         .collect();
@@ -507,6 +657,17 @@ fn any_stanza() -> impl Strategy<Value = String> {
          <field var='muc#roomconfig_membersonly'><value>1</value></field></x></query>",
         "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
          <field var='muc#roomconfig_moderatedroom'><value>1</value></field></x></query>",
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='muc#roomconfig_presencebroadcast'><value>moderator</value></field></x></query>",
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='muc#roomconfig_presencebroadcast'><value>visitor</value><value>participant</value>\
+         </field><field var='muc#roomconfig_whois'><value>anyone</value></field></x></query>",
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='muc#roomconfig_roomadmins'><value>romeo@example.org</value></field></x></query>",
+        "<query xmlns='jabber:iq:register'/>",
+        "<query xmlns='jabber:iq:register'><username>Nurse</username></query>",
+        "<query xmlns='jabber:iq:register'><remove/></query>",
+        "<vCard xmlns='vcard-temp'/>",
         "<query xmlns='http://jabber.org/protocol/muc#admin'><item nick='Romeo' role='none'/></query>",
         "<query xmlns='http://jabber.org/protocol/muc#admin'><item nick='Nurse' role='visitor'/></query>",
         "<query xmlns='http://jabber.org/protocol/muc#admin'><item nick='Bob (phone)' role='visitor'/></query>",
@@ -621,9 +782,16 @@ proptest! {
         clients.line("+31");
         for room in clients.server.rooms.iter() {
             let jid = format!("{}@rooms.example.org", room.name);
-            let truth: std::collections::BTreeSet<_> =
-                room.people.values().map(|person| format!("{jid}/{}", person.nick)).collect();
-            for chat in room.people.values().flat_map(|person| person.chats.keys()) {
+            let sessions = |id| room.person(id).into_iter().flat_map(|person| person.chats.keys());
+            let ids = room.people.keys().copied();
+            for (id, chat) in ids.flat_map(|id| sessions(id).map(move |chat| (id, chat))) {
+                let broadcast = &room.settings.presence_broadcast;
+                let truth: std::collections::BTreeSet<_> = room
+                    .people
+                    .values()
+                    .filter(|person| person.id == id || broadcast.contains(&person.role))
+                    .map(|person| format!("{jid}/{}", person.nick))
+                    .collect();
                 let told = clients.log.iter().filter(|stanza| {
                     stanza.attr("to") == Some(chat.as_str())
                         && stanza.attr("from").is_some_and(|from| from.starts_with(&jid))
@@ -634,7 +802,8 @@ proptest! {
     }
 }
 
-/// Every client at once: what they were told, and that they answer pings.
+/// Every client at once: what they were told, and that they answer pings, and what other clients
+/// ask.
 struct Clients {
     server: Server,
     log: Vec<Element>,
@@ -666,7 +835,8 @@ impl Clients {
         }
         let pings: Vec<_> = out
             .iter()
-            .filter(|stanza| stanza.name() == "iq" && stanza.attr("type") == Some("get"))
+            .filter(|stanza| stanza.name() == "iq")
+            .filter(|stanza| matches!(stanza.attr("type"), Some("get" | "set")))
             .map(|ping| ["to", "from", "id"].map(|name| ping.attr(name).unwrap().to_owned()))
             .collect();
         for [who, room, id] in pings {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
+use cusaxd::room::avatar::Avatar;
 use cusaxd::room::history::Payload;
 use cusaxd::room::person::{Caller, Level, Person, Proof, Who};
-use cusaxd::room::settings::{MAX_HISTORY, Settings};
+use cusaxd::room::settings::{MAX_HISTORY, MAX_SLOW_MODE_S, Settings};
 use cusaxd::room::standing::{Affiliation, Role};
 use cusaxd::room::{
-    Arrival, By, Change, Command, Creation, Departure, Ending, Fact, Policy, Refusal, Room,
-    RoomEnd, Rooms,
+    Arrival, By, Change, Command, Creation, Departure, Ending, Fact, Invited, Policy, Refusal,
+    Room, RoomEnd, Rooms,
 };
 
 use Affiliation::{Admin, Member, Outcast, Owner};
@@ -101,7 +102,7 @@ fn let_speak(of: &str, on: bool) -> Command {
 
 pub(crate) fn said() -> Payload {
     let stanza = "<message xmlns='jabber:client'><body>x</body></message>".parse().unwrap();
-    Payload { stanza: Arc::new(stanza), lasting: true, stanza_id: None }
+    Payload { stanza: Arc::new(stanza), lasting: true, text: true, stanza_id: None }
 }
 
 fn say() -> Command {
@@ -1331,7 +1332,11 @@ fn moderators_take_messages_back() {
 #[test]
 fn settings_are_checked_before_they_hold() {
     let mut world = World::new();
-    let bad: [fn(&mut Settings); 5] = [
+    let bad: [fn(&mut Settings); 9] = [
+        |settings| settings.slow_mode_s = MAX_SLOW_MODE_S + 1,
+        |settings| settings.lang = "pt_BR".to_owned(),
+        |settings| settings.lang = "-".to_owned(),
+        |settings| settings.lang = "x".repeat(9),
         |settings| settings.max_users = Some(0),
         |settings| settings.history = MAX_HISTORY + 1,
         |settings| settings.name = "x".repeat(1_025),
@@ -1356,4 +1361,175 @@ fn settings_are_checked_before_they_hold() {
         world.refuses(by, configure(), Refusal::Forbidden);
     }
     world.does(&chat("owner/elsewhere"), configure());
+}
+
+#[test]
+fn a_nick_is_kept_for_the_member_who_registered_it() {
+    let register = |text: &str| Command::Register { nick: nick(text) };
+    let mut world = World::with(|_| {});
+    world.does(&chat("juliet"), enter("Juliet"));
+    let facts = world.does(&chat("juliet"), register("Rose"));
+    assert!(matches!(facts.last(), Some(Fact::NickRegistered { nick: Some(_), .. })), "{facts:?}");
+    assert_eq!(world.room().affiliation(&who("juliet")), Member);
+    assert_eq!(world.does(&chat("juliet"), register("Rose")), []);
+
+    world.refuses(&chat("romeo"), enter("rose"), Refusal::NickTaken);
+    world.refuses(&chat("romeo"), register("ROSE"), Refusal::NickTaken);
+    world.refuses(&chat("owner"), Command::Rename { nick: nick("Rose") }, Refusal::NickTaken);
+    world.refuses(&chat("romeo"), register("Juliet"), Refusal::NickTaken);
+    world.refuses(&operator(), register("Operator"), Refusal::Forbidden);
+    world.refuses(&chat("romeo"), Command::Unregister, Refusal::Forbidden);
+    world.does(&chat("juliet/tablet"), enter("Rose"));
+
+    // Callers come under other names, and under their own.
+    let named = |text: &str, of: Who| Caller { name: Some(text.to_owned()), ..caller(of) };
+    world.does(&By::Leg(LegId(7)), call(7, named("Rose", who("tybalt"))));
+    assert_eq!(world.room().by_leg(LegId(7)).unwrap().nick, nick("Rose 2"));
+
+    // Another nick frees the first; the end of membership frees any.
+    world.does(&chat("juliet"), register("Lily"));
+    world.does(&chat("juliet/tablet"), Command::LeaveChat);
+    world.does(&chat("romeo"), enter("Rose"));
+    let facts = world.does(&chat("owner"), give("juliet", Affiliation::None));
+    let freed = Fact::NickRegistered { jid: jid("juliet"), nick: None };
+    assert!(facts.contains(&freed), "{facts:?}");
+    assert_eq!(world.room().registered_nicks().count(), 0);
+}
+
+#[test]
+fn registering_is_no_way_around_those_who_make_members() {
+    let check = |change: fn(&mut Settings), expected: Result<(), Refusal>| {
+        let mut world = World::with(change);
+        let register = Command::Register { nick: nick("Romeo") };
+        match expected {
+            Ok(()) => drop(world.does(&chat("romeo"), register)),
+            Err(refusal) => world.refuses(&chat("romeo"), register, refusal),
+        }
+        world.does(&chat("owner"), give("juliet", Member));
+        world.does(&chat("juliet"), Command::Register { nick: nick("Juliet") });
+    };
+    check(|_| {}, Ok(()));
+    check(|it| it.moderated = true, Err(Refusal::MayNotRegister));
+    check(|it| it.members_only = true, Err(Refusal::MayNotRegister));
+    check(|it| it.password = Some("rose".to_owned()), Err(Refusal::MayNotRegister));
+
+    let mut world = World::new();
+    let register = || Command::Register { nick: nick("Romeo") };
+    world.refuses(&chat("romeo"), register(), Refusal::NotConfigured);
+    world.configure(|_| {});
+    world.does(&chat("owner"), give("romeo", Outcast));
+    world.refuses(&chat("romeo"), register(), Refusal::MayNotRegister);
+    // Whoever knew the password may.
+    let mut world = World::with(|it| it.password = Some("rose".to_owned()));
+    world.does(&chat("romeo"), enter_with("Romeo", "rose"));
+    world.does(&chat("romeo"), register());
+}
+
+#[test]
+fn lists_and_configuration_hold_together_or_not_at_all() {
+    let mut world = World::with(|it| it.persistent = true);
+    world.does(&chat("juliet"), enter("Juliet"));
+    let reconfigure = |name: &str, affiliations: Vec<Change>| Command::Reconfigure {
+        settings: Box::new(Settings {
+            name: name.to_owned(),
+            members_only: true,
+            persistent: true,
+            ..Settings::default()
+        }),
+        affiliations,
+    };
+    let both = vec![affiliate("juliet", Admin), affiliate("owner", Affiliation::None)];
+    world.refuses(&chat("owner"), reconfigure("x", both), Refusal::LastOwner);
+    let too_long = "x".repeat(2_000);
+    let admin = || vec![affiliate("juliet", Admin)];
+    world.refuses(&chat("owner"), reconfigure(&too_long, admin()), Refusal::BadSettings);
+    world.refuses(&chat("juliet"), reconfigure("x", admin()), Refusal::Forbidden);
+
+    let facts = world.does(&chat("owner"), reconfigure("x", admin()));
+    assert!(matches!(facts.first(), Some(Fact::Configured { .. })), "{facts:?}");
+    assert!(world.room().by_nick(&nick("Juliet")).is_some(), "who becomes an admin stays");
+    assert_eq!(world.room().affiliation(&who("juliet")), Admin);
+}
+
+#[test]
+fn whispers_are_for_those_who_may() {
+    use cusaxd::room::settings::Whisperers;
+    let whisper = || Command::Whisper { to: nick("Owner"), id: None, payload: said() };
+    for (allow_pm, visitor, participant, owner) in [
+        (Whisperers::Anyone, true, true, true),
+        (Whisperers::Participants, false, true, true),
+        (Whisperers::Moderators, false, false, true),
+        (Whisperers::None, false, false, false),
+    ] {
+        let mut world = World::with(|it| it.allow_pm = allow_pm);
+        world.does(&chat("juliet"), enter("Juliet"));
+        world.does(&chat("romeo"), enter("Romeo"));
+        world.does(&chat("owner"), let_speak("Romeo", false));
+        for (by, may) in [("romeo", visitor), ("juliet", participant), ("owner", owner)] {
+            if may {
+                world.does(&chat(by), whisper());
+            } else {
+                world.refuses(&chat(by), whisper(), Refusal::Forbidden);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slow_room_has_one_pace_for_all_of_ones_nicks() {
+    let mut world = World::with(|it| it.slow_mode_s = 600);
+    let too_soon = Refusal::TooSoon { pace_s: 600 };
+    world.does(&chat("juliet"), enter("Juliet"));
+    world.does(&chat("juliet/tablet"), enter("Capulet"));
+    world.does(&chat("juliet"), say());
+    world.refuses(&chat("juliet"), say(), too_soon);
+    world.refuses(&chat("juliet/tablet"), say(), too_soon);
+    // Leaving is no way around.
+    world.does(&chat("juliet"), Command::LeaveChat);
+    world.does(&chat("juliet"), enter("Juliet"));
+    world.refuses(&chat("juliet"), say(), too_soon);
+    let sign = Command::Say { id: None, payload: Payload { text: false, ..said() } };
+    world.does(&chat("juliet"), sign);
+    world.now = world.now + Duration::from_secs(580);
+    world.refuses(&chat("juliet"), say(), too_soon);
+    world.now = world.now + Duration::from_secs(20);
+    world.does(&chat("juliet"), say());
+    for _ in 0..3 {
+        world.does(&chat("owner"), say());
+    }
+}
+
+#[test]
+fn members_invite_where_the_owner_wants_that() {
+    let invite = || {
+        Command::Invite(vec![
+            Invited { jid: jid("romeo"), reason: None },
+            Invited { jid: jid("owner"), reason: None },
+        ])
+    };
+    let mut world = World::with(|it| it.members_only = true);
+    world.does(&chat("owner"), give("juliet", Member));
+    world.does(&chat("juliet"), enter("Juliet"));
+    world.refuses(&chat("juliet"), invite(), Refusal::Forbidden);
+    world.configure(|it| it.allow_invites = true);
+    world.refuses(&chat("romeo"), invite(), Refusal::NotHere);
+    world.does(&chat("juliet"), invite());
+    assert_eq!(world.room().affiliation(&who("romeo")), Member);
+    assert_eq!(world.room().affiliation(&who("owner")), Owner);
+    world.does(&chat("owner"), give("romeo", Outcast));
+    world.refuses(&chat("juliet"), invite(), Refusal::NotAllowed);
+}
+
+#[test]
+fn owners_choose_the_picture() {
+    let picture = |byte| Avatar::new("image/png", vec![byte]).map(Arc::new);
+    let mut world = World::with(|_| {});
+    world.does(&chat("juliet"), enter("Juliet"));
+    world.refuses(&chat("juliet"), Command::SetAvatar(picture(1)), Refusal::Forbidden);
+    let facts = world.does(&chat("owner"), Command::SetAvatar(picture(1)));
+    assert_eq!(facts, [Fact::AvatarChanged]);
+    assert_eq!(world.does(&chat("owner"), Command::SetAvatar(picture(1))), []);
+    assert_eq!(world.room().avatar, picture(1));
+    world.does(&operator(), Command::SetAvatar(None));
+    assert_eq!(world.room().avatar, None);
 }

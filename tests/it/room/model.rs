@@ -1,18 +1,20 @@
 //! Random commands by random people: what always holds of a room, and that its facts tell all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
 use cusaxd::journal::{self, Row};
+use cusaxd::room::avatar::Avatar;
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::standing::{Affiliation, Role};
-use cusaxd::room::{By, Change, Command, Ending, Fact, Policy, Room, StoredRoom};
-use jid::FullJid;
+use cusaxd::room::{By, Change, Command, Ending, Fact, Invited, Policy, Room, StoredRoom};
+use jid::{BareJid, FullJid};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{World, affiliate, caller, chat, nick, operator, policy, role, said, who};
+use super::{World, affiliate, caller, chat, jid, nick, operator, policy, role, said, who};
 
 /// What someone learns who is told every fact, and looks at the room only for those whom a fact
 /// names, as the faces do.
@@ -22,6 +24,8 @@ struct Told {
     locked: bool,
     settings: Option<Settings>,
     subject: Option<String>,
+    nicks: BTreeMap<BareJid, Nick>,
+    avatar: Option<Arc<Avatar>>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -99,6 +103,13 @@ impl Told {
                 self.settings = Some(room.settings.clone());
             }
             Fact::LockChanged => self.locked = room.locked,
+            Fact::AvatarChanged => self.avatar = room.avatar.clone(),
+            Fact::NickRegistered { jid, nick: Some(nick) } => {
+                drop(self.nicks.insert(jid.clone(), nick.clone()));
+            }
+            Fact::NickRegistered { jid, nick: None } => {
+                self.nicks.remove(jid).expect("it was registered");
+            }
             Fact::SubjectChanged(_) => {
                 self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
             }
@@ -144,33 +155,55 @@ impl Told {
             locked: room.locked,
             settings: Some(room.settings.clone()),
             subject: room.subject.as_ref().map(|subject| subject.text.clone()),
+            nicks: nicks(room),
+            avatar: room.avatar.clone(),
         }
     }
 }
 
+fn nicks(room: &Room) -> BTreeMap<BareJid, Nick> {
+    room.registered_nicks().map(|(jid, nick)| (jid.clone(), nick.clone())).collect()
+}
+
 /// A store, as far as rows tell it.
 #[derive(Debug, Default, PartialEq)]
-struct Stored(BTreeMap<RoomName, (StoredRoom, BTreeMap<Who, Affiliation>)>);
+struct Stored(BTreeMap<RoomName, Kept>);
+
+#[derive(Debug, PartialEq)]
+struct Kept {
+    room: StoredRoom,
+    affiliations: BTreeMap<Who, Affiliation>,
+    nicks: BTreeMap<BareJid, Nick>,
+    avatar: Option<Arc<Avatar>>,
+}
 
 impl Stored {
     fn write(&mut self, row: Row) {
         match row {
             Row::Room(room) => match self.0.get_mut(&room.name) {
-                Some((stored, _)) => *stored = room,
-                None => drop(self.0.insert(room.name.clone(), (room, BTreeMap::new()))),
+                Some(kept) => kept.room = room,
+                None => {
+                    let (affiliations, nicks) = (BTreeMap::new(), BTreeMap::new());
+                    let name = room.name.clone();
+                    self.0.insert(name, Kept { room, affiliations, nicks, avatar: None });
+                }
             },
             Row::NoRoom(name) => drop(self.0.remove(&name)),
             Row::Affiliation { room, who, affiliation, .. } => {
-                let (_, affiliations) = self.0.get_mut(&room).expect("its room is stored first");
+                let affiliations = &mut self.kept(&room).affiliations;
                 if affiliation == Affiliation::None {
                     affiliations.remove(&who);
                 } else {
                     affiliations.insert(who, affiliation);
                 }
             }
+            Row::Nick { room, jid, nick: Some(nick) } => {
+                drop(self.kept(&room).nicks.insert(jid, nick));
+            }
+            Row::Nick { room, jid, nick: None } => drop(self.kept(&room).nicks.remove(&jid)),
+            Row::Avatar { room, avatar } => self.kept(&room).avatar = avatar,
             Row::Archived { room, .. } => {
-                let (room, _) = self.0.get(&room).expect("its room is stored first");
-                assert!(room.settings.archived());
+                assert!(self.kept(&room).room.settings.archived());
             }
             Row::Buried { .. } | Row::User(_) | Row::NoUser(_) | Row::Sweep { .. } => {
                 unreachable!("nothing here writes that");
@@ -178,12 +211,17 @@ impl Stored {
         }
     }
 
+    fn kept(&mut self, room: &RoomName) -> &mut Kept {
+        self.0.get_mut(room).expect("its room is stored first")
+    }
+
     /// What is to be stored of a room.
     fn all_of(room: Option<&Room>) -> Self {
         let kept = room.filter(|room| room.settings.persistent);
         let rooms = kept.map(|room| {
             let affiliations = room.affiliations().map(|(who, it)| (who.clone(), it)).collect();
-            (room.name.clone(), (room.stored(), affiliations))
+            let (nicks, avatar) = (nicks(room), room.avatar.clone());
+            (room.name.clone(), Kept { room: room.stored(), affiliations, nicks, avatar })
         });
         Self(rooms.into_iter().collect())
     }
@@ -195,7 +233,12 @@ fn check_invariants(room: &Room, most: usize) {
     let mut nicks = BTreeSet::new();
     let mut sessions = BTreeSet::new();
     let mut legs = BTreeSet::new();
+    let reserved: BTreeMap<_, _> =
+        room.registered_nicks().map(|(jid, nick)| (nick.key(), jid)).collect();
+    assert_eq!(reserved.len(), room.registered_nicks().count(), "a nick has one owner");
     for person in people() {
+        let owner = reserved.get(person.nick.key());
+        assert!(owner.is_none_or(|jid| person.jid() == Some(jid)), "{person:?} has another's nick");
         let affiliation = room.affiliation(&person.who);
         assert!(affiliation > Affiliation::Outcast, "{person:?} is banned and here");
         if room.settings.members_only {
@@ -254,6 +297,11 @@ enum What {
     Mute(usize, bool),
     Lock(bool),
     Configure(Settings),
+    Reconfigure(Settings, Vec<Turn>),
+    Register(usize),
+    Unregister,
+    Avatar(u8),
+    Invite(usize),
     Cancel,
     Destroy,
     ShowPresence,
@@ -297,8 +345,10 @@ fn turn() -> impl Strategy<Value = Turn> {
 fn settings() -> impl Strategy<Value = Settings> {
     let most = prop_oneof![3 => Just(None), 1 => (0..5_u32).prop_map(Some)];
     let often = || prop::bool::weighted(0.3);
-    (often(), often(), often(), most, any::<bool>(), any::<bool>(), 0..4_u32).prop_map(
-        |(moderated, members_only, secret, max_users, persistent, change_subject, history)| {
+    let rest = (any::<bool>(), any::<bool>(), 0..4_u32, any::<bool>(), often());
+    (often(), often(), often(), most, rest).prop_map(
+        |(moderated, members_only, secret, max_users, rest)| {
+            let (persistent, change_subject, history, allow_invites, slow) = rest;
             let password = secret.then(|| "swordfish".to_owned());
             Settings {
                 moderated,
@@ -308,6 +358,8 @@ fn settings() -> impl Strategy<Value = Settings> {
                 persistent,
                 change_subject,
                 history,
+                allow_invites,
+                slow_mode_s: if slow { 30 } else { 0 },
                 ..Settings::default()
             }
         },
@@ -335,6 +387,12 @@ fn what() -> impl Strategy<Value = What> {
         3 => any::<bool>().prop_map(What::MuteSelf),
         14 => prop::collection::vec(turn(), 1..4).prop_map(What::Moderate),
         5 => (0..12_usize, any::<bool>()).prop_map(|(whom, on)| What::Mute(whom, on)),
+        3 => (settings(), prop::collection::vec(turn(), 0..3))
+            .prop_map(|(settings, turns)| What::Reconfigure(settings, turns)),
+        4 => (0..NICKS.len()).prop_map(What::Register),
+        1 => Just(What::Unregister),
+        1 => (0..3_u8).prop_map(What::Avatar),
+        2 => (0..USERS.len()).prop_map(What::Invite),
         1 => any::<bool>().prop_map(What::Lock),
         4 => settings().prop_map(What::Configure),
         1 => Just(What::Cancel),
@@ -375,6 +433,11 @@ impl World {
             | What::Mute(..)
             | What::Lock(_)
             | What::Configure(_)
+            | What::Reconfigure(..)
+            | What::Register(_)
+            | What::Unregister
+            | What::Avatar(_)
+            | What::Invite(_)
             | What::Cancel
             | What::Destroy => session(),
         }
@@ -384,6 +447,18 @@ impl World {
         let people: Vec<_> =
             self.rooms.iter().flat_map(|room| room.people.values()).cloned().collect();
         let person = |number: usize| people.get(number % people.len().max(1));
+        let change = |turn| match turn {
+            Turn::Role(whom, to) => match person(whom) {
+                Some(person) => role(person.nick.as_str(), to),
+                None => role("Nobody", to),
+            },
+            Turn::Affiliation(whom, affiliation) => match (whom, person(whom)) {
+                (10.., Some(person)) => {
+                    Change::Affiliation { who: person.who.clone(), affiliation, reason: None }
+                }
+                _ => affiliate(IDENTITIES[whom % IDENTITIES.len()], affiliation),
+            },
+        };
         match what {
             What::Enter(text, password) => Command::EnterChat {
                 nick: nick(NICKS[text]),
@@ -424,30 +499,25 @@ impl World {
             }
             What::RequestVoice => Command::RequestVoice,
             What::MuteSelf(on) => Command::MuteSelf(on),
-            What::Moderate(turns) => Command::Moderate(
-                turns
-                    .into_iter()
-                    .map(|turn| match turn {
-                        Turn::Role(whom, to) => match person(whom) {
-                            Some(person) => role(person.nick.as_str(), to),
-                            None => role("Nobody", to),
-                        },
-                        Turn::Affiliation(whom, affiliation) => match (whom, person(whom)) {
-                            (10.., Some(person)) => Change::Affiliation {
-                                who: person.who.clone(),
-                                affiliation,
-                                reason: None,
-                            },
-                            _ => affiliate(IDENTITIES[whom % IDENTITIES.len()], affiliation),
-                        },
-                    })
-                    .collect(),
-            ),
+            What::Moderate(turns) => Command::Moderate(turns.into_iter().map(change).collect()),
             What::Mute(whom, on) => {
                 Command::Mute { person: person(whom).map_or(PersonId(0), |person| person.id), on }
             }
             What::Lock(on) => Command::Lock(on),
             What::Configure(settings) => Command::Configure(Box::new(settings)),
+            What::Reconfigure(settings, turns) => Command::Reconfigure {
+                settings: Box::new(settings),
+                affiliations: turns.into_iter().map(change).collect(),
+            },
+            What::Register(text) => Command::Register { nick: nick(NICKS[text]) },
+            What::Unregister => Command::Unregister,
+            What::Avatar(byte) => {
+                let avatar = Avatar::new("image/png", vec![byte]).map(Arc::new);
+                Command::SetAvatar(avatar.filter(|_| byte > 0))
+            }
+            What::Invite(whom) => {
+                Command::Invite(vec![Invited { jid: jid(USERS[whom]), reason: None }])
+            }
             What::Cancel => Command::CancelConfiguration,
             What::Destroy => Command::Destroy { reason: None, alternate: None },
             What::ShowPresence => Command::ShowPresence,

@@ -1,0 +1,128 @@
+//! Registering a nick with a room (XEP-0045 §7.10): it is kept, and nobody else may have it.
+
+use std::collections::BTreeMap;
+
+use jid::BareJid;
+
+use super::enter::is_phone_nick;
+use super::person::Who;
+use super::standing::Affiliation;
+use super::{By, Fact, Refusal, Room};
+use crate::clock::Now;
+use crate::id::Nick;
+
+/// The nicks that members registered, one each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Nicks {
+    by_jid: BTreeMap<BareJid, Nick>,
+    by_key: BTreeMap<String, BareJid>,
+}
+
+impl Nicks {
+    /// Gives someone a nick, instead of the one they had.
+    pub(super) fn insert(&mut self, jid: BareJid, nick: Nick) {
+        self.remove(&jid);
+        self.by_key.insert(nick.key().to_owned(), jid.clone());
+        self.by_jid.insert(jid, nick);
+    }
+
+    /// Takes someone's nick; whether there was one.
+    pub(super) fn remove(&mut self, jid: &BareJid) -> bool {
+        let old = self.by_jid.remove(jid);
+        old.is_some_and(|old| self.by_key.remove(old.key()).is_some())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_jid.len()
+    }
+
+    /// Whether a nick is reserved for someone else than `who`.
+    pub(super) fn keep_out(&self, who: &Who, nick: &Nick) -> bool {
+        self.by_key.get(nick.key()).is_some_and(|owner| match who {
+            Who::Jid(jid) => jid != owner,
+            Who::Aor(_) | Who::Unknown(_) => true,
+        })
+    }
+}
+
+impl Room {
+    /// The nick that someone registered, if any (XEP-0045 §7.12).
+    pub fn registered_nick(&self, jid: &BareJid) -> Option<&Nick> {
+        self.nicks.by_jid.get(jid)
+    }
+
+    /// Every registered nick, by whom.
+    pub fn registered_nicks(&self) -> impl Iterator<Item = (&BareJid, &Nick)> {
+        self.nicks.by_jid.iter()
+    }
+
+    /// Whether someone may register. It makes a member of who is none, so it is no way around the
+    /// admins where only they give voice, let people in, or where a password does.
+    pub fn may_register(&self, jid: &BareJid) -> Result<(), Refusal> {
+        let who = Who::Jid(jid.clone());
+        let affiliation = self.affiliation(&who);
+        if !self.configured && affiliation < Affiliation::Owner {
+            return Err(Refusal::NotConfigured);
+        }
+        let settings = &self.settings;
+        let guarded = settings.members_only || settings.moderated;
+        let secret = settings.password.is_some() && !self.is_here(&who);
+        match affiliation {
+            Affiliation::Outcast => Err(Refusal::MayNotRegister),
+            Affiliation::None if guarded || secret => Err(Refusal::MayNotRegister),
+            Affiliation::None | Affiliation::Member | Affiliation::Admin | Affiliation::Owner => {
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn register(&mut self, now: Now, by: &By, nick: Nick) -> Result<Vec<Fact>, Refusal> {
+        let By::Chat(chat) = by else { return Err(Refusal::Forbidden) };
+        let jid = chat.to_bare();
+        let who = Who::Jid(jid.clone());
+        self.may_register(&jid)?;
+        let in_use = self.by_nick(&nick).is_some_and(|person| person.who != who);
+        if in_use || is_phone_nick(&nick) || self.nicks.keep_out(&who, &nick) {
+            return Err(Refusal::NickTaken);
+        }
+        if self.registered_nick(&jid).is_none() && self.nicks.len() >= MAX_NICKS {
+            return Err(Refusal::TooMany);
+        }
+        let mut facts = vec![];
+        if self.affiliation(&who) == Affiliation::None {
+            self.has_room_for_affiliation(&who)?;
+            let asker = self.asker(by);
+            facts.extend(self.set_affiliation(now, &asker, &who, Affiliation::Member, None));
+        }
+        if self.registered_nick(&jid) != Some(&nick) {
+            self.nicks.insert(jid.clone(), nick.clone());
+            facts.push(Fact::NickRegistered { jid, nick: Some(nick) });
+        }
+        Ok(facts)
+    }
+
+    /// Gives up the nick, and the membership that goes with it (XEP-0077 §3.2); admins and owners
+    /// stay what they are.
+    pub(super) fn unregister(&mut self, now: Now, by: &By) -> Result<Vec<Fact>, Refusal> {
+        let By::Chat(chat) = by else { return Err(Refusal::Forbidden) };
+        let jid = chat.to_bare();
+        if self.registered_nick(&jid).is_none() {
+            return Err(Refusal::Forbidden);
+        }
+        let who = Who::Jid(jid.clone());
+        if self.affiliation(&who) == Affiliation::Member {
+            let asker = self.asker(by);
+            return Ok(self.set_affiliation(now, &asker, &who, Affiliation::None, None));
+        }
+        Ok(self.release_nick(&jid).into_iter().collect())
+    }
+
+    /// Who is no member any more has no nick to keep.
+    pub(super) fn release_nick(&mut self, jid: &BareJid) -> Option<Fact> {
+        let jid = jid.clone();
+        self.nicks.remove(&jid).then_some(Fact::NickRegistered { jid, nick: None })
+    }
+}
+
+/// Nicks that one room keeps.
+const MAX_NICKS: usize = 5_000;
