@@ -152,6 +152,38 @@ pub(super) struct RoomSettings {
         default_missing_value = "true"
     )]
     archive: Option<bool>,
+    /// Who may send private messages.
+    #[arg(long)]
+    allow_pm: Option<Whisperers>,
+    /// Members may invite others to a members-only room.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    allow_invites: Option<bool>,
+    /// Whose presence is shown to the others: roles with commas between; empty: nobody's.
+    #[arg(long, value_name = "ROLES")]
+    presence_broadcast: Option<String>,
+    /// Who may ask for the list of members: roles with commas between; empty: nobody.
+    #[arg(long, value_name = "ROLES")]
+    member_list: Option<String>,
+    /// The language of what is said, as de or pt-BR; empty: not told.
+    #[arg(long, value_name = "TAG")]
+    lang: Option<String>,
+    /// Seconds between two messages of one person; 0: any pace.
+    #[arg(long, value_name = "SECONDS")]
+    slow_mode_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Whisperers {
+    Anyone,
+    Participants,
+    Moderators,
+    None,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -390,6 +422,12 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         change_subject,
         history,
         archive,
+        allow_pm,
+        allow_invites,
+        presence_broadcast,
+        member_list,
+        lang,
+        slow_mode_s,
     } = settings;
     let secret = match password_file {
         Some(file) => Some(json!(password(file)?)),
@@ -399,6 +437,16 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         Whois::Moderators => json!("moderators"),
         Whois::Anyone => json!("anyone"),
     });
+    let allow_pm = allow_pm.map(|whisperers| match whisperers {
+        Whisperers::Anyone => json!("anyone"),
+        Whisperers::Participants => json!("participants"),
+        Whisperers::Moderators => json!("moderators"),
+        Whisperers::None => json!("none"),
+    });
+    let roles = |roles: &Option<String>| {
+        let roles = roles.as_ref()?;
+        Some(roles.split(',').map(str::trim).filter(|role| !role.is_empty()).collect::<Value>())
+    };
     let given = [
         ("name", name.as_ref().map(|it| json!(it))),
         ("description", description.as_ref().map(|it| json!(it))),
@@ -412,6 +460,12 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         ("change_subject", change_subject.map(Value::from)),
         ("history", history.map(Value::from)),
         ("archive", archive.map(Value::from)),
+        ("allow_pm", allow_pm),
+        ("allow_invites", allow_invites.map(Value::from)),
+        ("presence_broadcast", roles(presence_broadcast)),
+        ("member_list", roles(member_list)),
+        ("lang", lang.as_ref().map(|it| json!(it))),
+        ("slow_mode_s", slow_mode_s.map(Value::from)),
     ];
     let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Ok(Value::Object(given.collect()))
@@ -627,11 +681,19 @@ mod tests {
             change_subject: Some(true),
             history: Some(1),
             archive: Some(true),
+            allow_pm: Some(Whisperers::None),
+            allow_invites: Some(true),
+            presence_broadcast: Some("visitor, moderator".to_owned()),
+            member_list: Some(String::new()),
+            lang: Some("de".to_owned()),
+            slow_mode_s: Some(5),
         };
         let Ok(changes) = changes(&all) else { panic!("{all:?}") };
         let settings = serde_json::to_value(cusaxd::room::settings::Settings::default()).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&changes), keys(&settings));
+        assert_eq!(changes["presence_broadcast"], json!(["visitor", "moderator"]));
+        assert_eq!(changes["member_list"], json!([]));
     }
 
     #[test]
