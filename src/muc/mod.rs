@@ -131,23 +131,6 @@ pub enum Reply {
     },
 }
 
-/// A stanza that the link skipped because it breaks a limit: enough of it to answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rejected {
-    /// `iq`, `message` or `presence`, or whatever it was.
-    pub name: String,
-    /// Its sender.
-    pub from: Option<Jid>,
-    /// Its addressee.
-    pub to: Option<Jid>,
-    /// Its id.
-    pub id: Option<String>,
-    /// Its type.
-    pub kind: Option<String>,
-    /// Which limit, for people.
-    pub why: &'static str,
-}
-
 impl Muc {
     /// A face without sessions. `seed` makes the ids of messages.
     pub fn new(config: MucConfig, seed: u64) -> Self {
@@ -213,32 +196,6 @@ impl Muc {
                 None
             }
         }
-    }
-
-    /// Answers a stanza that broke a limit of the link.
-    pub fn rejected(&mut self, rejected: Rejected, out: &mut Vec<Element>) {
-        let Some(from) = rejected.from.filter(|from| from.domain() != &*self.config.domain) else {
-            return;
-        };
-        let kind = rejected.kind.as_deref().unwrap_or("");
-        let answered = match rejected.name.as_str() {
-            "iq" => matches!(kind, "get" | "set"),
-            "message" => kind != "error",
-            "presence" => !matches!(kind, "error" | "unavailable"),
-            _ => false,
-        };
-        if !answered {
-            return;
-        }
-        let to = rejected.to.filter(|to| to.domain() == &*self.config.domain);
-        let head = Head {
-            from,
-            to: to.unwrap_or_else(|| self.config.domain.clone().into()),
-            id: rejected.id,
-            kind: rejected.kind,
-        };
-        let by = head.room_jid();
-        out.push(Fault::too_big(rejected.why).bounce(&rejected.name, &head, None, by));
     }
 
     /// Answers who asked, before what became true is rendered. So a moderator hears `result` before

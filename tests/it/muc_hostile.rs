@@ -1,8 +1,6 @@
 //! What no client should send: each gets the answer that its protocol has for it, and changes
 //! nothing.
 
-use cusaxd::muc::Rejected;
-use jid::Jid;
 use minidom::Element;
 use proptest::prelude::*;
 
@@ -598,38 +596,6 @@ fn shape(server: &Server) -> String {
         })
         .collect();
     format!("{rooms:?} {}", server.muc.sessions())
-}
-
-#[test]
-fn a_stanza_that_breaks_a_limit_of_the_link_is_answered_if_it_asked() {
-    let check = |name: &str, kind: Option<&str>, from: Option<&str>, expected: &str| {
-        let mut server = garden();
-        let mut out = vec![];
-        let rejected = Rejected {
-            name: name.to_owned(),
-            from: from.map(|from| Jid::new(from).unwrap()),
-            to: Some(Jid::new("garden@rooms.example.org").unwrap()),
-            id: Some("1".to_owned()),
-            kind: kind.map(str::to_owned),
-            why: "It is too deep.",
-        };
-        server.muc.rejected(rejected, &mut out);
-        assert_eq!(told(&out), expected, "{name} {kind:?}");
-    };
-    let from = Some("romeo@example.org/pc");
-    check("iq", Some("get"), from, "iq error policy-violation modify");
-    check("iq", Some("set"), from, "iq error policy-violation modify");
-    check("iq", Some("result"), from, "");
-    check("iq", Some("error"), from, "");
-    check("iq", None, from, "");
-    check("message", None, from, "message error policy-violation modify");
-    check("message", Some("error"), from, "");
-    check("presence", None, from, "presence error policy-violation modify");
-    check("presence", Some("error"), from, "");
-    check("presence", Some("unavailable"), from, "");
-    check("stream:features", None, from, "");
-    check("message", None, None, "");
-    check("message", None, Some("x@rooms.example.org"), "");
 }
 
 /// XML that resembles what clients send, put together at random.
