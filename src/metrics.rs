@@ -345,8 +345,8 @@ const METHODS: [&str; 17] = [
     "other",
 ];
 
-/// Why a component link may end.
-const LOSSES: [&str; 13] = [
+/// Why a component link may end, or could not be made.
+pub const LOSSES: [&str; 13] = [
     "unreachable",
     "slow",
     "not-authorized",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     peer::Peer,
     recording::Recording,
-    site::{CONFERENCES, Loopback, conference},
+    site::{CONFERENCES, Loopback, conference, password},
     wait::{PATIENCE, until},
 };
 
@@ -28,6 +28,13 @@ pub(crate) struct Options {
     pub(crate) proxy: Option<u16>,
     /// Another domain in the address of record than the focus'.
     pub(crate) domain: Option<&'static str>,
+}
+
+impl Options {
+    /// A phone with the password of a user of the directory.
+    pub(crate) fn known(user: &str) -> Self {
+        Self { password: Some(password(user)), ..Self::default() }
+    }
 }
 
 /// A phone, idle or in a call.

@@ -158,6 +158,16 @@ impl Site {
         Self::start_as(test, Plan::default())
     }
 
+    /// Starts a site with Prosody and digest authentication, whose directory binds everybody's calls
+    /// to their JIDs: who calls is known, so the call and the chat are one person.
+    pub(crate) fn with_directory(test: &str) -> Option<Self> {
+        let site = Self::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
+        for user in ["alice", "bob", "carol", "dave"] {
+            site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
+        }
+        Some(site)
+    }
+
     /// Starts a site; `None`, with a message, when a program is missing and this is not CI.
     pub(crate) fn start_as(test: &str, plan: Plan) -> Option<Self> {
         let server = match plan.server {

@@ -21,6 +21,7 @@ use super::{
     CLIENT_NS, COMPONENT_NS, Config, Direction, Dropped, Head, Kind, LinkEvent, Outgoing,
     STREAM_ERROR_NS, STREAM_NS, Shared,
 };
+use crate::metrics::LOSSES;
 
 /// Time to connect, and again to shake hands.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -101,21 +102,7 @@ pub enum End {
 
 impl End {
     /// Every name that [`End::name`] gives.
-    pub const NAMES: [&'static str; 13] = [
-        "unreachable",
-        "slow",
-        "not-authorized",
-        "host-unknown",
-        "conflict",
-        "not-components",
-        "stream-error",
-        "broken",
-        "closed",
-        "lost",
-        "silent",
-        "stalled",
-        "shutdown",
-    ];
+    pub const NAMES: [&'static str; 13] = LOSSES;
 
     /// The reason without details: a label.
     pub fn name(&self) -> &'static str {

@@ -15,7 +15,8 @@ use crate::{
 fn valid(document: &str, dir: &Path) {
     let file = dir.join("document.xml");
     fs::write(&file, document).expect("a file of ours");
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/conference-info.xsd");
+    let schema =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cusax/tests/schema/conference-info.xsd");
     let checked = Command::new("xmllint")
         .args(["--noout", "--nonet", "--schema"])
         .args([&schema, &file])

@@ -10,24 +10,12 @@ use crate::{
     site::{CHAT, Plan, ROOMS, Site, password, room},
 };
 
-fn site(test: &str) -> Option<Site> {
-    let site = Site::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
-    for user in ["alice", "bob", "carol", "dave"] {
-        site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
-    }
-    Some(site)
-}
-
-fn known(user: &str) -> Options {
-    Options { password: Some(password(user)), ..Options::default() }
-}
-
 #[test]
 fn members_only() {
-    let Some(site) = site("members_only") else { return };
+    let Some(site) = Site::with_directory("members_only") else { return };
     let alice = site.chat("alice");
     alice.create("club", json!({ "muc#roomconfig_membersonly": true }));
-    let carol = site.caller_as("carol", known("carol"));
+    let carol = site.caller_as("carol", Options::known("carol"));
     assert_eq!(carol.refused("club"), 403);
     assert_eq!(site.chat("bob").try_join("club", None).unwrap_err(), "registration-required");
     alice.affiliation("club", &format!("carol@{CHAT}"), "member");
@@ -36,7 +24,7 @@ fn members_only() {
 
 #[test]
 fn password_protected() {
-    let Some(site) = site("password_protected") else { return };
+    let Some(site) = Site::with_directory("password_protected") else { return };
     let alice = site.chat("alice");
     alice.create(
         "vault",
@@ -47,19 +35,19 @@ fn password_protected() {
     assert_eq!(bob.try_join("vault", Some("wrong")).unwrap_err(), "not-authorized");
     bob.try_join("vault", Some("sesame")).expect("the right password opens");
     // A phone has no way to say the password; who is in the chat already has said it.
-    let carol = site.caller_as("carol", known("carol"));
+    let carol = site.caller_as("carol", Options::known("carol"));
     assert!(matches!(carol.refused("vault"), 401 | 403));
-    site.caller_as("bob", known("bob")).call("vault", 600.0);
+    site.caller_as("bob", Options::known("bob")).call("vault", 600.0);
 }
 
 #[test]
 fn full() {
-    let Some(site) = site("full") else { return };
+    let Some(site) = Site::with_directory("full") else { return };
     let alice = site.chat("alice");
     alice.create("closet", json!({ "muc#roomconfig_maxusers": "2" }));
-    let carol = site.caller_as("carol", known("carol"));
+    let carol = site.caller_as("carol", Options::known("carol"));
     carol.call("closet", 600.0);
-    let dave = site.caller_as("dave", known("dave"));
+    let dave = site.caller_as("dave", Options::known("dave"));
     assert_eq!(dave.refused("closet"), 486);
     assert_eq!(site.chat("bob").try_join("closet", None).unwrap_err(), "service-unavailable");
     carol.hangup();
@@ -68,7 +56,9 @@ fn full() {
 
 #[test]
 fn a_wrong_password_of_the_account_is_refused() {
-    let Some(site) = site("a_wrong_password_of_the_account_is_refused") else { return };
+    let Some(site) = Site::with_directory("a_wrong_password_of_the_account_is_refused") else {
+        return;
+    };
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let carol = Options { password: Some("guess".into()), ..Options::default() };
@@ -76,12 +66,14 @@ fn a_wrong_password_of_the_account_is_refused() {
     // Somebody whom nobody knows gets the same answer.
     let mallory = Options { password: Some("guess".into()), ..Options::default() };
     assert!(matches!(site.caller_as("mallory", mallory).refused("lounge"), 401 | 403));
-    site.caller_as("dave", known("dave")).call("lounge", 600.0);
+    site.caller_as("dave", Options::known("dave")).call("lounge", 600.0);
 }
 
 #[test]
 fn a_phone_that_knows_only_md5_proves_who_it_is() {
-    let Some(site) = site("a_phone_that_knows_only_md5_proves_who_it_is") else { return };
+    let Some(site) = Site::with_directory("a_phone_that_knows_only_md5_proves_who_it_is") else {
+        return;
+    };
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let Some(carol) = Linphone::direct("carol", &site) else { return };

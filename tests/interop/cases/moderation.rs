@@ -10,23 +10,10 @@ use crate::{
     recording::{AUDIBLE_DBFS, SILENT_DBFS},
     rtp::Sink,
     sipp::Scenario,
-    site::{CHAT, Plan, Site, password, room},
+    site::{CHAT, Site, room},
     steady::Stretch,
     wait::{PATIENCE, monotonic, pause, until},
 };
-
-/// Digest authentication: who calls is known, so the call and the chat are one person.
-fn with_directory(test: &str) -> Option<Site> {
-    let site = Site::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
-    for user in ["alice", "bob", "carol", "dave"] {
-        site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
-    }
-    Some(site)
-}
-
-fn known(user: &str) -> Options {
-    Options { password: Some(password(user)), ..Options::default() }
-}
 
 #[test]
 fn a_muted_caller_is_not_heard_until_voice_is_granted() {
@@ -117,14 +104,14 @@ fn after_a_mute_no_packet_holds_the_voice() {
 
 #[test]
 fn a_mute_survives_hanging_up_and_dialling_again() {
-    let Some(site) = with_directory("a_mute_survives_hanging_up_and_dialling_again") else {
+    let Some(site) = Site::with_directory("a_mute_survives_hanging_up_and_dialling_again") else {
         return;
     };
     let (alice, carol) = (site.chat("alice"), site.chat("carol"));
     alice.create("lounge", json!({}));
     carol.join("lounge");
-    let phone = site.caller_as("carol", known("carol"));
-    let dave = site.caller_as("dave", known("dave"));
+    let phone = site.caller_as("carol", Options::known("carol"));
+    let dave = site.caller_as("dave", Options::known("dave"));
     dave.call("lounge", 1000.0);
     phone.call("lounge", 600.0);
     pause(Duration::from_secs(1));
@@ -163,12 +150,13 @@ fn a_kick_from_chat_ends_the_call_with_a_reason() {
 
 #[test]
 fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
-    let Some(site) = with_directory("a_ban_from_chat_ends_the_call_and_refuses_the_next") else {
+    let Some(site) = Site::with_directory("a_ban_from_chat_ends_the_call_and_refuses_the_next")
+    else {
         return;
     };
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
-    let carol = site.caller_as("carol", known("carol"));
+    let carol = site.caller_as("carol", Options::known("carol"));
     carol.call("lounge", 600.0);
     let phone = carol.mark();
     alice.affiliation("lounge", &format!("carol@{CHAT}"), "outcast");
@@ -187,7 +175,7 @@ fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
 #[test]
 fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
     let Some(site) =
-        with_directory("one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat")
+        Site::with_directory("one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat")
     else {
         return;
     };
@@ -195,7 +183,7 @@ fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
     alice.create("lounge", json!({}));
     carol.join("lounge");
     let mark = alice.mark();
-    let phone = site.caller_as("carol", known("carol"));
+    let phone = site.caller_as("carol", Options::known("carol"));
     phone.call("lounge", 600.0);
     alice.sees(mark, "carol", "on the call", |event| {
         event["hats"].as_array().is_some_and(|hats| hats.contains(&json!("On the call")))
