@@ -39,13 +39,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "muc",
+            "operation",
             "room",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "operation", "rate", "room"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
-    ("admin", &["clock", "directory", "id", "journal", "room"]),
+    ("admin", &["clock", "directory", "id", "journal", "operation", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
@@ -54,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What all of them look at.
     ("room", &["clock", "id"]),
     ("directory", &["id"]),
+    ("operation", &[]),
     ("metrics", &[]),
     ("config", &[]),
     ("rate", &["clock"]),

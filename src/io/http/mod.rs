@@ -36,6 +36,7 @@ use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{PersonId, RoomName};
 use crate::metrics::Metrics;
+use crate::room::By;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -147,7 +148,8 @@ impl Http {
         self.waiting().insert(number, answer);
         // Torn up however this ends: a client that goes away leaves nothing behind.
         let ticket = Ticket { http: self, number };
-        let request = admin::Request { ticket: number, operator: "api".to_owned(), question };
+        let by = By::Operator("api".to_owned());
+        let request = admin::Request { ticket: number, by, question };
         let asked = self.0.inputs.send(Input::Admin(request));
         let answered = timeout(ANSWER_TIMEOUT, async {
             asked.await.ok()?;
@@ -256,13 +258,14 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 9] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 10] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
         ("/rooms/{room}/lock", post(lock)),
         ("/rooms/{room}/unlock", post(unlock)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/announce", post(announce)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
         ("/events", get(events)),
@@ -411,6 +414,16 @@ async fn act(
     };
     match question() {
         Ok(question) => http.ask(question).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn announce(State(http): State<Http>, body: Bytes) -> Response {
+    match read_json(&body) {
+        Ok(body) => match serde_json::from_value(body) {
+            Ok(announcement) => http.ask(Question::Announce(announcement)).await,
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+        },
         Err(refused) => *refused,
     }
 }
