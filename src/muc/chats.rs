@@ -32,6 +32,8 @@ struct Sessions {
 pub(super) struct Session {
     /// What its last presence carried: `show`, `status`, extensions.
     pub(super) shown: Vec<Element>,
+    /// Whether that differs from what it had shown before.
+    pub(super) shows_anew: bool,
     /// When it showed that, counted.
     shown_at: u64,
     /// What it asked for when it entered; taken once it was told.
@@ -82,6 +84,7 @@ impl Chats {
         self.clock += 1;
         let sessions = self.rooms.entry(room.clone()).or_default();
         let session = sessions.sessions.entry(chat.clone()).or_default();
+        session.shows_anew = session.shown != shown;
         (session.shown, session.shown_at, session.entry) = (shown, self.clock, entry);
     }
 

@@ -201,19 +201,20 @@ impl Muc {
         self.show_history(now, room, chat, &entry.history, out);
         out.push(self.subject(room, chat, None, true));
 
+        let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
             session.told = true;
+            shows_anew = session.shows_anew;
         }
-        match arrival {
-            Arrival::New | Arrival::Joined => {
-                let sight = self.here(room, person);
-                let told = self.chats.told(room).filter(|(_, told)| *told != chat);
-                for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
-                    let person = Some((viewer.id, viewer.role));
-                    out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
-                }
-            }
-            Arrival::Again => {}
+        // §17.3: who only lost track is nothing new to the others, unless they show something else.
+        if arrival == Arrival::Again && !shows_anew {
+            return;
+        }
+        let sight = self.here(room, person);
+        let told = self.chats.told(room).filter(|(_, told)| *told != chat);
+        for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
+            let person = Some((viewer.id, viewer.role));
+            out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
         }
     }
 
