@@ -48,15 +48,15 @@ pub(super) struct Session {
     pub(super) presences: Meter,
 }
 
-/// What someone asked for when they entered.
+/// What someone asked for when they entered or took another nick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The wanted nick as it was written.
     pub(super) nick: String,
     /// The stanza's id.
     pub(super) id: Option<String>,
-    /// How much history they want.
-    pub(super) history: Wanted,
+    /// How much history they want; `None` for another nick.
+    pub(super) history: Option<Wanted>,
 }
 
 /// The smallest set that meets all of these (XEP-0045 §7.2.13).

@@ -234,7 +234,8 @@ impl Muc {
                 self.chats.show(room, &chat, shown, entry);
             }
             (Reply::Presence { head, entry, .. }, Err(refusal)) => {
-                let echo = entry.map(|_| Element::bare("x", ns::MUC));
+                let echo =
+                    entry.and_then(|entry| entry.history).map(|_| Element::bare("x", ns::MUC));
                 let by = head.room_jid();
                 out.push(Fault::from(refusal).bounce("presence", &head, echo, by));
             }
