@@ -52,6 +52,8 @@ pub enum Input {
     Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
+    /// Another configuration is in force. What cannot change while the server runs is as it was.
+    Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
     ShutDown,
 }
@@ -107,17 +109,7 @@ impl Bridge {
     ) -> Self {
         let domain = config.xmpp.domain.0.clone();
         let sip_domain = config.sip.domain.to_ascii_lowercase();
-        let mut rooms = Rooms::new(Policy {
-            admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
-            creation: match config.xmpp.create_rooms {
-                CreateRooms::Anyone => Creation::Anyone,
-                CreateRooms::Admins => Creation::Admins,
-            },
-            max_rooms: config.xmpp.max_rooms,
-            max_rooms_of_one: config.xmpp.max_rooms_of_one,
-            max_people: config.xmpp.max_people,
-            draining: false,
-        });
+        let mut rooms = Rooms::new(policy(config));
         let mut history = snapshot.history;
         for (room, affiliations) in snapshot.rooms {
             let said = history.remove(&room.name).unwrap_or_default();
@@ -153,7 +145,7 @@ impl Bridge {
             admin: Admin::new(domain, sip_domain),
             floor: Floor::default(),
             metrics,
-            keep: (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days),
+            keep: keep(config),
             sweep: now.instant,
         }
     }
@@ -204,6 +196,16 @@ impl Bridge {
             Input::Admin(request) => {
                 let response = self.for_operator(now, request, out);
                 out.admin.push(response);
+            }
+            Input::Configured(config) => {
+                self.keep = keep(&config);
+                self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                self.focus.set_config(FocusConfig::new(&config));
+                let draining = self.rooms.policy().draining;
+                let policy = Policy { draining, ..policy(&config) };
+                for (room, facts) in self.rooms.set_policy(now, policy) {
+                    self.publish(now, &room, &facts, out);
+                }
             }
             Input::ShutDown => {
                 for (room, facts) in self.rooms.shut_down() {
@@ -385,6 +387,24 @@ impl Bridge {
             out.events.extend(admin::render(room, fact));
         }
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
+        creation: match config.xmpp.create_rooms {
+            CreateRooms::Anyone => Creation::Anyone,
+            CreateRooms::Admins => Creation::Admins,
+        },
+        max_rooms: config.xmpp.max_rooms,
+        max_rooms_of_one: config.xmpp.max_rooms_of_one,
+        max_people: config.xmpp.max_people,
+        draining: false,
+    }
+}
+
+fn keep(config: &Config) -> Option<Duration> {
+    (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days)
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -10,6 +10,7 @@
 //! | [`operation`] | what may be asked of a running server, by whichever way |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
+//! | [`reload`] | what a changed configuration changes while it runs |
 //! | [`bridge`] | how one input travels through all of these |
 
 pub mod admin;
@@ -28,4 +29,5 @@ pub mod mixer;
 pub mod muc;
 pub mod operation;
 pub mod rate;
+pub mod reload;
 pub mod room;

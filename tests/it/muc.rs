@@ -18,6 +18,7 @@
 //! | `root command set-room KEY=VALUE …` | an ad-hoc command of the service, without a session or of one: `root command set-room #1 …` |
 //! | `juliet@garden command lock-room` | the same of a room |
 //! | `show occupant-id` | transcripts leave these out otherwise |
+//! | `admins create rooms` | and nobody else |
 //!
 //! A `~` before a line leaves it and what it brings about out of the transcript.
 
@@ -33,7 +34,7 @@ use cusaxd::id::{LegId, Nick, RoomName};
 use cusaxd::journal;
 use cusaxd::muc::{Ask, Muc, MucConfig, Order, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
-use cusaxd::room::{By, Command, Ending, Policy, Refusal, Rooms};
+use cusaxd::room::{By, Command, Creation, Ending, Policy, Refusal, Rooms};
 use jid::{BareJid, DomainPart};
 use minidom::Element;
 
@@ -70,7 +71,10 @@ fn play(script: &str) -> String {
     let mut server = Server::new();
     let mut transcript = String::new();
     let ids = script.lines().any(|line| line == "show occupant-id");
-    let script = script.replace("show occupant-id\n", "");
+    if script.lines().any(|line| line == "admins create rooms") {
+        server.only_admins_create();
+    }
+    let script = script.replace("show occupant-id\n", "").replace("admins create rooms\n", "");
     for line in script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (shown, line) = match line.strip_prefix('~') {
             Some(rest) => (false, rest.trim()),
@@ -138,6 +142,11 @@ fn command(to: &str, node: &str, words: &[&str]) -> String {
     )
 }
 
+fn policy() -> Policy {
+    let admins = [BareJid::new("root@example.org").unwrap()].into();
+    Policy { admins: std::sync::Arc::new(admins), ..Policy::default() }
+}
+
 /// Rooms and the chat face, as the bridge would join them.
 pub struct Server {
     pub muc: Muc,
@@ -152,6 +161,11 @@ pub struct Server {
 }
 
 impl Server {
+    fn only_admins_create(&mut self) {
+        let policy = Policy { creation: Creation::Admins, ..policy() };
+        self.rooms = Rooms::new(policy);
+    }
+
     pub fn new() -> Self {
         let config = MucConfig {
             domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
@@ -164,11 +178,9 @@ impl Server {
             version: "1.2.3".to_owned(),
             rates: Rates::default(),
         };
-        let admins = [BareJid::new("root@example.org").unwrap()].into();
-        let policy = Policy { admins: std::sync::Arc::new(admins), ..Policy::default() };
         Self {
             muc: Muc::new(config, 7),
-            rooms: Rooms::new(policy),
+            rooms: Rooms::new(policy()),
             admin: Admin::new(
                 DomainPart::new("rooms.example.org").unwrap().into_owned(),
                 "conf.example.org".to_owned(),
