@@ -121,6 +121,9 @@ impl Bridge {
         for (room, avatar) in snapshot.avatars {
             rooms.restore_avatar(&room, avatar);
         }
+        for (room, hats) in snapshot.hats {
+            rooms.restore_hats(&room, hats);
+        }
         let mut directory = Directory::default();
         for user in snapshot.users {
             let put = directory.put(user);
@@ -253,11 +256,13 @@ impl Bridge {
         });
         let avatars = kept().filter_map(|room| Some((room.name.clone(), room.avatar.clone()?)));
         let (nicks, avatars) = (nicks.collect(), avatars.collect());
+        let hats = kept().filter(|room| !room.hats().is_empty());
+        let hats = hats.map(|room| (room.name.clone(), room.hats().clone())).collect();
         let rooms = kept().map(|room| {
             (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
         });
         let users = self.directory.users().cloned().collect();
-        Snapshot { rooms: rooms.collect(), nicks, avatars, users, ..Snapshot::default() }
+        Snapshot { rooms: rooms.collect(), nicks, avatars, hats, users, ..Snapshot::default() }
     }
 
     /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.

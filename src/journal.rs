@@ -10,6 +10,7 @@ use minidom::Element;
 use crate::directory::User;
 use crate::id::{Nick, RoomName};
 use crate::room::avatar::Avatar;
+use crate::room::hats::Hats;
 use crate::room::history::Said;
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
@@ -49,6 +50,13 @@ pub enum Row {
         /// Which.
         avatar: Option<Arc<Avatar>>,
     },
+    /// The hats of a room, and who wears them.
+    Hats {
+        /// Of which room.
+        room: RoomName,
+        /// All of them.
+        hats: Hats,
+    },
     /// A user of the directory, inserted or replaced by JID.
     User(User),
     /// A user who is not to come back.
@@ -86,6 +94,7 @@ impl Row {
             | Self::Affiliation { .. }
             | Self::Nick { .. }
             | Self::Avatar { .. }
+            | Self::Hats { .. }
             | Self::User(_)
             | Self::NoUser(_)
             | Self::Archived { .. }
@@ -103,6 +112,8 @@ pub struct Snapshot {
     pub nicks: Vec<(RoomName, BareJid, Nick)>,
     /// Pictures of these rooms.
     pub avatars: Vec<(RoomName, Arc<Avatar>)>,
+    /// Hats of these rooms.
+    pub hats: Vec<(RoomName, Hats)>,
     /// The directory.
     pub users: Vec<User>,
     /// What newcomers to a room are told, oldest first: the end of its archive. It is read at start-up
@@ -126,7 +137,9 @@ impl Snapshot {
         let nicks = nicks.map(|(room, jid, nick)| Row::Nick { room, jid, nick: Some(nick) });
         let avatars = self.avatars.iter().cloned();
         let avatars = avatars.map(|(room, it)| Row::Avatar { room, avatar: Some(it) });
-        rooms.chain(nicks).chain(avatars).chain(self.users.iter().cloned().map(Row::User))
+        let hats = self.hats.iter().cloned().map(|(room, hats)| Row::Hats { room, hats });
+        let rooms = rooms.chain(nicks).chain(avatars).chain(hats);
+        rooms.chain(self.users.iter().cloned().map(Row::User))
     }
 }
 
@@ -154,6 +167,9 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         Fact::AvatarChanged if room.settings.persistent => {
             rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
         }
+        Fact::HatsChanged { .. } if room.settings.persistent => {
+            rows.push(Row::Hats { room: room.name.clone(), hats: room.hats().clone() });
+        }
         Fact::LockChanged if room.settings.persistent => rows.push(Row::Room(room.stored())),
         Fact::SubjectChanged(said) if room.settings.persistent => {
             rows.push(Row::Room(room.stored()));
@@ -178,6 +194,7 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         | Fact::Destroyed { .. }
         | Fact::Gone { .. }
         | Fact::HandChanged { .. }
+        | Fact::HatsChanged { .. }
         | Fact::LegChanged { .. }
         | Fact::LockChanged
         | Fact::MuteChanged { .. }
@@ -211,6 +228,9 @@ fn write_whole(room: &Room, rows: &mut Vec<Row>) {
         jid: jid.clone(),
         nick: Some(nick.clone()),
     }));
+    if !room.hats().is_empty() {
+        rows.push(Row::Hats { room: room.name.clone(), hats: room.hats().clone() });
+    }
     if room.avatar.is_some() {
         rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
     }

@@ -352,7 +352,7 @@ fn changed(settings: &Settings, changes: Value) -> Result<Settings, String> {
 /// The HTTP status of a refusal.
 fn status(refusal: Refusal) -> u16 {
     match refusal {
-        Refusal::NoSuchRoom | Refusal::NoSuchPerson | Refusal::NotHere => 404,
+        Refusal::NoSuchRoom | Refusal::NoSuchHat | Refusal::NoSuchPerson | Refusal::NotHere => 404,
         Refusal::BadSettings => 400,
         Refusal::Banned
         | Refusal::Forbidden
@@ -363,6 +363,7 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::NoVoice
         | Refusal::NotAllowed
         | Refusal::NotConfigured
+        | Refusal::RoomsOwnHat
         | Refusal::TooSoon { .. }
         | Refusal::WrongPassword => 403,
         Refusal::LastOwner | Refusal::NickTaken | Refusal::NotToYourself => 409,
@@ -385,6 +386,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
         Refusal::NoCommonMedia => "no codec in common",
+        Refusal::NoSuchHat => "there is no such hat",
         Refusal::NoSuchPerson => "nobody by that number is in the room",
         Refusal::NoSuchRoom => "there is no such room",
         Refusal::NoVoice => "no voice",
@@ -392,6 +394,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::NotConfigured => "the room is not configured yet",
         Refusal::NotHere => "not in the room",
         Refusal::NotToYourself => "nobody may do this to themselves",
+        Refusal::RoomsOwnHat => "only the room itself says that of people",
         Refusal::TooMany => "a limit of the server is reached",
         Refusal::TooSoon { .. } => "this room is slow",
         Refusal::WrongPassword => "the password is missing or wrong",
@@ -455,6 +458,10 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::AvatarChanged => {
             ("avatar-changed", json!({ "hash": room.avatar.as_ref().map(|it| it.hash()) }))
         }
+        Fact::HatsChanged { wearers, .. } => (
+            "hats-changed",
+            json!({ "people": wearers.iter().copied().map(someone).collect::<Vec<_>>() }),
+        ),
         Fact::NickRegistered { jid, nick } => {
             let nick = nick.as_ref().map(|nick| nick.as_str());
             ("nick-registered", json!({ "jid": jid.as_str(), "nick": nick }))

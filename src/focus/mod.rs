@@ -353,6 +353,7 @@ impl Focus {
             | Fact::Spoken(_)
             | Fact::Whispered { .. }
             | Fact::AvatarChanged
+            | Fact::HatsChanged { .. }
             | Fact::NickRegistered { .. } => {}
         }
     }

@@ -21,6 +21,8 @@ pub(super) const fn refused(refusal: Refusal) -> (Status, &'static str) {
         Refusal::NickTaken => (Status::TEMPORARILY_UNAVAILABLE, "Name Taken"),
         Refusal::NoCommonMedia => (Status::NOT_ACCEPTABLE_HERE, "Not Acceptable Here"),
         Refusal::NotHere => (Status::CALL_DOES_NOT_EXIST, "Not In This Conference"),
+        Refusal::RoomsOwnHat => (Status::FORBIDDEN, "Said By The Room Alone"),
+        Refusal::NoSuchHat => (Status::NOT_FOUND, "No Such Hat"),
         Refusal::NoSuchPerson => (Status::NOT_FOUND, "Nobody There"),
         Refusal::Forbidden
         | Refusal::NotAllowed

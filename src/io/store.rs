@@ -19,6 +19,7 @@ use crate::id::{Nick, RoomName};
 use crate::journal::{Row, Snapshot};
 use crate::room::StoredRoom;
 use crate::room::avatar::Avatar;
+use crate::room::hats::Hats;
 use crate::room::history::{Author, Kind, Payload, Said};
 use crate::room::person::Who;
 use crate::room::standing::Affiliation;
@@ -63,6 +64,7 @@ impl Store {
                 1 => "PRAGMA user_version = 1",
                 2 => "PRAGMA user_version = 2",
                 3 => "PRAGMA user_version = 3",
+                4 => "PRAGMA user_version = 4",
                 other => bail!("no statement for schema {other}"),
             };
             sqlx::query(done).execute(&mut *transaction).await?;
@@ -103,6 +105,12 @@ impl Store {
             .await?
         {
             snapshot.avatars.push(read_avatar(&row)?);
+        }
+        for row in sqlx::query("SELECT room, hats FROM hats ORDER BY room")
+            .fetch_all(&mut self.connection)
+            .await?
+        {
+            snapshot.hats.push(read_hats(&row)?);
         }
         for row in sqlx::query("SELECT jid, aor, name, md5, sha256 FROM users ORDER BY jid")
             .fetch_all(&mut self.connection)
@@ -281,6 +289,16 @@ async fn write_row(connection: &mut SqliteConnection, row: &Row) -> Result<()> {
                 .bind(avatar.data()),
             };
             query.execute(&mut *connection).await?;
+        }
+        Row::Hats { room, hats } => {
+            sqlx::query(
+                "INSERT INTO hats (room, hats) VALUES (?, ?)
+                 ON CONFLICT (room) DO UPDATE SET hats = excluded.hats",
+            )
+            .bind(room.as_str())
+            .bind(serde_json::to_string(hats)?)
+            .execute(&mut *connection)
+            .await?;
         }
         Row::User(user) => {
             sqlx::query(
@@ -480,6 +498,12 @@ fn read_avatar(row: &SqliteRow) -> Result<(RoomName, Arc<Avatar>)> {
     ))
 }
 
+fn read_hats(row: &SqliteRow) -> Result<(RoomName, Hats)> {
+    let (room, hats): (String, String) = (row.try_get("room")?, row.try_get("hats")?);
+    let hats = serde_json::from_str(&hats).with_context(|| format!("hats of room {room}"))?;
+    Ok((RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?, hats))
+}
+
 fn read_user(row: &SqliteRow) -> Result<User> {
     let (jid, aor): (String, String) = (row.try_get("jid")?, row.try_get("aor")?);
     let md5: Option<String> = row.try_get("md5")?;
@@ -569,6 +593,12 @@ const MIGRATIONS: &[&str] = &[
         room TEXT PRIMARY KEY NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
         media_type TEXT NOT NULL,
         data BLOB NOT NULL
+    ) STRICT;
+",
+    "
+    CREATE TABLE hats (
+        room TEXT PRIMARY KEY NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        hats TEXT NOT NULL
     ) STRICT;
 ",
 ];
@@ -678,7 +708,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn nicks_and_pictures_go_with_their_room() {
+    async fn nicks_pictures_and_hats_go_with_their_room() {
         let scratch = Scratch::new("nicks");
         let mut store = Store::open(&scratch.url()).await.unwrap();
         let (cave, jid) = (room("cave"), BareJid::new("hecate@example.org").unwrap());
@@ -689,12 +719,20 @@ pub(super) mod tests {
         };
         let picture = |byte| Arc::new(Avatar::new("image/png", vec![byte; 1_000]).unwrap());
         let avatar = |avatar: Option<Arc<Avatar>>| Row::Avatar { room: cave.name.clone(), avatar };
+        let hats = |made: &str| Row::Hats {
+            room: cave.name.clone(),
+            hats: serde_json::from_str(made).unwrap(),
+        };
+        let worn = r#"{ "made": { "urn:x": { "title": "Chief", "hue": "1.5" } },
+                        "worn": { "hecate@example.org": ["urn:x"] } }"#;
         let rows = [
             Row::Room(cave.clone()),
             nick(Some("Witch")),
             nick(Some("Third Witch")),
             avatar(Some(picture(0))),
             avatar(Some(picture(255))),
+            hats("{}"),
+            hats(worn),
         ];
         store.write(&rows).await.unwrap();
         drop(store);
@@ -703,6 +741,7 @@ pub(super) mod tests {
         let kept = (cave.name.clone(), jid.clone(), Nick::new("Third Witch").unwrap());
         assert_eq!(snapshot.nicks, [kept]);
         assert_eq!(snapshot.avatars, [(cave.name.clone(), picture(255))]);
+        assert_eq!(snapshot.hats, [(cave.name.clone(), serde_json::from_str(worn).unwrap())]);
 
         store.replace(&[], &snapshot).await.unwrap();
         assert_eq!(store.load().await.unwrap(), snapshot);

@@ -56,6 +56,7 @@ impl Floor {
             | Fact::SubjectChanged(_)
             | Fact::Configured { .. }
             | Fact::AvatarChanged
+            | Fact::HatsChanged { .. }
             | Fact::NickRegistered { .. }
             | Fact::LockChanged => {}
         }

@@ -1,5 +1,5 @@
 //! Ad-hoc commands (XEP-0050): what the table of operations has, for service admins by the service
-//! itself, and the part of it that keeps order for moderators by their room.
+//! itself, and the part of it that keeps order for moderators by their room; a room's hats (`hats`).
 //!
 //! A command asks in one form what it needs to know. Where part of that depends on the room, the room
 //! is asked first. Nothing is done before the last form, and what is refused can be tried again.
@@ -15,10 +15,11 @@ use xmpp_parsers::disco::{DiscoInfoResult, DiscoItemsResult, Identity, Item};
 
 use super::error::Fault;
 use super::form::{self, Submitted};
+use super::hats::{self, Wish};
 use super::limits::{MAX_PAGE, MAX_REASON, MAX_SESSIONS, MAX_SESSIONS_OF_ONE, SESSION_TIMEOUT};
 use super::stanza::Head;
 use super::xml::{self, Xml, ns};
-use super::{Muc, owner};
+use super::{Ask, Muc, Reply, owner};
 use crate::clock::Now;
 use crate::id::{Nick, RoomName};
 use crate::operation::{Kind, Operation, Param};
@@ -56,12 +57,21 @@ struct Session {
     id: String,
     from: Jid,
     to: Jid,
-    operation: Operation,
+    node: Node,
     /// The room that was named in the first of two forms.
     room: Option<RoomName>,
     /// Whether the form that was shown is the last.
     last: bool,
     until: Instant,
+}
+
+/// What a command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Node {
+    /// What the table of operations has.
+    Operation(Operation),
+    /// A room's hats.
+    Hats(Wish),
 }
 
 /// What the asker wants of a command (XEP-0050 §4.4).
@@ -98,7 +108,7 @@ impl Muc {
             } else {
                 shown(operation, body)
             };
-            let done = state(operation, &session, "completed").child(payload);
+            let done = state(operation.spec().node, &session, "completed").child(payload);
             out.push(head.result(Some(done.into())));
             return;
         }
@@ -136,12 +146,12 @@ impl Muc {
         room: Option<&Room>,
         rooms: &Rooms,
         out: &mut Vec<Element>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Ask>, Fault> {
         let node = command.attr("node").ok_or(Fault::bad_request("A command has a node."))?;
-        let operation = Operation::from_node(node)
-            .filter(|operation| room.is_none() || operation.spec().of_rooms)
+        let node = Node::all(room.is_some())
+            .find(|it| it.name() == node)
             .ok_or(Fault::not_found("There is no such command here."))?;
-        if !may_command(&head.from, room, rooms) {
+        if !node.may(&head.from, room, rooms) {
             return Err(Refusal::Forbidden.into());
         }
         let action = Action::read(command.attr("action"))?;
@@ -154,9 +164,9 @@ impl Muc {
         }
         let session = match command.attr("sessionid") {
             None => None,
-            Some(id) => Some(self.commands.session(now, id, head, operation)?),
+            Some(id) => Some(self.commands.session(now, id, head, node)?),
         };
-        let form = command.get_child("x", ns::DATA_FORMS).map(|form| submitted(form, operation));
+        let form = command.get_child("x", ns::DATA_FORMS).map(|form| submitted(form, node));
         let form = form.transpose()?;
         let goes_back = session.as_ref().is_some_and(|session| session.room.is_some());
         match (action, &session) {
@@ -167,9 +177,9 @@ impl Muc {
             }
             (Action::Cancel, Some(session)) => {
                 self.commands.sessions.retain(|_, it| it.id != session.id);
-                let done = state(operation, &session.id, "canceled");
+                let done = state(node.name(), &session.id, "canceled");
                 out.push(head.result(Some(done.into())));
-                return Ok(());
+                return Ok(None);
             }
             (Action::Prev, Some(_)) if goes_back => {}
             (Action::Next, Some(session)) if !session.last => {}
@@ -183,6 +193,13 @@ impl Muc {
         let last = session.as_ref().is_some_and(|session| session.last) && !back;
         let named = session.as_ref().and_then(|session| session.room.clone()).filter(|_| !back);
         let form = form.filter(|_| !back);
+        let operation = match (node, room) {
+            (Node::Operation(operation), _) => operation,
+            (Node::Hats(wish), Some(room)) => {
+                return self.hats(now, head, room, wish, form.as_ref(), session, out);
+            }
+            (Node::Hats(_), None) => return Err(Fault::not_found("A hat is of a room.")),
+        };
         let named = match (room, named) {
             (Some(room), _) => Some(room.name.clone()),
             (None, Some(named)) => Some(named),
@@ -194,9 +211,8 @@ impl Muc {
                 let two = !last || (room.is_none() && has_two_forms(operation));
                 let room = named.filter(|_| last && two);
                 let again = session.map(|session| session.id);
-                let id = self.commands.remember(now, head, operation, again, (room, last))?;
-                let asked = asked(operation, &id, fields, two.then_some(last));
-                out.push(head.result(Some(asked)));
+                let id = self.commands.remember(now, head, node, again, (room, last))?;
+                out.push(head.result(Some(asked(node, &id, fields, two.then_some(last)))));
             }
             Step::Do(values) => {
                 let by = match (room, head.chat()) {
@@ -209,7 +225,40 @@ impl Muc {
                 self.commands.orders.push_back(Order { by, operation, values, head, session });
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// A command about hats: one form, and the room decides.
+    #[expect(clippy::too_many_arguments, reason = "what a stanza and its session say")]
+    fn hats(
+        &mut self,
+        now: Now,
+        head: &Head,
+        room: &Room,
+        wish: Wish,
+        form: Option<&Submitted>,
+        session: Option<Session>,
+        out: &mut Vec<Element>,
+    ) -> Result<Option<Ask>, Fault> {
+        let node = Node::Hats(wish);
+        let fields = wish.fields(room);
+        if form.is_none() && session.is_none() && !fields.is_empty() {
+            let id = self.commands.remember(now, head, node, None, (None, true))?;
+            out.push(head.result(Some(asked(node, &id, fields, None))));
+            return Ok(None);
+        }
+        let command = wish
+            .command(form.unwrap_or(&Submitted::default()))
+            .map_err(|fault| fault.detail("bad-payload", ns::COMMANDS))?;
+        let session = session.map_or_else(|| self.commands.next_id(), |it| it.id);
+        let Some(command) = command else {
+            let list = state(node.name(), &session, "completed").child(hats::listed(room));
+            out.push(head.result(Some(list.into())));
+            return Ok(None);
+        };
+        let (room, by) = (room.name.clone(), By::Chat(head.session()?.clone()));
+        let reply = Reply::Command(head.clone(), node.name(), session);
+        Ok(Some(Ask { room, by, command, reply }))
     }
 
     /// The room that a form names, by its name or its address.
@@ -239,10 +288,10 @@ impl Muc {
 
 /// The commands that someone may give the service, or a room (XEP-0050 §2.2).
 pub(super) fn commands(head: &Head, room: Option<&Room>, rooms: &Rooms) -> Element {
-    let items = offered(&head.from, room, rooms).map(|operation| Item {
+    let items = offered(&head.from, room, rooms).map(|node| Item {
         jid: head.to.clone(),
-        node: Some(operation.spec().node.to_owned()),
-        name: Some(operation.spec().title.to_owned()),
+        node: Some(node.name().to_owned()),
+        name: Some(node.title().to_owned()),
     });
     let node = Some(ns::COMMANDS.to_owned());
     DiscoItemsResult { node, items: items.collect(), rsm: None }.into()
@@ -258,8 +307,8 @@ pub(super) fn about(
     let (kind, name, features): (_, _, &[&str]) = if node == ns::COMMANDS {
         ("command-list", "Commands", &[ns::DISCO_INFO, ns::DISCO_ITEMS])
     } else {
-        let operation = offered(&head.from, room, rooms).find(|it| it.spec().node == node)?;
-        ("command-node", operation.spec().title, &[ns::COMMANDS, ns::DATA_FORMS])
+        let command = offered(&head.from, room, rooms).find(|it| it.name() == node)?;
+        ("command-node", command.title(), &[ns::COMMANDS, ns::DATA_FORMS])
     };
     let identity = Identity {
         name: Some(name.to_owned()),
@@ -274,10 +323,48 @@ pub(super) fn about(
     Some(about.into())
 }
 
-fn offered(from: &Jid, room: Option<&Room>, rooms: &Rooms) -> impl Iterator<Item = Operation> {
-    let may = may_command(from, room, rooms);
-    let here = move |operation: &Operation| may && (room.is_none() || operation.spec().of_rooms);
-    Operation::ALL.into_iter().filter(here)
+fn offered(from: &Jid, room: Option<&Room>, rooms: &Rooms) -> impl Iterator<Item = Node> {
+    Node::all(room.is_some()).filter(move |node| node.may(from, room, rooms))
+}
+
+impl Node {
+    /// All commands, of the service or of a room.
+    fn all(of_room: bool) -> impl Iterator<Item = Self> {
+        let operations = Operation::ALL.into_iter();
+        let operations = operations.filter(move |it| !of_room || it.spec().of_rooms);
+        let hats = Wish::ALL.into_iter().filter(move |_| of_room);
+        operations.map(Self::Operation).chain(hats.map(Self::Hats))
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Operation(operation) => operation.spec().node,
+            Self::Hats(wish) => wish.node(),
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Operation(operation) => operation.spec().title,
+            Self::Hats(wish) => wish.title(),
+        }
+    }
+
+    const fn form_type(self) -> &'static str {
+        match self {
+            Self::Operation(Operation::Announce) => ns::ADMIN,
+            Self::Operation(_) => "urn:x-cusax:command",
+            Self::Hats(_) => hats::FORM_TYPE,
+        }
+    }
+
+    fn may(self, from: &Jid, room: Option<&Room>, rooms: &Rooms) -> bool {
+        match (self, room) {
+            (Self::Operation(_), _) => may_command(from, room, rooms),
+            (Self::Hats(wish), Some(room)) => wish.may(room, from),
+            (Self::Hats(_), None) => false,
+        }
+    }
 }
 
 /// Of the service: its admins. Of a room: who keeps order there, as far as that can be told without
@@ -456,18 +543,19 @@ impl Action {
 }
 
 impl Commands {
+    /// The end of a session in which all was done.
+    pub(super) fn done(&mut self, node: &'static str, session: &str) -> Element {
+        self.sessions.retain(|_, it| it.id != session);
+        let note = Xml::new("note", ns::COMMANDS).attr("type", "info").text("Done.");
+        state(node, session, "completed").child(note).into()
+    }
+
     /// The session of an id, if it is this asker's for this command and not too old.
-    fn session(
-        &mut self,
-        now: Now,
-        id: &str,
-        head: &Head,
-        operation: Operation,
-    ) -> Result<Session, Fault> {
+    fn session(&mut self, now: Now, id: &str, head: &Head, node: Node) -> Result<Session, Fault> {
         self.sessions.retain(|_, session| session.until > now.instant);
         let found = self.sessions.values().find(|session| session.id == id);
         let fits = |session: &&Session| {
-            session.from == head.from && session.to == head.to && session.operation == operation
+            session.from == head.from && session.to == head.to && session.node == node
         };
         match found {
             Some(session) => found.filter(fits).map_or(Err(BAD_SESSION), |_| Ok(session.clone())),
@@ -485,7 +573,7 @@ impl Commands {
         &mut self,
         now: Now,
         head: &Head,
-        operation: Operation,
+        node: Node,
         again: Option<String>,
         (room, last): (Option<RoomName>, bool),
     ) -> Result<String, Fault> {
@@ -508,7 +596,7 @@ impl Commands {
         }
         let id = self.next_id();
         let (from, to) = (head.from.clone(), head.to.clone());
-        let session = Session { id: id.clone(), from, to, operation, room, last, until };
+        let session = Session { id: id.clone(), from, to, node, room, last, until };
         self.sessions.insert(self.count, session);
         Ok(id)
     }
@@ -521,9 +609,9 @@ impl Commands {
 }
 
 /// A form that came in; one that is cancelled is taken for submitted (XEP-0050 §4.5.1).
-fn submitted(form: &Element, operation: Operation) -> Result<Submitted, Fault> {
+fn submitted(form: &Element, node: Node) -> Result<Submitted, Fault> {
     match form::form_type(form) {
-        "submit" | "cancel" => Submitted::read(form, form_type(operation))
+        "submit" | "cancel" => Submitted::read(form, node.form_type())
             .map_err(|fault| fault.detail("bad-payload", ns::COMMANDS)),
         _ => Err(BAD_PAYLOAD.saying("A form is submitted.".to_owned())),
     }
@@ -533,36 +621,17 @@ fn missing(label: &str) -> Fault {
     BAD_PAYLOAD.saying(format!("{label}: this is needed."))
 }
 
-const fn form_type(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Announce => ns::ADMIN,
-        Operation::ListRooms
-        | Operation::ShowRoom
-        | Operation::SetRoom
-        | Operation::DestroyRoom
-        | Operation::LockRoom
-        | Operation::UnlockRoom
-        | Operation::Mute
-        | Operation::Unmute
-        | Operation::Kick
-        | Operation::Ban
-        | Operation::ListUsers
-        | Operation::PutUser
-        | Operation::DeleteUser => "urn:x-cusax:command",
-    }
-}
-
 /// The state of a command (XEP-0050 §4.4).
-fn state(operation: Operation, session: &str, status: &'static str) -> Xml {
+fn state(node: &'static str, session: &str, status: &'static str) -> Xml {
     Xml::new("command", ns::COMMANDS)
-        .attr("node", operation.spec().node)
+        .attr("node", node)
         .attr("sessionid", session)
         .attr("status", status)
         .lang("en")
 }
 
 /// A form to fill in. `stage`: one of two, and whether it is the second.
-fn asked(operation: Operation, session: &str, fields: Vec<Field>, stage: Option<bool>) -> Element {
+fn asked(node: Node, session: &str, fields: Vec<Field>, stage: Option<bool>) -> Element {
     let actions = match stage {
         None => Xml::new("actions", ns::COMMANDS)
             .attr("execute", "complete")
@@ -574,9 +643,9 @@ fn asked(operation: Operation, session: &str, fields: Vec<Field>, stage: Option<
             .attr("execute", "complete")
             .children(["prev", "complete"].map(|action| Xml::new(action, ns::COMMANDS))),
     };
-    let mut form = DataForm::new(DataFormType::Form, form_type(operation), fields);
-    form.title = Some(operation.spec().title.to_owned());
-    state(operation, session, "executing").child(actions).child(Element::from(form)).into()
+    let mut form = DataForm::new(DataFormType::Form, node.form_type(), fields);
+    form.title = Some(node.title().to_owned());
+    state(node.name(), session, "executing").child(actions).child(Element::from(form)).into()
 }
 
 /// An answer as a form: a list as a table (XEP-0004 §3.4), a room as fields.
@@ -586,7 +655,8 @@ fn shown(operation: Operation, body: &Value) -> Element {
     let Some(lines) = list else {
         let mut fields = vec![];
         flatten("", body, &mut fields);
-        let mut form = DataForm::new(DataFormType::Result_, form_type(operation), fields);
+        let mut form =
+            DataForm::new(DataFormType::Result_, Node::Operation(operation).form_type(), fields);
         form.title = Some(operation.spec().title.to_owned());
         return form.into();
     };

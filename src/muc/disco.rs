@@ -17,7 +17,7 @@ use super::error::Fault;
 use super::limits::MAX_PAGE;
 use super::stanza::Head;
 use super::xml::ns;
-use super::{Muc, adhoc, form, owner, register};
+use super::{Muc, adhoc, form, hats, owner, register};
 use crate::clock::Now;
 use crate::id::RoomName;
 use crate::room::person::Who;
@@ -178,6 +178,7 @@ impl Muc {
                 let (var, label) = ("muc#roominfo_avatarhash", "Avatar hash");
                 fields.push(form::field(var, FieldType::TextMulti, label, avatar.hash()));
             }
+            fields.extend(hats::hash(room));
             if let Some(subject) = &room.subject {
                 fields.push(text("muc#roominfo_subject", "Subject", &subject.text));
             }

@@ -187,6 +187,12 @@ impl From<Refusal> for Fault {
             Refusal::NoSuchPerson => {
                 Self::new(Cancel, Condition::ItemNotFound, "Nobody here has that nickname.")
             }
+            Refusal::RoomsOwnHat => {
+                Self::not_allowed("That hat would say what only the room itself says of calls.")
+            }
+            Refusal::NoSuchHat => {
+                Self::new(Cancel, Condition::ItemNotFound, "There is no such hat.")
+            }
             // §8 to §10
             Refusal::Forbidden => Self::forbidden("Your role and affiliation do not allow this."),
             // §8.2, §8.4, §9.1, §9.7

@@ -14,6 +14,7 @@
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
+//! | `hats` | what owners call people |
 //! | `avatar` | the room's picture |
 //! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
@@ -29,6 +30,7 @@ mod disco;
 mod error;
 mod form;
 mod ghosts;
+mod hats;
 mod limits;
 mod message;
 mod owner;
@@ -114,6 +116,8 @@ pub enum Reply {
     Nobody,
     /// An iq: it is always answered.
     Iq(Head),
+    /// An ad-hoc command, by its node, in a session.
+    Command(Head, &'static str, String),
     /// A message, with what of it comes back if it is refused.
     Message(Head, Vec<Element>),
     /// A presence.
@@ -227,6 +231,14 @@ impl Muc {
                     session.shown = shown;
                 }
             }
+            (Reply::Command(head, node, session), Ok(())) => {
+                let done = self.commands.done(node, &session);
+                out.push(head.result(Some(done)));
+            }
+            (Reply::Command(head, ..), Err(refusal)) => {
+                let by = head.room_jid();
+                out.push(Fault::from(refusal).bounce("iq", &head, None, by));
+            }
             (Reply::Iq(head), Ok(())) => out.push(head.result(None)),
             // What one may do from outside depends on affiliation alone (XEP-0045 §8 to §10).
             (Reply::Iq(head), Err(Refusal::NotHere)) => {
@@ -305,6 +317,14 @@ impl Muc {
             Fact::Configured { old, first } => {
                 if !first {
                     self.show_configured(room, old, out);
+                }
+            }
+            Fact::HatsChanged { wearers, list } => {
+                if *list {
+                    self.show_changed(room, &[104], out);
+                }
+                for person in wearers {
+                    self.show_person(room, *person, None, None, out);
                 }
             }
             Fact::AvatarChanged => self.show_changed(room, &[104], out),
@@ -387,7 +407,7 @@ impl Muc {
         match head.address() {
             Address::Service if query.is("command", ns::COMMANDS) && set => {
                 let command = (xml::lang(stanza), query);
-                self.command(now, head, command, None, rooms, out).map(|()| None)
+                self.command(now, head, command, None, rooms, out)
             }
             Address::Service => self.service_iq(now, head, set, query, rooms).map(|payload| {
                 out.push(head.result(payload));
@@ -442,7 +462,7 @@ impl Muc {
                     }
                     ("command", ns::COMMANDS, true) => {
                         let command = (xml::lang(stanza), query);
-                        self.command(now, head, command, Some(room), rooms, out).map(|()| None)
+                        self.command(now, head, command, Some(room), rooms, out)
                     }
                     ("moderate", ns::MODERATE, true) | ("apply-to", ns::FASTEN, true) => {
                         self.retract(now, head, room, query)

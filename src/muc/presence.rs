@@ -14,7 +14,7 @@ use super::error::Fault;
 use super::limits::{MAX_PRESENCE, MAX_REASON, MAX_RESENT};
 use super::stanza::{self, Address, Head};
 use super::xml::{self, Xml, ns};
-use super::{Ask, Muc, Reply};
+use super::{Ask, Muc, Reply, hats};
 use crate::clock::Now;
 use crate::id::{Nick, PersonId, RoomName};
 use crate::room::person::{Mutes, Person, Who};
@@ -45,7 +45,7 @@ struct Sight<'a> {
     jid: Option<Jid>,
     occupant_id: String,
     shown: &'a [Element],
-    hats: Vec<Hat>,
+    hats: Option<Element>,
     codes: &'a [u16],
     new_nick: Option<&'a Nick>,
     actor: Option<&'a Actor>,
@@ -265,7 +265,7 @@ impl Muc {
     fn hide(&mut self, room: &Room, person: &Person, out: &mut Vec<Element>) {
         self.ghosts.vanished(&room.name, &person.nick);
         let here = self.here(room, person);
-        let sight = Sight { role: None, shown: &[], hats: vec![], ..here };
+        let sight = Sight { role: None, shown: &[], hats: None, ..here };
         for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.id != person.id) {
             let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
             out.push(sight.unavailable(self, eyes));
@@ -385,7 +385,7 @@ impl Muc {
             codes: &[303],
             new_nick: Some(&person.nick),
             shown: &[],
-            hats: vec![],
+            hats: None,
             ..self.here(room, person)
         };
         for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| left.is_for(viewer)) {
@@ -424,7 +424,7 @@ impl Muc {
         let Some(person) = room.person(person) else { return };
         let here = self.here(room, person);
         let codes: &[u16] = if lost { &[333] } else { &[] };
-        let left = Sight { role: None, shown: &[], hats: vec![], codes, ..self.here(room, person) };
+        let left = Sight { role: None, shown: &[], hats: None, codes, ..self.here(room, person) };
         let eyes = Eyes { chat, person: Some((person.id, Role::Visitor)), codes: &[] };
         out.push(left.unavailable(self, eyes));
         self.broadcast(room, &here, out);
@@ -463,7 +463,7 @@ impl Muc {
             role: None,
             affiliation: why.affiliation,
             shown: said.map_or(&[], |session| &session.shown),
-            hats: vec![],
+            hats: None,
             codes,
             actor: why.by,
             reason: why.reason,
@@ -496,7 +496,7 @@ impl Muc {
                 role: None,
                 affiliation: Affiliation::None,
                 shown: &[],
-                hats: vec![],
+                hats: None,
                 jid: None,
                 destroy: Some(destroy.clone().into()),
                 ..self.here(room, person)
@@ -532,7 +532,7 @@ impl Muc {
             jid: self.address(person, face.map(|(chat, _)| chat)),
             occupant_id: self.occupant_id(&room.name, &person.who),
             shown: face.map_or(&[], |(_, session)| &session.shown),
-            hats: hats(person),
+            hats: hats_element(room, person),
             codes: &[],
             new_nick: None,
             actor: None,
@@ -631,7 +631,7 @@ impl Sight<'_> {
             .maybe("type", kind)
             .maybe("id", id)
             .children(shown.cloned())
-            .children((!self.hats.is_empty()).then(|| hats_element(&self.hats)))
+            .children(self.hats.clone())
             .child(Xml::new("occupant-id", ns::OID).attr("id", &self.occupant_id))
             .child(x)
             .into()
@@ -665,11 +665,15 @@ fn hats(person: &Person) -> Vec<Hat> {
     hats
 }
 
-fn hats_element(hats: &[Hat]) -> Element {
-    let hats = hats
-        .iter()
+/// What the room says of someone on the call, then what owners call them (XEP-0317 §3.1).
+fn hats_element(room: &Room, person: &Person) -> Option<Element> {
+    let ours = hats(person)
+        .into_iter()
         .map(|hat| Xml::new("hat", hat::NS).attr("uri", hat.uri()).attr("title", hat.title()));
-    Xml::new("hats", hat::NS).children(hats).into()
+    let given = room.hats().of(&person.who).map(|(uri, look)| hats::worn(uri, look));
+    let mut all = ours.chain(given).peekable();
+    all.peek()?;
+    Some(Xml::new("hats", hat::NS).children(all).into())
 }
 
 /// What a presence carries that others are shown: all but what the room itself says, and what is

@@ -10,6 +10,7 @@
 //! | [`standing`] | affiliations and roles; the privilege tables of XEP-0045 §5 |
 //! | [`settings`] | a room's configuration |
 //! | [`history`] | what was said, and what newcomers are told of it |
+//! | [`hats`] | what owners call people |
 //! | [`avatar`] | the picture that stands for a room |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
@@ -18,6 +19,7 @@
 
 pub mod avatar;
 mod enter;
+pub mod hats;
 pub mod history;
 mod leave;
 mod moderate;
@@ -38,6 +40,7 @@ use minidom::Element;
 use crate::clock::Now;
 use crate::id::{LegId, Nick, PersonId, RoomName};
 use avatar::Avatar;
+use hats::{Hats, Look};
 use history::{History, Payload, Said};
 use person::{Caller, Leg, Mutes, Person, Who};
 use register::Nicks;
@@ -102,6 +105,8 @@ pub struct Room {
     affiliations: BTreeMap<Who, Affiliation>,
     /// The picture that stands for it, if there is one.
     pub avatar: Option<Arc<Avatar>>,
+    /// What owners call people (XEP-0317).
+    hats: Hats,
     /// Nicks that only their members may have.
     nicks: Nicks,
     /// When people spoke last, as long as it matters (XEP-0500).
@@ -281,6 +286,27 @@ pub enum Command {
     },
     /// Choose the picture that stands for the room, or remove it (XEP-0486).
     SetAvatar(Option<Arc<Avatar>>),
+    /// Make a hat, or give it another look (XEP-0317 §3.2).
+    MakeHat {
+        /// Its URI.
+        uri: String,
+        /// How it is shown.
+        look: Look,
+    },
+    /// Take a hat away from the room and all who wear it (XEP-0317 §3.3).
+    DestroyHat {
+        /// Its URI.
+        uri: String,
+    },
+    /// Give someone a hat, or take it (XEP-0317 §3.5, §3.6).
+    GiveHat {
+        /// To or from whom.
+        jid: BareJid,
+        /// Its URI.
+        uri: String,
+        /// Given or taken.
+        on: bool,
+    },
     /// Keep a nick, and become a member if one is none (XEP-0045 §7.10).
     Register {
         /// The wanted nick.
@@ -504,6 +530,13 @@ pub enum Fact {
     },
     /// The room has another picture, or none any more.
     AvatarChanged,
+    /// There are other hats, or they look otherwise, or others wear them.
+    HatsChanged {
+        /// Who of those who are here is shown otherwise by it.
+        wearers: Vec<PersonId>,
+        /// Whether it changed which hats there are, or their looks.
+        list: bool,
+    },
     /// A nick is kept for someone, or none any more.
     NickRegistered {
         /// For whom.
@@ -604,6 +637,10 @@ pub enum Refusal {
     NotHere,
     /// Nobody of that nick or number is in the room.
     NoSuchPerson,
+    /// Only the room itself says that of people: who is on the call, and how.
+    RoomsOwnHat,
+    /// The room has no such hat (XEP-0317).
+    NoSuchHat,
     /// The asker's role or affiliation does not allow it.
     Forbidden,
     /// The target's affiliation protects it (XEP-0045 §8.2, §9.7).
@@ -677,6 +714,13 @@ impl Rooms {
     pub fn restore_avatar(&mut self, room: &RoomName, avatar: Arc<Avatar>) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.avatar = Some(avatar);
+        }
+    }
+
+    /// Brings back the hats of a room that was stored.
+    pub fn restore_hats(&mut self, room: &RoomName, hats: Hats) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.hats = hats;
         }
     }
 
@@ -797,6 +841,7 @@ impl Room {
             people: BTreeMap::new(),
             affiliations: BTreeMap::new(),
             avatar: None,
+            hats: Hats::default(),
             nicks: Nicks::default(),
             spoke: BTreeMap::new(),
             admins,
@@ -847,6 +892,9 @@ impl Room {
                 self.configure(now, by, *settings, &affiliations)
             }
             Command::SetAvatar(avatar) => self.set_avatar(by, avatar),
+            Command::MakeHat { uri, look } => self.make_hat(by, uri, look),
+            Command::DestroyHat { uri } => self.destroy_hat(by, &uri),
+            Command::GiveHat { jid, uri, on } => self.give_hat(by, &jid, &uri, on),
             Command::Register { nick } => self.register(now, by, nick),
             Command::Unregister => self.unregister(now, by),
             Command::CancelConfiguration => self.cancel_configuration(by),

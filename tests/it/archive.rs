@@ -163,7 +163,8 @@ impl Archive {
             | Row::User(_)
             | Row::NoUser(_)
             | Row::Nick { .. }
-            | Row::Avatar { .. } => {}
+            | Row::Avatar { .. }
+            | Row::Hats { .. } => {}
         }
     }
 

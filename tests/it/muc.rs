@@ -117,6 +117,7 @@ pub fn parse(who: &str, xml: &str) -> Element {
 fn command(to: &str, node: &str, words: &[&str]) -> String {
     let node = match node {
         "announce" => "http://jabber.org/protocol/admin#announce".to_owned(),
+        node if node.starts_with("hats:") => node.replacen("hats:", "urn:xmpp:hats:commands:", 1),
         node => format!("urn:x-cusax:command:{node}"),
     };
     let (mut attributes, mut fields) = (String::new(), String::new());

@@ -77,6 +77,13 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
         let ns = "http://jabber.org/protocol/commands";
         format!("<command xmlns='{ns}' node='{node}'>{inner}</command>")
     };
+    let hat = |uri: &str| {
+        format!(
+            "<x xmlns='jabber:x:data' type='submit'>\
+             <field var='hats#title'><value>Poet</value></field>\
+             <field var='hats#uri'><value>{uri}</value></field></x>"
+        )
+    };
     let person = |who: &str| {
         format!(
             "<x xmlns='jabber:x:data' type='submit'>\
@@ -337,6 +344,19 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
             "juliet@example.org",
             set(&command("urn:x-cusax:command:lock-room", "")),
             "iq error forbidden auth",
+        ),
+        ("romeo", set(&command("urn:xmpp:hats:commands:create", "")), "iq error forbidden auth"),
+        ("nurse", set(&command("urn:xmpp:hats:commands:assign", "")), "iq error forbidden auth"),
+        ("juliet", set(&command("urn:xmpp:hats:commands:don", "")), "iq error item-not-found cancel"),
+        (
+            "juliet",
+            set(&command("urn:xmpp:hats:commands:create", &hat(&long))),
+            "iq error not-acceptable modify",
+        ),
+        (
+            "juliet",
+            set(&command("urn:xmpp:hats:commands:create", &hat("urn:x-cusax:hat:muted"))),
+            "iq error not-allowed cancel",
         ),
         // muc#admin.
         ("juliet", set(&admin("")), bad),

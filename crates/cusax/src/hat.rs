@@ -48,6 +48,9 @@ impl Hat {
     }
 }
 
+/// What every URI of [`Hat::uri`] begins with.
+pub const PREFIX: &str = "urn:x-cusax:hat:";
+
 /// The namespace of hats (XEP-0317 §7).
 pub const NS: &str = "urn:xmpp:hats:0";
 
@@ -59,6 +62,7 @@ mod tests {
     fn each_hat_has_a_uri_of_its_own() {
         for hat in Hat::ALL {
             assert_eq!(Hat::from_uri(hat.uri()), Some(hat));
+            assert!(hat.uri().starts_with(PREFIX));
         }
         assert_eq!(Hat::from_uri("http://schema.example.com/hats#host"), None);
     }

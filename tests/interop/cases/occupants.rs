@@ -42,10 +42,11 @@ fn occupants_ask_each_other_and_see_no_addresses() {
     assert_eq!(unknown, Err("feature-not-implemented".to_owned()));
 }
 
-/// XEP-0045 §7.10, §7.12; XEP-0486.
+/// XEP-0045 §7.10, §7.12; XEP-0317; XEP-0486.
 #[test]
-fn registered_nicks_and_the_picture_outlast_a_crash() {
-    let Some(mut site) = Site::start("registered_nicks_and_the_picture_outlast_a_crash") else {
+fn registered_nicks_hats_and_the_picture_outlast_a_crash() {
+    let Some(mut site) = Site::start("registered_nicks_hats_and_the_picture_outlast_a_crash")
+    else {
         return;
     };
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
@@ -59,6 +60,13 @@ fn registered_nicks_and_the_picture_outlast_a_crash() {
     iq(&alice, "set", &lounge, &picture).expect("an owner chooses the picture");
     assert_eq!(iq(&bob, "set", &lounge, &picture), Err("forbidden".to_owned()));
 
+    let hats = |name: &str, form: Value| {
+        let node = format!("urn:xmpp:hats:commands:{name}");
+        alice.tell("command", json!({ "to": lounge, "node": node, "form": form }))
+    };
+    hats("create", json!({ "hats#title": "Chief", "hats#uri": "urn:x:chief", "hats#hue": "9.5" }));
+    hats("assign", json!({ "hats#jid": format!("bob@{CHAT}"), "hats#uri": "urn:x:chief" }));
+
     site.cusaxd.kill();
     site.cusaxd.start_again();
     assert_eq!(iq(&alice, "set", &lounge, &register("BOBBY")), Err("conflict".to_owned()));
@@ -69,6 +77,8 @@ fn registered_nicks_and_the_picture_outlast_a_crash() {
     assert_eq!(hash, Some(40), "{info}");
     let got = iq(&bob, "get", &lounge, "<vCard xmlns='vcard-temp'/>").expect("there is one");
     assert!(got.contains(&"iVBO".repeat(10_000)), "the picture is another one");
+    let own = bob.tell("join", json!({ "room": lounge, "nick": "Bobby" }));
+    assert_eq!(own["own"]["hats"], json!(["Chief"]), "{own}");
 }
 
 /// XEP-0045 §10.2: a form that comes back as it was changes nothing; lists in it are full lists.

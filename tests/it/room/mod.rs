@@ -8,6 +8,7 @@ use std::time::Duration;
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
 use cusaxd::room::avatar::Avatar;
+use cusaxd::room::hats::Look;
 use cusaxd::room::history::Payload;
 use cusaxd::room::person::{Caller, Level, Person, Proof, Who};
 use cusaxd::room::settings::{MAX_HISTORY, MAX_SLOW_MODE_S, Settings};
@@ -1532,4 +1533,45 @@ fn owners_choose_the_picture() {
     assert_eq!(world.room().avatar, picture(1));
     world.does(&operator(), Command::SetAvatar(None));
     assert_eq!(world.room().avatar, None);
+}
+
+/// XEP-0317: hats of one room are counted, and so is who wears them.
+#[test]
+fn owners_make_and_give_hats_up_to_a_limit() {
+    let mut world = World::with(|_| {});
+    let owner = chat("owner");
+    let look = |title: &str| Look { title: title.to_owned(), hue: None };
+    let make = |uri: usize| Command::MakeHat { uri: format!("urn:x:{uri}"), look: look("Poet") };
+    let give = |uri: usize, jid: &str| {
+        let jid = jid.parse().unwrap();
+        Command::GiveHat { jid, uri: format!("urn:x:{uri}"), on: true }
+    };
+    world.does(&chat("juliet"), enter("Juliet"));
+    world.refuses(&chat("juliet"), make(0), Refusal::Forbidden);
+    for uri in 0..100 {
+        world.does(&owner, make(uri));
+    }
+    world.refuses(&owner, make(100), Refusal::TooMany);
+    assert_eq!(world.does(&owner, make(99)), [], "one that is there takes no place");
+    let facts = world.does(&owner, give(0, "juliet@example.org"));
+    let wearers = vec![PersonId(2)];
+    assert_eq!(facts, [Fact::HatsChanged { wearers, list: false }]);
+    for number in 1..1_000 {
+        world.does(&owner, give(number % 100, &format!("u{number}@example.org")));
+    }
+    world.refuses(&owner, give(1, "juliet@example.org"), Refusal::TooMany);
+    assert_eq!(world.does(&owner, give(0, "juliet@example.org")), []);
+    world.does(&owner, Command::DestroyHat { uri: "urn:x:0".to_owned() });
+    world.does(&owner, give(1, "juliet@example.org"));
+    for bad in [
+        Command::MakeHat { uri: "u".repeat(257), look: look("Poet") },
+        Command::MakeHat { uri: "urn:x:1".to_owned(), look: look(&"t".repeat(257)) },
+        Command::MakeHat { uri: "urn:x:1".to_owned(), look: look(" ") },
+        Command::MakeHat {
+            uri: "urn:x:1".to_owned(),
+            look: Look { title: "Poet".to_owned(), hue: Some("-1".to_owned()) },
+        },
+    ] {
+        world.refuses(&owner, bad, Refusal::BadSettings);
+    }
 }

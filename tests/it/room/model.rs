@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cusaxd::id::{LegId, Nick, PersonId, RoomName};
 use cusaxd::journal::{self, Row};
 use cusaxd::room::avatar::Avatar;
+use cusaxd::room::hats::{Hats, Look};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::standing::{Affiliation, Role};
@@ -26,11 +27,15 @@ struct Told {
     subject: Option<String>,
     nicks: BTreeMap<BareJid, Nick>,
     avatar: Option<Arc<Avatar>>,
+    /// By URI.
+    hats: BTreeMap<String, Look>,
 }
 
 #[derive(Debug, PartialEq)]
 struct Seen {
     nick: Nick,
+    /// What they wear, by title.
+    hats: Vec<String>,
     chats: BTreeSet<FullJid>,
     /// Each leg, and whether it is heard.
     legs: BTreeMap<LegId, bool>,
@@ -103,6 +108,15 @@ impl Told {
                 self.settings = Some(room.settings.clone());
             }
             Fact::LockChanged => self.locked = room.locked,
+            Fact::HatsChanged { wearers, list } => {
+                if *list {
+                    self.hats = made(room);
+                }
+                for id in wearers {
+                    let Some(now) = room.person(*id) else { continue };
+                    self.see(room, *id, |seen| seen.hats = hats(room, &now.who));
+                }
+            }
             Fact::AvatarChanged => self.avatar = room.avatar.clone(),
             Fact::NickRegistered { jid, nick: Some(nick) } => {
                 drop(self.nicks.insert(jid.clone(), nick.clone()));
@@ -127,6 +141,7 @@ impl Told {
         let Some(person) = room.person(id) else { return };
         change(self.people.entry(id).or_insert_with(|| Seen {
             nick: person.nick.clone(),
+            hats: hats(room, &person.who),
             chats: BTreeSet::new(),
             legs: BTreeMap::new(),
             role: person.role,
@@ -142,6 +157,7 @@ impl Told {
             let legs = person.legs.keys().map(|leg| (*leg, person.may_be_heard(*leg)));
             let seen = Seen {
                 nick: person.nick.clone(),
+                hats: hats(room, &person.who),
                 chats: person.chats.keys().cloned().collect(),
                 legs: legs.collect(),
                 role: person.role,
@@ -157,8 +173,17 @@ impl Told {
             subject: room.subject.as_ref().map(|subject| subject.text.clone()),
             nicks: nicks(room),
             avatar: room.avatar.clone(),
+            hats: made(room),
         }
     }
+}
+
+fn made(room: &Room) -> BTreeMap<String, Look> {
+    room.hats().iter().map(|(uri, look)| (uri.to_owned(), look.clone())).collect()
+}
+
+fn hats(room: &Room, who: &Who) -> Vec<String> {
+    room.hats().of(who).map(|(_, look)| look.title.clone()).collect()
 }
 
 fn nicks(room: &Room) -> BTreeMap<BareJid, Nick> {
@@ -175,6 +200,7 @@ struct Kept {
     affiliations: BTreeMap<Who, Affiliation>,
     nicks: BTreeMap<BareJid, Nick>,
     avatar: Option<Arc<Avatar>>,
+    hats: Hats,
 }
 
 impl Stored {
@@ -185,7 +211,8 @@ impl Stored {
                 None => {
                     let (affiliations, nicks) = (BTreeMap::new(), BTreeMap::new());
                     let name = room.name.clone();
-                    self.0.insert(name, Kept { room, affiliations, nicks, avatar: None });
+                    let (avatar, hats) = (None, Hats::default());
+                    self.0.insert(name, Kept { room, affiliations, nicks, avatar, hats });
                 }
             },
             Row::NoRoom(name) => drop(self.0.remove(&name)),
@@ -201,6 +228,7 @@ impl Stored {
                 drop(self.kept(&room).nicks.insert(jid, nick));
             }
             Row::Nick { room, jid, nick: None } => drop(self.kept(&room).nicks.remove(&jid)),
+            Row::Hats { room, hats } => self.kept(&room).hats = hats,
             Row::Avatar { room, avatar } => self.kept(&room).avatar = avatar,
             Row::Archived { room, .. } => {
                 assert!(self.kept(&room).room.settings.archived());
@@ -221,7 +249,8 @@ impl Stored {
         let rooms = kept.map(|room| {
             let affiliations = room.affiliations().map(|(who, it)| (who.clone(), it)).collect();
             let (nicks, avatar) = (nicks(room), room.avatar.clone());
-            (room.name.clone(), Kept { room: room.stored(), affiliations, nicks, avatar })
+            let (name, hats) = (room.name.clone(), room.hats().clone());
+            (name, Kept { room: room.stored(), affiliations, nicks, avatar, hats })
         });
         Self(rooms.into_iter().collect())
     }
@@ -301,6 +330,9 @@ enum What {
     Register(usize),
     Unregister,
     Avatar(u8),
+    MakeHat(u8),
+    DestroyHat(u8),
+    GiveHat(u8, usize, bool),
     Invite(usize),
     Cancel,
     Destroy,
@@ -392,6 +424,11 @@ fn what() -> impl Strategy<Value = What> {
         4 => (0..NICKS.len()).prop_map(What::Register),
         1 => Just(What::Unregister),
         1 => (0..3_u8).prop_map(What::Avatar),
+        2 => (0..4_u8).prop_map(What::MakeHat),
+        1 => (0..4_u8).prop_map(What::DestroyHat),
+        2 => (0..4_u8, 0..USERS.len(), any::<bool>()).prop_map(|(look, user, on)| {
+            What::GiveHat(look, user, on)
+        }),
         2 => (0..USERS.len()).prop_map(What::Invite),
         1 => any::<bool>().prop_map(What::Lock),
         4 => settings().prop_map(What::Configure),
@@ -437,6 +474,9 @@ impl World {
             | What::Register(_)
             | What::Unregister
             | What::Avatar(_)
+            | What::MakeHat(_)
+            | What::DestroyHat(_)
+            | What::GiveHat(..)
             | What::Invite(_)
             | What::Cancel
             | What::Destroy => session(),
@@ -511,6 +551,14 @@ impl World {
             },
             What::Register(text) => Command::Register { nick: nick(NICKS[text]) },
             What::Unregister => Command::Unregister,
+            What::MakeHat(look) => {
+                let (title, hue) = (format!("Hat {look}"), Some(look.to_string()));
+                Command::MakeHat { uri: hat(look), look: Look { title, hue } }
+            }
+            What::DestroyHat(look) => Command::DestroyHat { uri: hat(look) },
+            What::GiveHat(look, user, on) => {
+                Command::GiveHat { jid: jid(USERS[user]), uri: hat(look), on }
+            }
             What::Avatar(byte) => {
                 let avatar = Avatar::new("image/png", vec![byte]).map(Arc::new);
                 Command::SetAvatar(avatar.filter(|_| byte > 0))
@@ -523,6 +571,11 @@ impl World {
             What::ShowPresence => Command::ShowPresence,
         }
     }
+}
+
+/// Two URIs, each with two looks.
+fn hat(look: u8) -> String {
+    format!("urn:example:{}", look / 2)
 }
 
 const MOST_PEOPLE: u32 = 6;
