@@ -97,8 +97,12 @@ impl Muc {
         if items.len() > MAX_ITEMS {
             return Err(Fault::too_big("Too many changes at once."));
         }
-        let changes =
-            items.into_iter().map(|item| self.change(room, item)).collect::<Result<Vec<_>, _>>()?;
+        let mut changes = vec![];
+        for item in items {
+            let change = self.change(room, item)?;
+            let nick = kept_nick(item, &change)?;
+            changes.extend([Some(change), nick].into_iter().flatten());
+        }
         Ok(Ask {
             room: room.name.clone(),
             by: By::Chat(chat.clone()),
@@ -111,7 +115,7 @@ impl Muc {
         let reason = xml::child_text(item, "reason", ns::MUC_ADMIN)
             .map(|reason| xml::cut(&reason, MAX_REASON).to_owned())
             .filter(|reason| !reason.is_empty());
-        let nick = item.attr("nick").map(Nick::new).transpose();
+        let nick = item.attr("nick").filter(|nick| !nick.is_empty()).map(Nick::new).transpose();
         let nick = nick.map_err(|_| Fault::not_acceptable("That cannot be a nickname."));
         match (item.attr("role"), item.attr("affiliation")) {
             (Some(word), None) => {
@@ -278,6 +282,21 @@ impl Muc {
             .child(Xml::new("x", ns::MUC_USER).child(item).child(status(101)));
         out.push(told.into());
     }
+}
+
+/// The nick that an item keeps for whom it makes a member or more, or keeps no more: that of an empty
+/// attribute (XEP-0045 §9.3, §9.5). Who is named by their nick alone keeps what they have.
+fn kept_nick(item: &Element, change: &Change) -> Result<Option<Change>, Fault> {
+    let (Some(text), Some(_)) = (item.attr("nick"), item.attr("jid")) else { return Ok(None) };
+    let Change::Affiliation { who: Who::Jid(jid), affiliation, .. } = change else {
+        return Ok(None);
+    };
+    if *affiliation < Affiliation::Member {
+        return Ok(None);
+    }
+    let nick = (!text.is_empty()).then(|| Nick::new(text)).transpose();
+    let nick = nick.map_err(|_| Fault::not_acceptable("That cannot be a nickname."))?;
+    Ok(Some(Change::Nick { jid: jid.clone(), nick }))
 }
 
 /// Whether someone may read who belongs to a room without being its admin (XEP-0045 §5.2.1,

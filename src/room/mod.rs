@@ -355,6 +355,13 @@ pub enum Change {
         /// Why.
         reason: Option<String>,
     },
+    /// The nick that is kept for someone who belongs to the room (XEP-0045 §9.3, §9.5).
+    Nick {
+        /// For whom.
+        jid: BareJid,
+        /// Which; `None`: none any more.
+        nick: Option<Nick>,
+    },
 }
 
 /// How a call leg ended (RFC 4575 §5.7.6).

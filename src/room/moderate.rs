@@ -57,6 +57,7 @@ impl Room {
             Change::Affiliation { who, affiliation, .. } => {
                 self.may_change_affiliation(asker, who, *affiliation)
             }
+            Change::Nick { jid, nick } => self.may_keep_nick(asker, jid, nick.as_ref()),
         }
     }
 
@@ -76,6 +77,7 @@ impl Room {
             Change::Affiliation { who, affiliation, reason } => {
                 self.set_affiliation(now, asker, who, *affiliation, reason.as_ref())
             }
+            Change::Nick { jid, nick } => self.keep_nick(jid, nick.clone()),
         }
     }
 

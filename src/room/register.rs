@@ -7,7 +7,7 @@ use jid::BareJid;
 use super::enter::is_phone_nick;
 use super::person::Who;
 use super::standing::Affiliation;
-use super::{By, Fact, Refusal, Room};
+use super::{Asker, By, Fact, Refusal, Room};
 use crate::clock::Now;
 use crate::id::Nick;
 
@@ -94,11 +94,45 @@ impl Room {
             let asker = self.asker(by);
             facts.extend(self.set_affiliation(now, &asker, &who, Affiliation::Member, None));
         }
-        if self.registered_nick(&jid) != Some(&nick) {
-            self.nicks.insert(jid.clone(), nick.clone());
-            facts.push(Fact::NickRegistered { jid, nick: Some(nick) });
-        }
+        facts.extend(self.keep_nick(&jid, Some(nick)));
         Ok(facts)
+    }
+
+    /// Whether an admin may keep a nick for someone, who has to belong to the room (XEP-0045 §9.3).
+    pub(super) fn may_keep_nick(
+        &self,
+        asker: &Asker,
+        jid: &BareJid,
+        nick: Option<&Nick>,
+    ) -> Result<(), Refusal> {
+        asker.at_least(Affiliation::Admin)?;
+        let who = Who::Jid(jid.clone());
+        let affiliation = self.affiliation(&who);
+        let Some(nick) = nick else { return Ok(()) };
+        if jid.node().is_none() || affiliation < Affiliation::Member {
+            return Err(Refusal::NotAllowed);
+        }
+        // Who has the nick of someone else cannot be given it, by whomever.
+        let in_use = self.by_nick(nick).is_some_and(|person| person.who != who);
+        if in_use || is_phone_nick(nick) || self.nicks.keep_out(&who, nick) {
+            return Err(Refusal::NickTaken);
+        }
+        if self.registered_nick(jid).is_none() && self.nicks.len() >= MAX_NICKS {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Keeps a nick for someone, or none any more.
+    pub(super) fn keep_nick(&mut self, jid: &BareJid, nick: Option<Nick>) -> Vec<Fact> {
+        match nick {
+            None => self.release_nick(jid).into_iter().collect(),
+            Some(nick) if self.registered_nick(jid) == Some(&nick) => vec![],
+            Some(nick) => {
+                self.nicks.insert(jid.clone(), nick.clone());
+                vec![Fact::NickRegistered { jid: jid.clone(), nick: Some(nick) }]
+            }
+        }
     }
 
     /// Gives up the nick, and the membership that goes with it (XEP-0077 §3.2); admins and owners

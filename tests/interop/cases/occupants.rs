@@ -67,9 +67,16 @@ fn registered_nicks_hats_and_the_picture_outlast_a_crash() {
     hats("create", json!({ "hats#title": "Chief", "hats#uri": "urn:x:chief", "hats#hue": "9.5" }));
     hats("assign", json!({ "hats#jid": format!("bob@{CHAT}"), "hats#uri": "urn:x:chief" }));
 
+    let keep = format!(
+        "<query xmlns='http://jabber.org/protocol/muc#admin'>\
+         <item affiliation='member' jid='carol@{CHAT}' nick='Carol C'/></query>"
+    );
+    iq(&alice, "set", &lounge, &keep).expect("an admin keeps nicks for members");
+
     site.cusaxd.kill();
     site.cusaxd.start_again();
     assert_eq!(iq(&alice, "set", &lounge, &register("BOBBY")), Err("conflict".to_owned()));
+    assert_eq!(iq(&alice, "set", &lounge, &register("carol c")), Err("conflict".to_owned()));
     let own = bob.tell("disco", json!({ "jid": lounge, "node": "x-roomuser-item" }));
     assert_eq!(own["identities"][0][3], "Bobby", "{own}");
     let info = alice.tell("disco", json!({ "jid": lounge }));

@@ -343,6 +343,7 @@ enum What {
 enum Turn {
     Role(usize, Option<Role>),
     Affiliation(usize, Affiliation),
+    Nick(usize, Option<usize>),
 }
 
 const USERS: [&str; 6] = ["owner", "juliet", "romeo", "tybalt", "mercutio", "root"];
@@ -371,6 +372,8 @@ fn turn() -> impl Strategy<Value = Turn> {
     prop_oneof![
         (0..12_usize, role).prop_map(|(whom, role)| Turn::Role(whom, role)),
         (0..12_usize, affiliation).prop_map(|(whom, it)| Turn::Affiliation(whom, it)),
+        (0..USERS.len(), proptest::option::of(0..NICKS.len()))
+            .prop_map(|(whom, nick)| Turn::Nick(whom, nick)),
     ]
 }
 
@@ -492,6 +495,9 @@ impl World {
                 Some(person) => role(person.nick.as_str(), to),
                 None => role("Nobody", to),
             },
+            Turn::Nick(whom, kept) => {
+                Change::Nick { jid: jid(USERS[whom]), nick: kept.map(|kept| nick(NICKS[kept])) }
+            }
             Turn::Affiliation(whom, affiliation) => match (whom, person(whom)) {
                 (10.., Some(person)) => {
                     Change::Affiliation { who: person.who.clone(), affiliation, reason: None }
