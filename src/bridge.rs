@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
 use crate::muc::{self, Muc, MucConfig};
+use crate::rate::Rate;
 use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
 
@@ -135,7 +136,7 @@ impl Bridge {
             spellings: config.xmpp.uri_fields.clone(),
             secret: secret.as_bytes().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            rates: muc::Rates::default(),
+            rates: rates(config),
         };
         let calls = config.media.ports.0.calls();
         metrics.call_capacity.set(i64::try_from(calls).unwrap_or(i64::MAX));
@@ -203,6 +204,7 @@ impl Bridge {
             Input::Configured(config) => {
                 self.keep = keep(&config);
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
                 let draining = self.rooms.policy().draining;
                 let policy = Policy { draining, ..policy(&config) };
@@ -412,6 +414,33 @@ fn keep(config: &Config) -> Option<Duration> {
     (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days)
 }
 
+/// How often chat sessions may send what; the configuration speaks of seconds.
+fn rates(config: &Config) -> muc::Rates {
+    let rate = |a_second: u32, burst| Rate { interval: Duration::from_secs(1) / a_second, burst };
+    let xmpp = &config.xmpp;
+    muc::Rates {
+        messages: rate(xmpp.max_messages_of_one, xmpp.max_message_burst_of_one),
+        presences: rate(xmpp.max_presences_of_one, xmpp.max_presence_burst_of_one),
+        joins: rate(xmpp.max_joins, xmpp.max_join_burst),
+        ..muc::Rates::default()
+    }
+}
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often what archives need not keep any more is deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_rates_are_those_of_the_chat_face_unless_somebody_says_otherwise() {
+        let minimal = json!({
+            "xmpp": { "domain": "rooms.example.org", "secret": "x" },
+            "sip": { "domain": "conf.example.org" },
+        });
+        let config = serde_json::from_value(minimal).unwrap();
+        assert_eq!(rates(&config), muc::Rates::default());
+    }
+}

@@ -63,6 +63,24 @@ pub struct Xmpp {
     /// How many people one room may hold at most.
     #[serde(default = "default_max_people")]
     pub max_people: u32,
+    /// How many messages a second one session may send in the long run; moderators four times as many.
+    #[serde(default = "default_max_messages_of_one")]
+    pub max_messages_of_one: u32,
+    /// How many of them may come at once.
+    #[serde(default = "default_max_message_burst_of_one")]
+    pub max_message_burst_of_one: u32,
+    /// How many presence updates and changes of nick a second one session may send in the long run.
+    #[serde(default = "default_max_presences_of_one")]
+    pub max_presences_of_one: u32,
+    /// How many of them may come at once.
+    #[serde(default = "default_max_presence_burst_of_one")]
+    pub max_presence_burst_of_one: u32,
+    /// How many sessions a second may enter one room in the long run.
+    #[serde(default = "default_max_joins")]
+    pub max_joins: u32,
+    /// How many of them may come at once.
+    #[serde(default = "default_max_join_burst")]
+    pub max_join_burst: u32,
     /// How many days archives keep a message; 0: for ever.
     #[serde(default = "default_archive_days")]
     pub archive_days: u32,
@@ -286,6 +304,12 @@ impl Config {
             );
         }
         for (key, limit) in [
+            ("xmpp.max_messages_of_one", self.xmpp.max_messages_of_one),
+            ("xmpp.max_message_burst_of_one", self.xmpp.max_message_burst_of_one),
+            ("xmpp.max_presences_of_one", self.xmpp.max_presences_of_one),
+            ("xmpp.max_presence_burst_of_one", self.xmpp.max_presence_burst_of_one),
+            ("xmpp.max_joins", self.xmpp.max_joins),
+            ("xmpp.max_join_burst", self.xmpp.max_join_burst),
             ("sip.max_requests_of_one", self.sip.max_requests_of_one),
             ("sip.max_burst_of_one", self.sip.max_burst_of_one),
             ("sip.max_wrong_passwords", self.sip.max_wrong_passwords),
@@ -480,6 +504,30 @@ fn default_max_rooms_of_one() -> usize {
 
 fn default_max_people() -> u32 {
     5_000
+}
+
+fn default_max_messages_of_one() -> u32 {
+    5
+}
+
+fn default_max_message_burst_of_one() -> u32 {
+    20
+}
+
+fn default_max_presences_of_one() -> u32 {
+    1
+}
+
+fn default_max_presence_burst_of_one() -> u32 {
+    10
+}
+
+fn default_max_joins() -> u32 {
+    50
+}
+
+fn default_max_join_burst() -> u32 {
+    200
 }
 
 fn default_archive_days() -> u32 {

@@ -160,6 +160,11 @@ impl Muc {
         self.config.spellings = spellings;
     }
 
+    /// Has other rates hold from now on.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.config.rates = rates;
+    }
+
     /// Reads a stanza as a command; what needs no room, or only a look at one, is answered here.
     ///
     /// An iq that asks is always answered, and an error never.

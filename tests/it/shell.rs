@@ -146,6 +146,8 @@ fn wrong_configurations_are_named() {
     check(&xmpp("server = \"here\""), &["xmpp.server", "host:port"]);
     check(&xmpp("max_rooms = 0"), &["xmpp.max_rooms"]);
     check(&xmpp("max_people = 0"), &["xmpp.max_people"]);
+    check(&xmpp("max_joins = 0"), &["xmpp.max_joins"]);
+    check(&xmpp("max_message_burst_of_one = 0"), &["xmpp.max_message_burst_of_one"]);
     check(&xmpp("max_rooms_of_one = 0"), &["xmpp.max_rooms_of_one"]);
     check(&xmpp("admins = [\"@\"]"), &["xmpp.admins"]);
     check(&xmpp("secret_file = \"x\""), &["xmpp.secret_file"]);

@@ -43,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mixer",
             "muc",
             "operation",
+            "rate",
             "room",
         ],
     ),
