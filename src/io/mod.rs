@@ -53,7 +53,7 @@ use xmpp::{LinkEvent, LinkHandle};
 
 /// Runs the server until it is told to stop.
 pub async fn run(settings: Settings) -> Result<()> {
-    let Settings { config, secret, token } = settings;
+    let Settings { config, secret, token, tls } = settings;
     // First of all: a signal that comes while we start is not to end us in disorder.
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -74,7 +74,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (events, mut link_events) = mpsc::channel(xmpp::EVENTS);
     let archive = Archive::open(&config.store.url, inputs.clone()).await?;
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
-    let sip = SipSockets::bind(&listen, inputs.clone()).await?;
+    let sip = SipSockets::bind(&listen, tls, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
     let workers = media::Settings { workers: config.media.workers, ..Default::default() };
     let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
@@ -120,7 +120,8 @@ pub async fn run(settings: Settings) -> Result<()> {
                 None
             }
             _ = hang_up.recv() => {
-                warn!("the configuration is read at start-up: restart to apply it");
+                warn!("all but certificates is read at start-up: restart to apply it");
+                shell.sip.reload();
                 None
             }
             count = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => Some(count),

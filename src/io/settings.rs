@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
+use super::sip::tls::Tls;
 use crate::config::{Config, Problem};
 
 /// A configuration that cannot be used.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub secret: String,
     /// The bearer token of the admin API.
     pub token: Option<String>,
+    /// The certificate of SIP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Reads `file` and the environment (`CUSAXD__SECTION__KEY`), and finds what cannot work.
@@ -79,8 +83,14 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
+    let tls = Tls::load(&config.sip).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     match secret {
-        Some(secret) if problems.is_empty() => Ok(Settings { config, secret, token }),
+        Some(secret) if problems.is_empty() => {
+            Ok(Settings { config, secret, token, tls: tls.map(Arc::new) })
+        }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }
 }
@@ -98,4 +108,5 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 4] = ["sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];
+const LISTS: [&str; 5] =
+    ["sip.listen", "sip.trusted_domains", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];

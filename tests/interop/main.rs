@@ -38,6 +38,7 @@ mod cases {
     mod occupants;
     mod operators;
     mod outage;
+    mod secure;
     mod stanzas;
     mod wire;
 }
