@@ -39,6 +39,7 @@ mod cases {
     mod occupants;
     mod operators;
     mod outage;
+    mod secure;
     mod stanzas;
     mod wire;
 }
