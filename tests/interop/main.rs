@@ -32,7 +32,6 @@ mod cases {
     mod dashboards;
     mod document;
     mod doors;
-    mod ejabberd;
     mod hearing;
     mod moderation;
     mod occupants;
