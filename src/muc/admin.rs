@@ -207,11 +207,11 @@ impl Muc {
             Who::Aor(_) | Who::Unknown(_) => None,
         };
         let nick = here.map(|person| &person.nick).or(kept);
+        // No role, though it may be there: Converse.js takes the nick beside it for the role.
         let item = Xml::new("item", ns::MUC_ADMIN)
             .attr("affiliation", affiliation.as_str())
             .attr("jid", self.bare(who)?.as_str())
-            .maybe("nick", nick.map(Nick::as_str))
-            .maybe("role", here.map(|person| person.role.as_str()));
+            .maybe("nick", nick.map(Nick::as_str));
         Some(item)
     }
 

@@ -1,5 +1,5 @@
 //! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
-//! Linphone, SIPp and Prometheus, all on loopback.
+//! Linphone, SIPp, Converse.js and Prometheus, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod baresip;
+mod converse;
 mod cusaxd;
 mod ejabberd;
 mod http;
@@ -29,6 +30,7 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod browser;
     mod dashboards;
     mod document;
     mod doors;

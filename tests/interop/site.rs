@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     baresip::{Caller, Options},
+    converse::Browser,
     cusaxd::{Cusaxd, MEDIA_PORTS, free},
     ejabberd::Ejabberd,
     kamailio::Kamailio,
@@ -254,6 +255,11 @@ impl Site {
         Chat::start(user, self.ports.clients, &self.dir)
     }
 
+    /// A browser in which a user's chat client is about to enter a room.
+    pub(crate) fn browser(&self, user: &str) -> Option<Browser> {
+        Browser::start(user, self.ports.web, &self.dir)
+    }
+
     /// A phone that goes straight to the focus.
     pub(crate) fn caller(&self, user: &str) -> Caller {
         self.caller_as(user, Options::default())
@@ -275,13 +281,14 @@ pub(crate) fn conference(name: &str) -> String {
     format!("sip:{name}@{CONFERENCES}")
 }
 
-/// Whether these programs and the peers' Python are there. A missing one fails the test under
+/// Whether these programs, or files of the repository, and the peers' Python are there. A missing one fails the test under
 /// `CI=true`; elsewhere the test says so and passes.
 pub(crate) fn installed(programs: &[&str]) -> Option<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| {
         env::split_paths(&path)
             .chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from))
+            .chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))])
             .any(|folder| folder.join(name).exists())
     };
     let mut missing: Vec<&str> = programs.iter().filter(|name| !found(name)).copied().collect();
