@@ -37,6 +37,8 @@ pub(crate) fn node_modules() -> PathBuf {
 pub(crate) enum Runtime {
     /// The peers' virtual environment.
     Python,
+    /// Debian's Python, with the libraries of its packages.
+    SystemPython,
     /// Node.
     Node,
 }
@@ -45,6 +47,7 @@ impl Runtime {
     fn program(self) -> PathBuf {
         match self {
             Self::Python => python(),
+            Self::SystemPython => "/usr/bin/python3".into(),
             Self::Node => "node".into(),
         }
     }

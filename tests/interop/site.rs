@@ -15,6 +15,7 @@ use crate::{
     converse::Browser,
     cusaxd::{Cusaxd, MEDIA_PORTS, free},
     ejabberd::Ejabberd,
+    gajim::Gajim,
     kamailio::Kamailio,
     peer,
     prosody::Prosody,
@@ -253,6 +254,11 @@ impl Site {
     /// A chat user who is online.
     pub(crate) fn chat(&self, user: &str) -> Chat {
         Chat::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A chat user with another client library, who is online.
+    pub(crate) fn gajim(&self, user: &str) -> Option<Gajim> {
+        Gajim::start(user, self.ports.clients, &self.dir)
     }
 
     /// A browser in which a user's chat client is about to enter a room.
