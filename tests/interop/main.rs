@@ -1,5 +1,5 @@
 //! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, nbxmpp,
-//! Converse.js, baresip, Linphone, SIPp and Prometheus, all on loopback.
+//! Profanity, Converse.js, baresip, Linphone, SIPp and Prometheus, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -18,6 +18,7 @@ mod kamailio;
 mod linphone;
 mod peer;
 mod process;
+mod profanity;
 mod prometheus;
 mod prosody;
 mod recording;
@@ -44,5 +45,6 @@ mod cases {
     mod outage;
     mod secure;
     mod stanzas;
+    mod terminal;
     mod wire;
 }

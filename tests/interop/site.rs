@@ -18,6 +18,7 @@ use crate::{
     gajim::Gajim,
     kamailio::Kamailio,
     peer,
+    profanity::Profanity,
     prosody::Prosody,
     slixmpp::Chat,
 };
@@ -264,6 +265,11 @@ impl Site {
     /// A chat user with another client library, who is online.
     pub(crate) fn gajim(&self, user: &str) -> Option<Gajim> {
         Gajim::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A chat user at a terminal, who is online.
+    pub(crate) fn terminal(&self, user: &str) -> Option<Profanity> {
+        Profanity::start(user, self.ports.clients, &self.dir)
     }
 
     /// A browser in which a user's chat client is about to enter a room.
