@@ -27,3 +27,4 @@ pub mod mixer;
 pub mod muc;
 pub mod rate;
 pub mod room;
+pub mod stanzas;

@@ -49,6 +49,7 @@ use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 use archive::Asked;
 use chats::{Chats, Entry};
 use error::Fault;
@@ -153,7 +154,7 @@ impl Muc {
         now: Now,
         stanza: Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Option<Ask> {
         if !stanza.has_ns(ns::CLIENT) {
             return None;
@@ -206,7 +207,7 @@ impl Muc {
         room: &RoomName,
         reply: Reply,
         result: Result<(), Refusal>,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         match (reply, result) {
             (Reply::Nobody | Reply::Message(..), Ok(())) => {}
@@ -242,7 +243,7 @@ impl Muc {
     }
 
     /// Shows everyone in the chat what became true.
-    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Vec<Element>) {
+    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Stanzas) {
         match fact {
             // The creator learns it with their own presence (201).
             Fact::Created { .. } => {}
@@ -324,7 +325,7 @@ impl Muc {
     /// Does what is due: asks sessions whether they still are there, and gives up those that did
     /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
     /// did not.
-    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) -> Vec<Ask> {
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Stanzas) -> Vec<Ask> {
         self.asked.handle_timeout(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
@@ -356,7 +357,7 @@ impl Muc {
         head: &Head,
         stanza: &Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         let set = match head.kind() {
             "get" => false,
@@ -475,7 +476,7 @@ impl Muc {
         head: &Head,
         stanza: &Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Option<Ask> {
         let ping = self.ghosts.answered(head.id.as_deref()?, head.chat()?)?;
         let ask = if head.kind() == "error" && ghosts::says_gone(stanza) {

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mixer",
             "rate",
             "room",
+            "stanzas",
         ],
     ),
     (
@@ -40,10 +41,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mixer",
             "muc",
             "room",
+            "stanzas",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "rate", "room", "stanzas"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "room"]),
     // How the mixer and the store do.
@@ -59,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rate", &["clock"]),
     ("clock", &[]),
     ("id", &[]),
+    ("stanzas", &[]),
 ];
 
 #[test]
