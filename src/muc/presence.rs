@@ -121,18 +121,22 @@ impl Muc {
         if !admitted {
             return Err(Fault::too_fast("Too many at once: wait a moment."));
         }
+        let asked = |history| Entry {
+            nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
+            id: head.id.clone(),
+            history,
+        };
         let mut entry = None;
         let command = match (join, here) {
             (Some(x), _) => {
-                entry = Some(Entry {
-                    nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
-                    id: head.id.clone(),
-                    history: wanted(x)?,
-                });
+                entry = Some(asked(Some(wanted(x)?)));
                 Command::EnterChat { nick, password: xml::child_text(x, "password", ns::MUC) }
             }
             (None, Some(person)) if person.nick == nick => Command::ShowPresence,
-            (None, _) => Command::Rename { nick },
+            (None, _) => {
+                entry = Some(asked(None));
+                Command::Rename { nick }
+            }
         };
         let by = By::Chat(chat.clone());
         let reply = Reply::Presence { head: head.clone(), chat, shown: shown(stanza), entry };
@@ -200,20 +204,21 @@ impl Muc {
             codes.push(210);
         }
         out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
-        self.show_history(now, room, chat, &entry.history, out);
+        self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
         out.push_to(self.subject(room, None, true), vec![chat.clone()]);
 
+        let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
             session.told = true;
+            shows_anew = session.shows_anew;
         }
-        match arrival {
-            Arrival::New | Arrival::Joined => {
-                let sight = self.here(room, person);
-                let told = self.chats.told(room).filter(|(_, told)| *told != chat);
-                sight.to_all(self, told.filter(|(viewer, _)| sight.is_for(viewer)), out);
-            }
-            Arrival::Again => {}
+        // §17.3: who only lost track is nothing new to the others, unless they show something else.
+        if arrival == Arrival::Again && !shows_anew {
+            return;
         }
+        let sight = self.here(room, person);
+        let told = self.chats.told(room).filter(|(_, told)| *told != chat);
+        sight.to_all(self, told.filter(|(viewer, _)| sight.is_for(viewer)), out);
     }
 
     /// Tells a session that was out of reach who is here and who went (see `ghosts`).
@@ -376,16 +381,23 @@ impl Muc {
             hats: vec![],
             ..self.here(room, person)
         };
-        let here = self.here(room, person);
         self.broadcast(room, &left, out);
-        self.broadcast(room, &here, out);
+        // The change may have been asked for as an entry (§17.3): these presences answer it too.
+        let mut altered = None;
         for chat in person.chats.keys() {
-            // A change asked for as an entry (§17.3) is answered by these presences alone.
             if let Some(session) = self.chats.get_mut(&room.name, chat)
                 && session.told
+                && let Some(entry) = session.entry.take()
+                && entry.nick != person.nick.as_str()
             {
-                session.entry = None;
+                altered = Some(chat);
             }
+        }
+        let here = self.here(room, person);
+        let viewers = self.chats.told(room).filter(|(viewer, _)| here.is_for(viewer));
+        here.to_all(self, viewers.filter(|(_, chat)| altered != Some(*chat)), out);
+        if let Some(chat) = altered {
+            out.push(here.to(self, Eyes::One(chat, person.id, person.role, &[210]), None));
         }
     }
 
@@ -580,12 +592,13 @@ impl Sight<'_> {
                 veiled.push(chat.clone());
             }
         }
-        for (open, to) in [(true, open), (false, veiled)] {
-            if !to.is_empty() {
-                out.push_to(self.to(muc, Eyes::Others { open }, None), to);
-            }
+        if !open.is_empty() {
+            out.push_to(self.to(muc, Eyes::Others { open: true }, None), open);
         }
         out.extend(own.into_iter().map(|eyes| self.to(muc, eyes, None)));
+        if !veiled.is_empty() {
+            out.push_to(self.to(muc, Eyes::Others { open: false }, None), veiled);
+        }
     }
 
     /// Whether someone in this role sees addresses.

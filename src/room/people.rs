@@ -1,7 +1,7 @@
 //! Everyone in a room, and who of them has this session, leg, nick or identity, in no more time in a
 //! room of thousands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Index;
 use std::time::SystemTime;
 
@@ -14,10 +14,10 @@ use crate::id::{LegId, Nick, PersonId};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct People {
     all: BTreeMap<PersonId, Person>,
-    chats: HashMap<FullJid, PersonId>,
-    legs: HashMap<LegId, PersonId>,
+    chats: BTreeMap<FullJid, PersonId>,
+    legs: BTreeMap<LegId, PersonId>,
     /// By what nicks are compared by.
-    nicks: HashMap<String, PersonId>,
+    nicks: BTreeMap<String, PersonId>,
     /// Under each nick that they have here.
     whos: BTreeMap<Who, Vec<PersonId>>,
 }

@@ -1079,8 +1079,10 @@ mod tests {
         let counters = bench.link.counters();
         assert_eq!(counters.stanzas(Direction::Out, Kind::Message), 202);
         assert_eq!(counters.dropped(Dropped::Overflow), 0);
-        let seen = server.read_to("last</message>").await;
-        assert!(seen.contains("first</message><message to='u0@b/c' from='c.test'>xxx"));
+        let seen = server.read_to("last</body></message>").await;
+        assert!(
+            seen.contains("first</body></message><message to='u0@b/c' from='c.test'><body>xxx")
+        );
         let to = seen.matches("<message to='u").count();
         assert_eq!((to, bench.link.queued_bytes()), (200, 0));
     }
