@@ -40,7 +40,7 @@ interop:
 bench:
 	cargo bench --bench mix --locked
 
-# Large rooms beside Prosody's own `muc`. Numbers after `--` in ARGS: occupants, messages, rooms, archived messages.
+# Large rooms beside Prosody's own `muc`. Numbers after `--` in ARGS: occupants, messages, rooms.
 bench-chat:
 	scripts/setup.sh
 	cargo bench --bench chat --locked -- $(ARGS)

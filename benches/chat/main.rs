@@ -1,10 +1,12 @@
 //! What large rooms cost, side by side with Prosody's own `muc` on the same machine in the same run:
-//! a room of 1,000, messages in it, 10,000 idle rooms, pages of a long archive.
+//! a room of 1,000, messages in it, 10,000 idle rooms.
 //!
 //! `make bench-chat`, or `cargo bench --bench chat`, prints tables; the numbers that may follow `--` are occupants, messages,
-//! rooms, and archived messages. Every scenario is played three times: to Prosody that keeps the
+//! and rooms. Every scenario is played three times: to Prosody that keeps the
 //! rooms itself, to our server behind Prosody, and, where no client has a part in it, to our server
 //! over a component link that ends here. CPU time is that of the servers alone, kernel included.
+
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and waits")]
 
 mod client;
 mod component;
@@ -13,10 +15,9 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use sqlx::{Connection, SqliteConnection};
+use anyhow::{Result, ensure};
 
 use client::{Client, Dialog, Seen};
 use component::Port;
@@ -28,7 +29,6 @@ struct Load {
     occupants: u64,
     messages: u64,
     rooms: u64,
-    archived: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,12 +37,8 @@ async fn main() -> Result<()> {
     let numbers = std::env::args().skip(1).filter(|it| it != "--bench");
     let numbers: Vec<u64> = numbers.map(|it| it.parse()).collect::<Result<_, _>>()?;
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
-    let load = Load {
-        occupants: number(0, 1_000),
-        messages: number(1, 100),
-        rooms: number(2, 10_000),
-        archived: number(3, 1_000_000),
-    };
+    let load =
+        Load { occupants: number(0, 1_000), messages: number(1, 100), rooms: number(2, 10_000) };
     if cfg!(debug_assertions) {
         println!("This is not an optimised build: the figures are of no use.\n");
     }
@@ -61,13 +57,6 @@ async fn main() -> Result<()> {
     println!("| --- | ---: | ---: | ---: |");
     for keeper in [Keeper::Prosody, Keeper::Cusaxd] {
         idle(keeper, &dir.join(format!("idle-{keeper:?}")), load.rooms).await?;
-    }
-
-    println!("\nPages of 100, backwards from the end of an archive of {}:\n", load.archived);
-    println!("| rooms kept by | ms a page | Prosody, ms CPU | cusaxd, ms CPU |");
-    println!("| --- | ---: | ---: | ---: |");
-    for keeper in [Keeper::Prosody, Keeper::Cusaxd] {
-        pages(keeper, &dir.join(format!("pages-{keeper:?}")), load.archived).await?;
     }
     Ok(())
 }
@@ -92,7 +81,8 @@ async fn crowd(keeper: Keeper, dir: &Path, load: Load) -> Result<()> {
     // Each sees each once.
     let presences = load.occupants * load.occupants;
     all.until("presences", &all.presences, presences).await?;
-    row("1,000 enter", keeper, presences, begun, site.usage().since(before), site.resident());
+    let what = format!("{} enter", load.occupants);
+    row(&what, keeper, presences, begun, site.usage().since(before), site.resident());
 
     let (begun, before) = (Instant::now(), site.usage());
     for number in 0..load.messages {
@@ -102,7 +92,8 @@ async fn crowd(keeper: Keeper, dir: &Path, load: Load) -> Result<()> {
         all.until("messages", &all.bodies, enough).await?;
     }
     let bodies = load.messages * load.occupants;
-    row("messages to 1,000", keeper, bodies, begun, site.usage().since(before), site.resident());
+    let what = format!("messages to {}", load.occupants);
+    row(&what, keeper, bodies, begun, site.usage().since(before), site.resident());
     ensure!(all.errors.load(SeqCst) == 0, "the server refused something");
     Ok(())
 }
@@ -147,14 +138,16 @@ async fn alone(dir: &Path, load: Load) -> Result<()> {
         seen.until("presences", &seen.presences, entered).await?;
     }
     let presences = load.occupants * load.occupants;
-    direct("1,000 enter", presences, begun, process.cpu() - before, process.resident());
+    let what = format!("{} enter", load.occupants);
+    direct(&what, presences, begun, process.cpu() - before, process.resident());
     let (begun, before) = (Instant::now(), process.cpu());
     for number in 0..load.messages {
         link.send(&from(&say("hall", number), number % load.occupants)).await?;
         seen.until("messages", &seen.bodies, (number + 1) * load.occupants).await?;
     }
     let bodies = load.messages * load.occupants;
-    direct("messages to 1,000", bodies, begun, process.cpu() - before, process.resident());
+    let what = format!("messages to {}", load.occupants);
+    direct(&what, bodies, begun, process.cpu() - before, process.resident());
     let each = (process.resident() - empty) as f64 / load.occupants as f64;
     println!("\nmemory of one of {} occupants, in cusaxd: {each:.1} KiB", load.occupants);
     ensure!(seen.errors.load(SeqCst) == 0, "the server refused something");
@@ -199,79 +192,6 @@ async fn idle(keeper: Keeper, dir: &Path, rooms: u64) -> Result<()> {
     let restarted = each(after, fresh.resident());
     println!("| {} | {took:.1} | {then:.2} | {restarted:.2} |", name(keeper));
     Ok(())
-}
-
-/// Pages of a room's archive, from its end.
-async fn pages(keeper: Keeper, dir: &Path, archived: u64) -> Result<()> {
-    let site = Site::start(keeper, dir.to_owned())?;
-    let mut reader = Dialog::login(site.clients).await?;
-    make(&mut reader, "hall").await?;
-    let first =
-        format!("<message to='hall@{ROOMS}' type='groupchat' id='m'><body>0</body></message>");
-    reader.ask(&first, "</message>").await?;
-    fill(keeper, &site.database(), archived).await?;
-
-    let (begun, before) = (Instant::now(), site.usage());
-    let mut before_id = String::new();
-    for page in 0..PAGES {
-        let query = format!(
-            "<iq type='set' id='page{page}' to='hall@{ROOMS}'><query xmlns='urn:xmpp:mam:2'>\
-             <set xmlns='http://jabber.org/protocol/rsm'><max>100</max><before>{before_id}</before></set>\
-             </query></iq>"
-        );
-        let text = reader.ask(&query, "</iq>").await?;
-        let results = text.matches("<result ").count();
-        ensure!(results == 100, "page {page} has {results} messages: {text}");
-        let (_, rest) = text.split_once("<first").context("no first")?;
-        let id = rest.split_once('>').and_then(|(_, rest)| rest.split_once('<'));
-        before_id = id.context("no id of the first")?.0.to_owned();
-    }
-    let usage = site.usage().since(before);
-    let each = |seconds: f64| format!("{:.2}", seconds * 1e3 / f64::from(PAGES));
-    println!(
-        "| {} | {} | {} | {} |",
-        name(keeper),
-        each(begun.elapsed().as_secs_f64()),
-        each(usage.prosody),
-        usage.cusaxd.map_or("–".to_owned(), each),
-    );
-    Ok(())
-}
-
-/// Puts messages into the archive of `hall` behind the server's back: to send a million takes hours.
-async fn fill(keeper: Keeper, database: &Path, messages: u64) -> Result<()> {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-    let mut connection =
-        SqliteConnection::connect(&format!("sqlite:{}", database.display())).await?;
-    sqlx::raw_sql("PRAGMA busy_timeout = 10000").execute(&mut connection).await?;
-    let stanza = |number: &str| {
-        format!(
-            "'<message xmlns=''jabber:client'' type=''groupchat'' id=''m' || {number} || '''><body>This is message ' \
-             || {number} || ' of many.</body></message>'"
-        )
-    };
-    let number = "n.value";
-    let numbers = format!(
-        "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < {messages})"
-    );
-    // One a second, of which the last was said just now.
-    let at = format!("{now} - {messages} + {number}");
-    let insert = match keeper {
-        Keeper::Prosody => format!(
-            "{numbers} INSERT INTO prosodyarchive (host, user, store, key, \"when\", \"with\", type, value)
-             SELECT '{ROOMS}', 'hall', 'muc_log', 'key-' || {number}, {at}, 'message<groupchat', 'xml', {}
-             FROM n",
-            stanza(number)
-        ),
-        Keeper::Cusaxd => format!(
-            "{numbers} INSERT INTO messages (archive, id, sent_id, at, jid, nick, kind, stanza)
-             SELECT (SELECT number FROM archives WHERE room = 'hall'), 'key-' || {number}, 'm' || {number}, {at},
-             'u@users.test', 'owner', 'message', {} FROM n",
-            stanza(number)
-        ),
-    };
-    sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut connection).await?;
-    Ok(connection.close().await?)
 }
 
 async fn make(owner: &mut Dialog, room: &str) -> Result<()> {
@@ -320,5 +240,3 @@ fn name(keeper: Keeper) -> &'static str {
         Keeper::Cusaxd => "cusaxd behind Prosody",
     }
 }
-
-const PAGES: u32 = 100;

@@ -68,11 +68,6 @@ impl Site {
         Self::start(keeper, dir)
     }
 
-    /// The database of archived messages.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.dir.join(if self.cusaxd.is_some() { "cusaxd.db" } else { "prosody.db" })
-    }
-
     pub(crate) fn usage(&self) -> Usage {
         Usage { prosody: self.prosody.cpu(), cusaxd: self.cusaxd.as_ref().map(Process::cpu) }
     }
