@@ -3,7 +3,7 @@
 PYTHON := .peers/venv/bin/python
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: run test bench setup lint hermetic interop
+.PHONY: run test bench bench-chat setup lint hermetic interop
 
 # One linked room with chat users and phones that talk; ARGS=--once shows that it works and ends.
 run:
@@ -38,4 +38,9 @@ interop:
 	cargo test --test interop --locked
 
 bench:
-	cargo bench --locked
+	cargo bench --bench mix --locked
+
+# Large rooms beside Prosody's own `muc`. Numbers after `--` in ARGS: occupants, messages, rooms.
+bench-chat:
+	scripts/setup.sh
+	cargo bench --bench chat --locked -- $(ARGS)

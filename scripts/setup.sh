@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
 if [ "${1:-}" != --run ]; then
     packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
-        chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0)
+        chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0 lua-dbi-sqlite3)
     # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
     command -v npm >/dev/null || packages+=(nodejs npm)
 fi

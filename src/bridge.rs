@@ -3,6 +3,7 @@
 //! What a face reads as a command goes to its room; who asked is answered; what became true is shown
 //! by every face to its own. No logic of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use crate::muc::{self, Muc, MucConfig};
 use crate::rate::Rate;
 use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
+use crate::stanzas::Stanzas;
 
 /// Everything that can happen to the server.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub struct Outbox {
     /// To the store, after what is written: what the answers find includes it.
     pub queries: Vec<Query>,
     /// To the XMPP server, in order.
-    pub stanzas: Vec<Element>,
+    pub stanzas: Stanzas,
     /// To SIP peers, in order.
     pub sip: Vec<Transmit>,
     /// Answers to operators.
@@ -289,29 +291,40 @@ impl Bridge {
     pub fn measure(&mut self) {
         self.focus.note_stress(self.metrics.stress.get());
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let people = || self.rooms.iter().flat_map(|room| room.people.values());
-        let legs = || people().flat_map(|person| person.legs.iter().map(move |leg| (person, leg)));
-        self.metrics.rooms.set(gauge(self.rooms.iter().count()));
-        for (level, name) in [(Level::Chat, "chat"), (Level::Audio, "audio"), (Level::Both, "both")]
-        {
-            let count = people().filter(|person| person.level() == level).count();
-            self.metrics.people.with_label_values(&[name]).set(gauge(count));
+        self.metrics.rooms.set(gauge(self.rooms.len()));
+        // One look at everyone, whatever is counted.
+        let mut levels = BTreeMap::from(["chat", "audio", "both"].map(|level| (level, 0)));
+        let mut states = BTreeMap::from(["held", "connected", "muted"].map(|state| (state, 0)));
+        let strengths = ["none", "claimed", "asserted", "digest"];
+        let mut bindings: BTreeMap<_, _> =
+            strengths.iter().flat_map(|it| [((*it, "yes"), 0), ((*it, "no"), 0)]).collect();
+        for person in self.rooms.iter().flat_map(|room| room.people.values()) {
+            let level = match person.level() {
+                Level::Chat => "chat",
+                Level::Audio => "audio",
+                Level::Both => "both",
+            };
+            *levels.entry(level).or_default() += 1;
+            let bound = if matches!(person.who, Who::Jid(_)) { "yes" } else { "no" };
+            for (id, leg) in &person.legs {
+                let state = match (leg.hold, person.may_be_heard(*id)) {
+                    (true, _) => "held",
+                    (false, true) => "connected",
+                    (false, false) => "muted",
+                };
+                *states.entry(state).or_default() += 1;
+                let strength = schema::strength(Some(leg.caller.proof), &person.who);
+                *bindings.entry((strength, bound)).or_default() += 1;
+            }
         }
-        let held = legs().filter(|(_, (_, leg))| leg.hold).count();
-        let heard = legs().filter(|(person, (id, _))| person.may_be_heard(**id)).count();
-        let muted = legs().count() - held - heard;
-        for (state, count) in [("held", held), ("connected", heard), ("muted", muted)] {
+        for (level, count) in levels {
+            self.metrics.people.with_label_values(&[level]).set(gauge(count));
+        }
+        for (state, count) in states {
             self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
         }
-        for strength in ["none", "claimed", "asserted", "digest"] {
-            for (bound, word) in [(true, "yes"), (false, "no")] {
-                let count = legs().filter(|(person, (_, leg))| {
-                    matches!(person.who, Who::Jid(_)) == bound
-                        && schema::strength(Some(leg.caller.proof), &person.who) == strength
-                });
-                let binding = self.metrics.bindings.with_label_values(&[strength, word]);
-                binding.set(gauge(count.count()));
-            }
+        for ((strength, bound), count) in bindings {
+            self.metrics.bindings.with_label_values(&[strength, bound]).set(gauge(count));
         }
         Metrics::catch_up(
             &self.metrics.auth_failures.with_label_values(&["sip"]),

@@ -31,3 +31,4 @@ pub mod operation;
 pub mod rate;
 pub mod reload;
 pub mod room;
+pub mod stanzas;

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 32] = [
+pub const OPTIONS: [(&str, Takes); 38] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -114,6 +114,12 @@ pub const OPTIONS: [(&str, Takes); 32] = [
     ("xmpp.max_rooms_of_one", Takes::Live),
     ("xmpp.max_people", Takes::Live),
     ("xmpp.archive_days", Takes::Live),
+    ("xmpp.max_messages_of_one", Takes::Live),
+    ("xmpp.max_message_burst_of_one", Takes::Live),
+    ("xmpp.max_presences_of_one", Takes::Live),
+    ("xmpp.max_presence_burst_of_one", Takes::Live),
+    ("xmpp.max_joins", Takes::Live),
+    ("xmpp.max_join_burst", Takes::Live),
     ("xmpp.uri_fields", Takes::Live),
     ("sip.domain", Takes::Restart),
     ("sip.listen", Takes::Restart),
@@ -181,6 +187,8 @@ mod tests {
                 "domain": "b.example.org", "server": "127.0.0.1:1", "secret": "other", "secret_file": "f",
                 "admins": ["a@example.org"], "create_rooms": "admins", "max_rooms": 1,
                 "max_rooms_of_one": 1, "max_people": 1, "archive_days": 1, "uri_fields": ["x"],
+                "max_messages_of_one": 1, "max_message_burst_of_one": 1, "max_presences_of_one": 2,
+                "max_presence_burst_of_one": 1, "max_joins": 1, "max_join_burst": 1,
             },
             "sip": {
                 "domain": "b", "listen": ["udp:127.0.0.1:1"], "trusted_proxies": ["10.0.0.0/8"],

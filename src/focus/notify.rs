@@ -238,7 +238,7 @@ pub(super) fn may_watch(room: &Room, who: &Who, knows_password: bool) -> Result<
     if affiliation == Affiliation::Outcast {
         return Err(Refusal::Banned);
     }
-    if affiliation >= Affiliation::Member || room.people.values().any(|p| p.who == *who) {
+    if affiliation >= Affiliation::Member || room.people.all_of(who).next().is_some() {
         return Ok(());
     }
     if room.settings.members_only {
@@ -414,7 +414,7 @@ fn description(config: &FocusConfig, room: &Room) -> Description {
 
 /// Moderators see everyone's addresses, and everyone does where the room says so.
 fn view(room: &Room, who: &Who) -> View {
-    let person = room.people.values().find(|person| person.who == *who);
+    let person = room.people.all_of(who).next();
     let moderates = room.affiliation(who) >= Affiliation::Admin
         || person.is_some_and(|person| person.role == Role::Moderator);
     match room.settings.whois {

@@ -185,7 +185,7 @@ impl Shell {
                 self.health.xmpp.store(false, Relaxed);
                 self.bridge.handle(now, Input::Link(false), out);
             }
-            LinkEvent::Stanza(stanza) => self.bridge.handle(now, Input::Stanza(stanza), out),
+            LinkEvent::Stanza(stanza) => self.bridge.handle(now, Input::Stanza(stanza.take()), out),
             LinkEvent::Refused(refused) => out.stanzas.extend(refused.answer()),
         }
     }

@@ -26,6 +26,7 @@ use crate::operation::{Kind, Operation, Param};
 use crate::room::settings::{self, Settings};
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 
 /// A command that is complete, for the operators' face to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +100,7 @@ impl Muc {
     }
 
     /// Tells who gave an order what came of it: `status` is the operators' face's, in words of HTTP.
-    pub fn ordered(&mut self, order: Order, status: u16, body: &Value, out: &mut Vec<Element>) {
+    pub fn ordered(&mut self, order: Order, status: u16, body: &Value, out: &mut Stanzas) {
         let Order { operation, head, session, .. } = order;
         if (200..300).contains(&status) {
             self.commands.sessions.retain(|_, it| it.id != session);
@@ -124,17 +125,14 @@ impl Muc {
     }
 
     /// Tells every session that is in any room something, once (XEP-0133 §4.23).
-    pub fn announce(&self, subject: Option<&str>, text: &str, out: &mut Vec<Element>) {
+    pub fn announce(&self, subject: Option<&str>, text: &str, out: &mut Stanzas) {
         let chats: BTreeSet<_> = self.chats.iter().map(|(_, chat)| chat).collect();
-        for chat in chats {
-            let subject = subject.map(|subject| Xml::new("subject", ns::CLIENT).text(subject));
-            let told = Xml::new("message", ns::CLIENT)
-                .attr("from", self.config.domain.as_str())
-                .attr("to", chat.as_str())
-                .children(subject)
-                .child(Xml::new("body", ns::CLIENT).text(text));
-            out.push(told.into());
-        }
+        let subject = subject.map(|subject| Xml::new("subject", ns::CLIENT).text(subject));
+        let told = Xml::new("message", ns::CLIENT)
+            .attr("from", self.config.domain.as_str())
+            .children(subject)
+            .child(Xml::new("body", ns::CLIENT).text(text));
+        out.push_to(told, chats.into_iter().cloned().collect());
     }
 
     /// A `<command/>`, of the service or of a room. `lang` is what the stanza says.
@@ -145,7 +143,7 @@ impl Muc {
         (lang, command): (Option<&str>, &Element),
         room: Option<&Room>,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         let node = command.attr("node").ok_or(Fault::bad_request("A command has a node."))?;
         let node = Node::all(room.is_some())
@@ -238,7 +236,7 @@ impl Muc {
         wish: Wish,
         form: Option<&Submitted>,
         session: Option<Session>,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         let node = Node::Hats(wish);
         let fields = wish.fields(room);
@@ -451,7 +449,7 @@ fn value(param: &Param, form: &Submitted, room: Option<&Room>) -> Result<Option<
             let person = called.and_then(|nick| room?.by_nick(&nick)).map(|it| it.id.to_string());
             // A number first, so that no nick can pass for one.
             let numbered =
-                room.is_some_and(|room| room.people.keys().any(|id| id.to_string() == text));
+                room.is_some_and(|room| room.people.values().any(|it| it.id.to_string() == text));
             Value::from(person.filter(|_| !numbered).unwrap_or_else(|| text.to_owned()))
         }),
         Kind::Lines => form.lines(param.name).filter(|it| !it.trim().is_empty()).map(Value::from),

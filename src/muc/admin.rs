@@ -15,6 +15,7 @@ use crate::room::person::{Person, Who};
 use crate::room::settings::Whois;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{Actor, By, Change, Command, Refusal, Room};
+use crate::stanzas::Stanzas;
 
 /// A changed affiliation, to show.
 #[derive(Debug)]
@@ -204,7 +205,7 @@ impl Muc {
     }
 
     fn affiliation_item(&self, room: &Room, who: &Who, affiliation: Affiliation) -> Option<Xml> {
-        let here = room.people.values().find(|person| person.who == *who);
+        let here = room.people.all_of(who).next();
         // §9.5: of who is away, the nick that is kept for them.
         let kept = match who {
             Who::Jid(jid) => room.registered_nick(jid),
@@ -231,13 +232,8 @@ impl Muc {
     /// Someone's affiliation changed while they were away: those who may see addresses are told
     /// (XEP-0045 §9.3), and they themselves, a new member of a members-only room by an invitation
     /// (§9.3, §9.5), others by 101 (§16.6.2).
-    pub(super) fn show_affiliation(
-        &self,
-        room: &Room,
-        change: &Affiliated<'_>,
-        out: &mut Vec<Element>,
-    ) {
-        let here = room.people.values().any(|person| person.who == *change.who);
+    pub(super) fn show_affiliation(&self, room: &Room, change: &Affiliated<'_>, out: &mut Stanzas) {
+        let here = room.people.all_of(change.who).next().is_some();
         // Who was thrown out by this is told of by presence, which is still to come.
         let just_here = match change.who {
             Who::Jid(jid) => self.chats.knows(&room.name, jid),
@@ -254,15 +250,11 @@ impl Muc {
             .children(change.reason.map(reason_element));
         let x = Xml::new("x", ns::MUC_USER).child(item);
         let open = room.settings.whois == Whois::Anyone;
-        for (_, chat) in
-            self.chats.told(room).filter(|(viewer, _)| open || viewer.role == Role::Moderator)
-        {
-            let told = Xml::new("message", ns::CLIENT)
-                .attr("from", self.room_jid(&room.name).as_str())
-                .attr("to", chat.as_str())
-                .child(x.clone());
-            out.push(told.into());
-        }
+        let told = Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .child(x);
+        let to = self.chats.told(room).filter(|(viewer, _)| open || viewer.role == Role::Moderator);
+        out.push_to(told, to.map(|(_, chat)| chat.clone()).collect());
         let Who::Jid(jid) = change.who else { return };
         let by = change.by.and_then(|actor| actor.jid.as_ref());
         if jid.node().is_none() || by == Some(jid) {

@@ -29,6 +29,7 @@ use crate::room::person::Who;
 use crate::room::settings::Whois;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 
 /// Questions to archives that wait for their answers.
 #[derive(Debug, Default)]
@@ -112,7 +113,7 @@ impl Asked {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.due)
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) {
+    pub(super) fn handle_timeout(&mut self, now: Now, out: &mut Stanzas) {
         let due = self.waiting.iter().take_while(|(_, waiting)| waiting.due <= now.instant);
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         for Waiting { head, .. } in due.into_iter().filter_map(|id| self.settle(id)) {
@@ -134,7 +135,7 @@ impl Muc {
         now: Now,
         loaded: Loaded,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Option<Ask> {
         let Waiting { head, room, then, .. } = self.asked.settle(loaded.id)?;
         let room = super::open(rooms, &room).ok_or(Refusal::NoSuchRoom.into());
@@ -263,7 +264,7 @@ impl Muc {
         query_id: Option<&str>,
         flip: bool,
         found: Found,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Found { mut messages, complete, count } = found;
         let id = |said: Option<&Said>| said.and_then(|said| said.payload.stanza_id.clone());
@@ -424,7 +425,7 @@ fn may_read(head: &Head, room: &Room) -> Result<(), Fault> {
         return Err(Fault::unavailable());
     }
     let who = Who::Jid(head.from.to_bare());
-    let here = || room.people.values().any(|person| person.who == who);
+    let here = || room.people.all_of(&who).next().is_some();
     match room.affiliation(&who) {
         Affiliation::Outcast => Err(Refusal::Banned.into()),
         Affiliation::Member | Affiliation::Admin | Affiliation::Owner => Ok(()),

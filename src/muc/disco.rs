@@ -199,8 +199,7 @@ impl Muc {
 /// Whether someone is here, in chat or on the phone, or has an affiliation.
 fn insider(room: &Room, from: &Jid) -> bool {
     let who = Who::Jid(from.to_bare());
-    room.affiliation(&who) >= Affiliation::Member
-        || room.people.values().any(|person| person.who == who)
+    room.affiliation(&who) >= Affiliation::Member || room.people.all_of(&who).next().is_some()
 }
 
 /// Whether a room tells someone about itself: what an outsider may not enter or find tells them no

@@ -24,6 +24,7 @@ use crate::room::person::Who;
 use crate::room::settings::{Settings, Whois};
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Change, Command, Invited, Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 
 impl Muc {
     /// Reads a message by its type and addressee.
@@ -33,7 +34,7 @@ impl Muc {
         head: &Head,
         stanza: Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         if head.kind() == "error" {
             return Ok(self.undelivered(now, head, &stanza));
@@ -91,7 +92,7 @@ impl Muc {
         stanza: &Element,
         room: &Room,
         reply: Reply,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         let ask = |command| {
             let (room, by) = (room.name.clone(), By::Chat(chat.clone()));
@@ -140,7 +141,7 @@ impl Muc {
         chat: &FullJid,
         invites: &[&Element],
         room: &Room,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Vec<Invited>, Fault> {
         let person = room.by_chat(chat).ok_or(Refusal::NotHere)?;
         let members_only = room.settings.members_only;
@@ -181,7 +182,7 @@ impl Muc {
                 }
             }
         }
-        out.append(&mut sent);
+        out.extend(sent);
         Ok(joining)
     }
 
@@ -222,7 +223,7 @@ impl Muc {
         head: &Head,
         decline: &Element,
         room: &Room,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<(), Fault> {
         let to =
             xml::jid(decline, "to").ok_or(Fault::jid_malformed("Whose invitation is declined?"))?;
@@ -230,7 +231,7 @@ impl Muc {
             let nick = to.resource().and_then(|nick| Nick::new(nick.as_str()).ok());
             nick.and_then(|nick| room.by_nick(&nick))
         } else {
-            room.people.values().find(|person| person.jid() == Some(&to.to_bare()))
+            room.people.all_of(&Who::Jid(to.to_bare())).next()
         };
         let inviter = inviter.ok_or(Refusal::NoSuchPerson)?;
         let reason = xml::child_text(decline, "reason", ns::MUC_USER);
@@ -249,11 +250,10 @@ impl Muc {
     }
 
     /// To everyone, the sender too, with the sender's id (XEP-0045 §7.4).
-    pub(super) fn show_said(&self, room: &Room, said: &Said, out: &mut Vec<Element>) {
+    pub(super) fn show_said(&self, room: &Room, said: &Said, out: &mut Stanzas) {
         let from = self.author(&room.name, said);
-        for (_, chat) in self.chats.told(room) {
-            out.push(addressed(&said.payload, &from, chat, said.id.as_deref()));
-        }
+        let message = passed_on(&said.payload, &from, said.id.as_deref());
+        out.push_to(message, self.all(room));
     }
 
     /// To every session of one (XEP-0045 §7.5).
@@ -264,47 +264,41 @@ impl Muc {
         to: PersonId,
         id: Option<&str>,
         payload: &Payload,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(from) = room.person(from) else { return };
         let from = self.occupant(&room.name, &from.nick);
-        for (_, chat) in self.chats.told(room).filter(|(person, _)| person.id == to) {
-            let mut message = addressed(payload, &from, chat, id);
-            message.append_child(Xml::new("x", ns::MUC_USER).into());
-            out.push(message);
-        }
+        let mut message = passed_on(payload, &from, id);
+        message.append_child(Xml::new("x", ns::MUC_USER).into());
+        let to = self.chats.told(room).filter(|(person, _)| person.id == to);
+        out.push_to(message, to.map(|(_, chat)| chat.clone()).collect());
     }
 
     /// XEP-0045 §8.1.
-    pub(super) fn show_subject(&self, room: &Room, id: Option<&str>, out: &mut Vec<Element>) {
-        for (_, chat) in self.chats.told(room) {
-            out.push(self.subject(room, chat, id, false));
-        }
+    pub(super) fn show_subject(&self, room: &Room, id: Option<&str>, out: &mut Stanzas) {
+        out.push_to(self.subject(room, id, false), self.all(room));
+    }
+
+    /// Every session that was told of the room.
+    fn all(&self, room: &Room) -> Vec<FullJid> {
+        self.chats.told(room).map(|(_, chat)| chat.clone()).collect()
     }
 
     /// The subject, which ends every entry; empty if there is none (XEP-0045 §7.2.15).
-    pub(super) fn subject(
-        &self,
-        room: &Room,
-        chat: &FullJid,
-        id: Option<&str>,
-        late: bool,
-    ) -> Element {
+    pub(super) fn subject(&self, room: &Room, id: Option<&str>, late: bool) -> Element {
         let jid = self.room_jid(&room.name);
         let Some(subject) = &room.subject else {
             return Xml::new("message", ns::CLIENT)
                 .attr("from", jid.as_str())
-                .attr("to", chat.as_str())
                 .attr("type", "groupchat")
                 .child(Xml::new("subject", ns::CLIENT))
                 .into();
         };
         let from = self.occupant(&room.name, &subject.nick);
         let mut message = match &subject.payload {
-            Some(payload) => addressed(payload, &from, chat, id),
+            Some(payload) => passed_on(payload, &from, id),
             None => Xml::new("message", ns::CLIENT)
                 .attr("from", &from)
-                .attr("to", chat.as_str())
                 .attr("type", "groupchat")
                 .child(Xml::new("subject", ns::CLIENT).text(&subject.text))
                 .into(),
@@ -322,14 +316,15 @@ impl Muc {
         room: &Room,
         chat: &FullJid,
         wanted: &Wanted,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let jid = self.room_jid(&room.name);
         let mut told = vec![];
         let mut chars = 0;
         for said in room.history.iter().rev() {
             let from = self.author(&room.name, said);
-            let mut message = addressed(&said.payload, &from, chat, said.id.as_deref());
+            let mut message = passed_on(&said.payload, &from, said.id.as_deref());
+            xml::set(&mut message, "to", chat.as_str());
             message.append_child(delay(&jid, said.at));
             if wanted.max_chars.is_some() {
                 chars += String::from(&message).chars().count();
@@ -343,7 +338,7 @@ impl Muc {
     }
 
     /// The form that moderators fill in when someone asks for voice (XEP-0045 §8.6).
-    pub(super) fn show_voice_request(&self, room: &Room, person: PersonId, out: &mut Vec<Element>) {
+    pub(super) fn show_voice_request(&self, room: &Room, person: PersonId, out: &mut Stanzas) {
         let Some(person) = room.person(person) else { return };
         let nick = person.nick.as_str();
         let mut fields = vec![
@@ -358,18 +353,15 @@ impl Muc {
         let mut form = DataForm::new(DataFormType::Form, ns::MUC_REQUEST, fields);
         form.title = Some("Voice request".to_owned());
         let form: Element = form.into();
-        for (_, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.role == Role::Moderator)
-        {
-            let request = Xml::new("message", ns::CLIENT)
-                .attr("from", self.room_jid(&room.name).as_str())
-                .attr("to", chat.as_str())
-                .child(form.clone());
-            out.push(request.into());
-        }
+        let request = Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .child(form);
+        let to = self.chats.told(room).filter(|(viewer, _)| viewer.role == Role::Moderator);
+        out.push_to(request, to.map(|(_, chat)| chat.clone()).collect());
     }
 
     /// XEP-0045 §10.2.1: what changed, so that clients ask again.
-    pub(super) fn show_configured(&mut self, room: &Room, old: &Settings, out: &mut Vec<Element>) {
+    pub(super) fn show_configured(&mut self, room: &Room, old: &Settings, out: &mut Stanzas) {
         let new = &room.settings;
         let mut codes = vec![];
         if old.whois != new.whois {
@@ -389,19 +381,16 @@ impl Muc {
     }
 
     /// Codes of what changed, to everyone.
-    pub(super) fn show_changed(&self, room: &Room, codes: &[u16], out: &mut Vec<Element>) {
+    pub(super) fn show_changed(&self, room: &Room, codes: &[u16], out: &mut Stanzas) {
         if codes.is_empty() {
             return;
         }
         let x = Xml::new("x", ns::MUC_USER).children(codes.iter().copied().map(status));
-        for (_, chat) in self.chats.told(room) {
-            let changed = Xml::new("message", ns::CLIENT)
-                .attr("from", self.room_jid(&room.name).as_str())
-                .attr("to", chat.as_str())
-                .attr("type", "groupchat")
-                .child(x.clone());
-            out.push(changed.into());
-        }
+        let changed = Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .attr("type", "groupchat")
+            .child(x);
+        out.push_to(changed, self.all(room));
     }
 
     /// What a client said, as others will read it: without addresses and id, without what only a
@@ -480,11 +469,10 @@ fn forged(child: &Element, room: &BareJid) -> bool {
     }
 }
 
-/// A payload on its way to one session.
-fn addressed(payload: &Payload, from: &str, to: &FullJid, id: Option<&str>) -> Element {
+/// A payload on its way, but for whom it goes to.
+fn passed_on(payload: &Payload, from: &str, id: Option<&str>) -> Element {
     let mut message = Element::clone(&payload.stanza);
     xml::set(&mut message, "from", from);
-    xml::set(&mut message, "to", to.as_str());
     if let Some(id) = id {
         xml::set(&mut message, "id", id);
     }

@@ -53,6 +53,7 @@ use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 use adhoc::Commands;
 pub use adhoc::Order;
 use archive::Asked;
@@ -173,7 +174,7 @@ impl Muc {
         now: Now,
         stanza: Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Option<Ask> {
         if !stanza.has_ns(ns::CLIENT) {
             return None;
@@ -226,7 +227,7 @@ impl Muc {
         room: &RoomName,
         reply: Reply,
         result: Result<(), Refusal>,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         match (reply, result) {
             (Reply::Nobody | Reply::Message(..), Ok(())) => {}
@@ -271,7 +272,7 @@ impl Muc {
     }
 
     /// Shows everyone in the chat what became true.
-    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Vec<Element>) {
+    pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Stanzas) {
         match fact {
             // The creator learns it with their own presence (201).
             Fact::Created { .. } => {}
@@ -361,7 +362,7 @@ impl Muc {
     /// Does what is due: asks sessions whether they still are there, and gives up those that did
     /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
     /// did not.
-    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Element>) -> Vec<Ask> {
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Stanzas) -> Vec<Ask> {
         self.asked.handle_timeout(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
@@ -393,7 +394,7 @@ impl Muc {
         head: &Head,
         stanza: &Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         let set = match head.kind() {
             "get" => false,
@@ -520,7 +521,7 @@ impl Muc {
         head: &Head,
         stanza: &Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Option<Ask> {
         let ping = self.ghosts.answered(head.id.as_deref()?, head.chat()?)?;
         let ask = if head.kind() == "error" && ghosts::says_gone(stanza) {

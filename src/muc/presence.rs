@@ -21,6 +21,7 @@ use crate::room::person::{Mutes, Person, Who};
 use crate::room::settings::{Settings, Whois};
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{Actor, Arrival, By, Command, Departure, Room, RoomEnd, Rooms};
+use crate::stanzas::Stanzas;
 
 /// How someone went.
 #[derive(Debug)]
@@ -37,8 +38,10 @@ struct Sight<'a> {
     room: &'a Room,
     nick: &'a Nick,
     id: PersonId,
-    /// `None` when they are no longer here: the presence is unavailable.
+    /// `None` when they are no longer here.
     role: Option<Role>,
+    /// They, or a nick of theirs, are no longer here: the presence is unavailable.
+    gone: bool,
     /// Whether the room shows their role to others (`presencebroadcast`).
     broadcast: bool,
     affiliation: Affiliation,
@@ -55,12 +58,11 @@ struct Sight<'a> {
 
 /// Who looks at a [`Sight`].
 #[derive(Clone, Copy, Debug)]
-struct Eyes<'a> {
-    chat: &'a FullJid,
-    /// Their number and role, if they are still here.
-    person: Option<(PersonId, Role)>,
-    /// Status codes for them alone.
-    codes: &'a [u16],
+enum Eyes<'a> {
+    /// One session of somebody in a role, with status codes for it alone.
+    One(&'a FullJid, PersonId, Role, &'a [u16]),
+    /// All others who see addresses, or all who do not.
+    Others { open: bool },
 }
 
 impl Muc {
@@ -71,7 +73,7 @@ impl Muc {
         head: &Head,
         stanza: Element,
         rooms: &Rooms,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<Option<Ask>, Fault> {
         match head.kind() {
             "" => {}
@@ -174,12 +176,12 @@ impl Muc {
         person: PersonId,
         chat: &FullJid,
         arrival: Arrival,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         let entry = self.chats.get_mut(&room.name, chat).and_then(|session| session.entry.take());
         let Some(entry) = entry else { return };
-        let eyes = |codes| Eyes { chat, person: Some((person.id, person.role)), codes };
+        let eyes = |codes| Eyes::One(chat, person.id, person.role, codes);
 
         for other in room.people.values().filter(|other| other.id != person.id) {
             let sight = self.here(room, other);
@@ -203,7 +205,7 @@ impl Muc {
         }
         out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
         self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
-        out.push(self.subject(room, chat, None, true));
+        out.push_to(self.subject(room, None, true), vec![chat.clone()]);
 
         let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
@@ -216,16 +218,13 @@ impl Muc {
         }
         let sight = self.here(room, person);
         let told = self.chats.told(room).filter(|(_, told)| *told != chat);
-        for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
-            let person = Some((viewer.id, viewer.role));
-            out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
-        }
+        sight.to_all(self, told.filter(|(viewer, _)| sight.is_for(viewer)), out);
     }
 
     /// Tells a session that was out of reach who is here and who went (see `ghosts`).
-    pub(super) fn show_again(&self, room: &Room, chat: &FullJid, out: &mut Vec<Element>) {
+    pub(super) fn show_again(&self, room: &Room, chat: &FullJid, out: &mut Stanzas) {
         let Some(person) = room.by_chat(chat) else { return };
-        let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
+        let eyes = Eyes::One(chat, person.id, person.role, &[]);
         // Who is back under a nick that only looks the same is another one to a client.
         let hidden = |nick: &Nick| {
             room.by_nick(nick).is_none_or(|it| it.nick != *nick || !broadcasts(room, it.role))
@@ -254,7 +253,7 @@ impl Muc {
         room: &Room,
         person: PersonId,
         old: Role,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         if broadcasts(room, old) && !broadcasts(room, person.role) {
@@ -262,14 +261,12 @@ impl Muc {
         }
     }
 
-    fn hide(&mut self, room: &Room, person: &Person, out: &mut Vec<Element>) {
+    fn hide(&mut self, room: &Room, person: &Person, out: &mut Stanzas) {
         self.ghosts.vanished(&room.name, &person.nick);
         let here = self.here(room, person);
-        let sight = Sight { role: None, shown: &[], hats: None, ..here };
-        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| viewer.id != person.id) {
-            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
-            out.push(sight.unavailable(self, eyes));
-        }
+        let sight = Sight { role: None, gone: true, shown: &[], hats: None, ..here };
+        let others = self.chats.told(room).filter(|(viewer, _)| viewer.id != person.id);
+        sight.to_all(self, others, out);
     }
 
     /// The room shows other roles than before, or addresses to others (XEP-0045 §10.2.1): what each
@@ -278,7 +275,7 @@ impl Muc {
         &mut self,
         room: &Room,
         old: &Settings,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let whois = old.whois != room.settings.whois;
         if !whois && old.presence_broadcast == room.settings.presence_broadcast {
@@ -299,10 +296,7 @@ impl Muc {
                     let told = self.chats.told(room).filter(|(viewer, _)| {
                         viewer.id != person.id && !(was && viewer.role == Role::Moderator)
                     });
-                    for (viewer, chat) in told {
-                        let person = Some((viewer.id, viewer.role));
-                        out.push(sight.to(self, Eyes { chat, person, codes: &[] }, None));
-                    }
+                    sight.to_all(self, told, out);
                 }
             }
         }
@@ -315,7 +309,7 @@ impl Muc {
         person: PersonId,
         actor: Option<&Actor>,
         reason: Option<&str>,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         let sight = Sight { actor, reason, ..self.here(room, person) };
@@ -330,7 +324,7 @@ impl Muc {
         room: &Room,
         person: PersonId,
         old: &Mutes,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         let new = hats(person);
@@ -350,7 +344,7 @@ impl Muc {
         room: &Room,
         person: PersonId,
         old: Role,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         if room.settings.whois == Whois::Anyone
@@ -363,8 +357,7 @@ impl Muc {
             let sight = self.here(room, other);
             let told = self.chats.told(room).filter(|(viewer, _)| viewer.id == person.id);
             for (_, chat) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
-                let eyes = Eyes { chat, person: Some((person.id, person.role)), codes: &[] };
-                out.push(sight.to(self, eyes, None));
+                out.push(sight.to(self, Eyes::One(chat, person.id, person.role, &[]), None));
             }
         }
     }
@@ -375,23 +368,20 @@ impl Muc {
         room: &Room,
         person: PersonId,
         old: &Nick,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
         self.ghosts.vanished(&room.name, old);
         let left = Sight {
             nick: old,
-            role: Some(person.role),
+            gone: true,
             codes: &[303],
             new_nick: Some(&person.nick),
             shown: &[],
             hats: None,
             ..self.here(room, person)
         };
-        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| left.is_for(viewer)) {
-            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
-            out.push(left.unavailable(self, eyes));
-        }
+        self.broadcast(room, &left, out);
         // The change may have been asked for as an entry (§17.3): these presences answer it too.
         let mut altered = None;
         for chat in person.chats.keys() {
@@ -404,10 +394,10 @@ impl Muc {
             }
         }
         let here = self.here(room, person);
-        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| here.is_for(viewer)) {
-            let codes: &[u16] = if altered == Some(chat) { &[210] } else { &[] };
-            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes };
-            out.push(here.to(self, eyes, None));
+        let viewers = self.chats.told(room).filter(|(viewer, _)| here.is_for(viewer));
+        here.to_all(self, viewers.filter(|(_, chat)| altered != Some(*chat)), out);
+        if let Some(chat) = altered {
+            out.push(here.to(self, Eyes::One(chat, person.id, person.role, &[210]), None));
         }
     }
 
@@ -418,15 +408,21 @@ impl Muc {
         person: PersonId,
         chat: &FullJid,
         lost: bool,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         self.chats.forget(&room.name, chat);
         let Some(person) = room.person(person) else { return };
         let here = self.here(room, person);
         let codes: &[u16] = if lost { &[333] } else { &[] };
-        let left = Sight { role: None, shown: &[], hats: None, codes, ..self.here(room, person) };
-        let eyes = Eyes { chat, person: Some((person.id, Role::Visitor)), codes: &[] };
-        out.push(left.unavailable(self, eyes));
+        let left = Sight {
+            role: None,
+            gone: true,
+            shown: &[],
+            hats: None,
+            codes,
+            ..self.here(room, person)
+        };
+        out.push(left.to(self, Eyes::One(chat, person.id, Role::Visitor, &[]), None));
         self.broadcast(room, &here, out);
     }
 
@@ -436,7 +432,7 @@ impl Muc {
         room: &Room,
         was: &Person,
         why: &Gone<'_>,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         self.ghosts.vanished(&room.name, &was.nick);
         let sessions: Vec<_> =
@@ -461,6 +457,7 @@ impl Muc {
         };
         let sight = Sight {
             role: None,
+            gone: true,
             affiliation: why.affiliation,
             shown: said.map_or(&[], |session| &session.shown),
             hats: None,
@@ -471,8 +468,7 @@ impl Muc {
             ..self.here(room, was)
         };
         for (chat, _) in &sessions {
-            let eyes = Eyes { chat, person: Some((was.id, Role::Visitor)), codes: &[] };
-            out.push(sight.unavailable(self, eyes));
+            out.push(sight.to(self, Eyes::One(chat, was.id, Role::Visitor, &[]), None));
         }
         self.broadcast(room, &sight, out);
     }
@@ -483,7 +479,7 @@ impl Muc {
         room: &Room,
         people: &[Person],
         end: &RoomEnd,
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) {
         let destroy = match end {
             RoomEnd::Destroyed { reason, alternate } => Xml::new("destroy", ns::MUC_USER)
@@ -494,6 +490,7 @@ impl Muc {
         for person in people {
             let sight = Sight {
                 role: None,
+                gone: true,
                 affiliation: Affiliation::None,
                 shown: &[],
                 hats: None,
@@ -502,21 +499,15 @@ impl Muc {
                 ..self.here(room, person)
             };
             for chat in person.chats.keys() {
-                let eyes = Eyes { chat, person: Some((person.id, Role::Visitor)), codes: &[] };
-                out.push(sight.unavailable(self, eyes));
+                out.push(sight.to(self, Eyes::One(chat, person.id, Role::Visitor, &[]), None));
             }
         }
         self.chats.forget_room(&room.name);
     }
 
-    fn broadcast(&self, room: &Room, sight: &Sight<'_>, out: &mut Vec<Element>) {
-        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| sight.is_for(viewer)) {
-            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
-            out.push(match sight.role {
-                Some(_) => sight.to(self, eyes, None),
-                None => sight.unavailable(self, eyes),
-            });
-        }
+    fn broadcast(&self, room: &Room, sight: &Sight<'_>, out: &mut Stanzas) {
+        let viewers = self.chats.told(room).filter(|(viewer, _)| sight.is_for(viewer));
+        sight.to_all(self, viewers, out);
     }
 
     /// Someone as they are.
@@ -527,6 +518,7 @@ impl Muc {
             nick: &person.nick,
             id: person.id,
             role: Some(person.role),
+            gone: false,
             broadcast: broadcasts(room, person.role),
             affiliation: room.affiliation(&person.who),
             jid: self.address(person, face.map(|(chat, _)| chat)),
@@ -582,24 +574,50 @@ impl Sight<'_> {
         self.broadcast || viewer.id == self.id
     }
 
-    /// The presence for one session; `id` answers the presence that entered.
+    /// The presence for all of these: one for those who see the same, and one for each of their own
+    /// sessions.
+    fn to_all<'a>(
+        &self,
+        muc: &Muc,
+        viewers: impl Iterator<Item = (&'a Person, &'a FullJid)>,
+        out: &mut Stanzas,
+    ) {
+        let (mut open, mut veiled, mut own) = (vec![], vec![], vec![]);
+        for (viewer, chat) in viewers {
+            if viewer.id == self.id {
+                own.push(Eyes::One(chat, viewer.id, viewer.role, &[]));
+            } else if self.is_open_to(viewer.role) {
+                open.push(chat.clone());
+            } else {
+                veiled.push(chat.clone());
+            }
+        }
+        if !open.is_empty() {
+            out.push_to(self.to(muc, Eyes::Others { open: true }, None), open);
+        }
+        out.extend(own.into_iter().map(|eyes| self.to(muc, eyes, None)));
+        if !veiled.is_empty() {
+            out.push_to(self.to(muc, Eyes::Others { open: false }, None), veiled);
+        }
+    }
+
+    /// Whether someone in this role sees addresses.
+    fn is_open_to(&self, role: Role) -> bool {
+        self.room.settings.whois == Whois::Anyone || role == Role::Moderator
+    }
+
+    /// The presence for these eyes; `id` answers the presence that entered.
     fn to(&self, muc: &Muc, eyes: Eyes<'_>, id: Option<&str>) -> Element {
-        self.stanza(muc, eyes, None, id)
-    }
-
-    /// The same when it says that they, or a nick of theirs, are no longer here.
-    fn unavailable(&self, muc: &Muc, eyes: Eyes<'_>) -> Element {
-        self.stanza(muc, eyes, Some("unavailable"), None)
-    }
-
-    fn stanza(&self, muc: &Muc, eyes: Eyes<'_>, kind: Option<&str>, id: Option<&str>) -> Element {
-        let own = eyes.person.is_some_and(|(id, _)| id == self.id);
-        let open = self.room.settings.whois == Whois::Anyone
-            || eyes.person.is_some_and(|(_, role)| role == Role::Moderator);
-        let jid = match (own, open) {
-            (true, _) => self.jid.as_ref().map(|_| eyes.chat.as_str()),
-            (false, true) => self.jid.as_ref().map(Jid::as_str),
-            (false, false) => None,
+        let (to, own, open, for_them) = match eyes {
+            Eyes::One(chat, id, role, codes) => {
+                (Some(chat), id == self.id, self.is_open_to(role), codes)
+            }
+            Eyes::Others { open } => (None, false, open, &[][..]),
+        };
+        let jid = match (to, own, open) {
+            (Some(chat), true, _) => self.jid.as_ref().map(|_| chat.as_str()),
+            (_, false, true) => self.jid.as_ref().map(Jid::as_str),
+            (None, true, _) | (_, false, false) => None,
         };
         let actor = self.actor.and_then(|actor| {
             let jid = actor.jid.as_ref().filter(|_| open).map(|jid| jid.as_str());
@@ -617,7 +635,7 @@ impl Sight<'_> {
             .children(actor)
             .children(self.reason.map(reason_element));
         let own_code: &[u16] = if own { &[110] } else { &[] };
-        let codes = eyes.codes.iter().chain(own_code).chain(self.codes).copied();
+        let codes = for_them.iter().chain(own_code).chain(self.codes).copied();
         let x = Xml::new("x", ns::MUC_USER)
             .child(item)
             .children(self.destroy.clone())
@@ -627,8 +645,8 @@ impl Sight<'_> {
         let shown = self.shown.iter().filter(|child| !anonymous || child.ns() != ns::REACH);
         Xml::new("presence", ns::CLIENT)
             .attr("from", muc.occupant(&self.room.name, self.nick))
-            .attr("to", eyes.chat.as_str())
-            .maybe("type", kind)
+            .maybe("to", to.map(|chat| chat.as_str()))
+            .maybe("type", self.gone.then_some("unavailable"))
             .maybe("id", id)
             .children(shown.cloned())
             .children(self.hats.clone())

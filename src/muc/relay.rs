@@ -18,6 +18,7 @@ use super::xml::{self, Xml, ns};
 use crate::clock::Now;
 use crate::room::person::Person;
 use crate::room::{Refusal, Room};
+use crate::stanzas::Stanzas;
 
 /// Questions on their way, by serial number and so by deadline.
 #[derive(Debug, Default)]
@@ -96,7 +97,7 @@ impl Muc {
         query: &Element,
         room: &Room,
         (asker, asked): (&Person, &Person),
-        out: &mut Vec<Element>,
+        out: &mut Stanzas,
     ) -> Result<(), Fault> {
         let (chat, _) = self.chats.face(&room.name, asked).ok_or(Fault::unavailable())?;
         let of_account = query.is("vCard", ns::VCARD) && head.kind() == "get";
@@ -123,12 +124,7 @@ impl Muc {
     }
 
     /// Passes an answer back, if it is one to a question of ours.
-    pub(super) fn pass_back(
-        &mut self,
-        head: &Head,
-        stanza: &Element,
-        out: &mut Vec<Element>,
-    ) -> bool {
+    pub(super) fn pass_back(&mut self, head: &Head, stanza: &Element, out: &mut Stanzas) -> bool {
         let Some(id) = head.id.as_deref() else { return false };
         let Some(question) = self.relay.answered(id, &head.from) else { return false };
         if xml::size(stanza) > MAX_ANSWER {
@@ -150,7 +146,7 @@ impl Muc {
     }
 
     /// Tells those who asked what nobody answered.
-    pub(super) fn give_up_iqs(&mut self, now: Now, out: &mut Vec<Element>) {
+    pub(super) fn give_up_iqs(&mut self, now: Now, out: &mut Stanzas) {
         while let Some(question) = self.relay.expired(now.instant) {
             let by = question.room_jid();
             out.push(Fault::no_answer().bounce("iq", &question, None, by));

@@ -31,8 +31,7 @@ impl Room {
 
         let named = self.by_nick(&nick);
         let own = named.filter(|person| person.who == who);
-        let by_phone =
-            || self.people.values().find(|person| person.who == who && person.chats.is_empty());
+        let by_phone = || self.people.all_of(&who).find(|person| person.chats.is_empty());
         let here = own.or_else(by_phone).map(|person| person.id);
         if here.is_none() {
             self.has_place(policy, &who, affiliation)?;
@@ -45,17 +44,17 @@ impl Room {
             Some(id) => (id, Arrival::Joined),
             None => (self.new_person(now, who, nick.clone()), Arrival::New),
         };
-        let person = self.people.get_mut(&id).expect("found or made above");
+        let person = &self.people[&id];
         if person.chats.len() >= MAX_CHATS {
             return Err(Refusal::TooMany);
         }
         let mut facts = vec![];
         // A call that came before the chat named them as it could.
         if person.nick != nick && person.chats.is_empty() {
-            let old = std::mem::replace(&mut person.nick, nick);
-            facts.push(Fact::Renamed { person: id, old });
+            let old = self.people.rename(id, nick);
+            facts.extend(old.map(|old| Fact::Renamed { person: id, old }));
         }
-        person.chats.insert(chat.clone(), now.utc);
+        self.people.add_chat(id, chat.clone(), now.utc);
         facts.push(Fact::ChatEntered { person: id, chat: chat.clone(), arrival });
         Ok(facts)
     }
@@ -90,7 +89,7 @@ impl Room {
         if self.by_leg(leg).is_some() {
             return Err(Refusal::NotAllowed);
         }
-        let here = self.people.values().filter(|person| person.who == who);
+        let here = self.people.all_of(&who);
         let (id, arrival) = match here.max_by_key(|person| !person.chats.is_empty()) {
             Some(person) if person.legs.len() >= MAX_LEGS => return Err(Refusal::TooMany),
             Some(person) => (person.id, Arrival::Joined),
@@ -99,8 +98,8 @@ impl Room {
                 (self.new_person(now, who, nick), Arrival::New)
             }
         };
-        let person = self.people.get_mut(&id).expect("found or made above");
-        person.legs.insert(leg, Leg { caller, since: now.utc, hold: false, sends: true });
+        let at = Leg { caller, since: now.utc, hold: false, sends: true };
+        self.people.add_leg(id, leg, at);
         Ok(vec![Fact::CallEntered { person: id, leg, arrival }])
     }
 
@@ -114,12 +113,11 @@ impl Room {
         if self.nicks.keep_out(&self.people[&id].who, &nick) {
             return Err(Refusal::NickTaken); // §7.6
         }
-        let person = self.people.get_mut(&id).expect("asking_person found it");
-        if person.nick == nick {
+        if self.people[&id].nick == nick {
             return Ok(vec![]);
         }
-        let old = std::mem::replace(&mut person.nick, nick);
-        Ok(vec![Fact::Renamed { person: id, old }])
+        let old = self.people.rename(id, nick);
+        Ok(old.map(|old| Fact::Renamed { person: id, old }).into_iter().collect())
     }
 
     /// The checks that no password helps against, in the order of XEP-0045 §7.2 (and of
@@ -160,7 +158,7 @@ impl Room {
         affiliation: Affiliation,
     ) -> Result<(), Refusal> {
         let reserved = if affiliation >= Affiliation::Admin { RESERVED } else { 0 };
-        let nicks = self.all_of(who).len();
+        let nicks = self.people.all_of(who).count();
         if self.locked && reserved == 0 && nicks == 0 {
             return Err(Refusal::Locked);
         }
@@ -175,13 +173,13 @@ impl Room {
     }
 
     pub(super) fn is_here(&self, who: &Who) -> bool {
-        self.people.values().any(|person| person.who == *who)
+        self.people.all_of(who).next().is_some()
     }
 
     fn new_person(&mut self, now: Now, who: Who, nick: Nick) -> PersonId {
         let affiliation = self.affiliation(&who);
         let default = self.default_role(affiliation);
-        let here = self.people.values().find(|person| person.who == who);
+        let here = self.people.all_of(&who).next();
         let (role, mutes) = match (here, self.kept.remove(&who)) {
             (Some(here), _) => (here.role, here.mutes.clone()),
             (None, Some(mut kept)) => {
@@ -205,20 +203,17 @@ impl Room {
         }
         let id = PersonId(self.next_person);
         self.next_person += 1;
-        self.people.insert(
+        self.people.insert(Person {
             id,
-            Person {
-                id,
-                who,
-                nick,
-                role,
-                chats: Default::default(),
-                legs: Default::default(),
-                mutes,
-                hand: None,
-                since: now.utc,
-            },
-        );
+            who,
+            nick,
+            role,
+            chats: Default::default(),
+            legs: Default::default(),
+            mutes,
+            hand: None,
+            since: now.utc,
+        });
         id
     }
 

@@ -132,7 +132,7 @@ impl Room {
                 self.hats.worn.remove(jid.as_str());
             }
         }
-        let wearers = self.all_of(&Who::Jid(jid.clone()));
+        let wearers = self.people.all_of(&Who::Jid(jid.clone())).map(|it| it.id).collect();
         Ok(vec![Fact::HatsChanged { wearers, list: false }])
     }
 

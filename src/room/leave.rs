@@ -18,19 +18,19 @@ impl Room {
 
     fn drop_chat(&mut self, chat: &FullJid, lost: bool) -> Result<Vec<Fact>, Refusal> {
         let id = self.by_chat(chat).ok_or(Refusal::NotHere)?.id;
-        let person = self.people.get_mut(&id).expect("by_chat found it");
+        let person = &self.people[&id];
         if person.chats.len() == 1 && person.legs.is_empty() {
             let departure = if lost { Departure::Lost } else { Departure::Left };
             return Ok(self.remove(id, departure, None, None).into_iter().collect());
         }
-        person.chats.remove(chat);
+        self.people.remove_chat(chat);
         Ok(vec![Fact::ChatLeft { person: id, chat: chat.clone(), lost }])
     }
 
     pub(super) fn hang_up(&mut self, by: &By, ending: Ending) -> Result<Vec<Fact>, Refusal> {
         let By::Leg(leg) = *by else { return Err(Refusal::NotHere) };
         let id = self.by_leg(leg).ok_or(Refusal::NotHere)?.id;
-        let person = self.people.get_mut(&id).expect("by_leg found it");
+        let person = &self.people[&id];
         if person.legs.len() == 1 && person.chats.is_empty() {
             let (departure, reason) = match ending {
                 Ending::Departed => (Departure::Left, None),
@@ -38,7 +38,7 @@ impl Room {
             };
             return Ok(self.remove(id, departure, None, reason).into_iter().collect());
         }
-        let was = person.legs.remove(&leg).expect("by_leg found it");
+        let was = self.people.remove_leg(leg).expect("by_leg found it");
         Ok(vec![Fact::CallLeft { person: id, leg, was, ending }])
     }
 
@@ -50,7 +50,7 @@ impl Room {
         by: Option<Actor>,
         reason: Option<String>,
     ) -> Option<Fact> {
-        let was = self.people.remove(&id)?;
+        let was = self.people.remove(id)?;
         let affiliation = self.affiliation(&was.who);
         self.keep(&was);
         Some(Fact::Gone { was: Box::new(was), affiliation, departure, by, reason })
@@ -67,12 +67,12 @@ impl Room {
 
     pub(super) fn end(&mut self, end: RoomEnd) -> Fact {
         self.ended = true;
-        Fact::Destroyed { people: std::mem::take(&mut self.people).into_values().collect(), end }
+        Fact::Destroyed { people: self.people.take(), end }
     }
 
     /// A mute survives a re-dial, and voice given or taken a new visit (XEP-0045 §5.1).
     fn keep(&mut self, was: &Person) {
-        let stays = self.people.values().any(|person| person.who == was.who);
+        let stays = self.is_here(&was.who);
         if stays || matches!(was.who, Who::Unknown(_)) {
             return;
         }

@@ -6,7 +6,7 @@
 //!
 //! | read | to learn |
 //! | --- | --- |
-//! | [`person`] | one person: chats under a nick, and call legs |
+//! | [`person`], [`people`] | one person: chats under a nick, and call legs; finding one among many |
 //! | [`standing`] | affiliations and roles; the privilege tables of XEP-0045 §5 |
 //! | [`settings`] | a room's configuration |
 //! | [`history`] | what was said, and what newcomers are told of it |
@@ -23,6 +23,7 @@ pub mod hats;
 pub mod history;
 mod leave;
 mod moderate;
+pub mod people;
 pub mod person;
 mod register;
 pub mod settings;
@@ -42,6 +43,7 @@ use crate::id::{LegId, Nick, PersonId, RoomName};
 use avatar::Avatar;
 use hats::{Hats, Look};
 use history::{History, Payload, Said};
+use people::People;
 use person::{Caller, Leg, Mutes, Person, Who};
 use register::Nicks;
 use settings::Settings;
@@ -51,6 +53,8 @@ use standing::{Affiliation, Role};
 #[derive(Debug, Default)]
 pub struct Rooms {
     rooms: BTreeMap<RoomName, Room>,
+    /// Those that ended since the last sweep.
+    ended: Vec<RoomName>,
     /// What holds for all of them.
     policy: Policy,
 }
@@ -100,7 +104,7 @@ pub struct Room {
     /// What was said.
     pub history: History,
     /// Everyone here, in the order in which they came.
-    pub people: BTreeMap<PersonId, Person>,
+    pub people: People,
     /// Lasting relations; who is not in it has none.
     affiliations: BTreeMap<Who, Affiliation>,
     /// The picture that stands for it, if there is one.
@@ -685,7 +689,7 @@ pub struct Mark {
 impl Rooms {
     /// No rooms, under a policy.
     pub fn new(policy: Policy) -> Self {
-        Self { rooms: BTreeMap::new(), policy }
+        Self { rooms: BTreeMap::new(), ended: vec![], policy }
     }
 
     /// Brings back a room that was stored, with what newcomers are told, oldest first.
@@ -741,6 +745,16 @@ impl Rooms {
         self.rooms.values()
     }
 
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
     /// What holds for all rooms.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -774,7 +788,11 @@ impl Rooms {
         command: Command,
     ) -> Result<Vec<Fact>, Refusal> {
         if let Some(room) = self.rooms.get_mut(name).filter(|room| !room.ended) {
-            return room.apply(now, &self.policy, by, command);
+            let facts = room.apply(now, &self.policy, by, command)?;
+            if room.ended {
+                self.ended.push(name.clone());
+            }
+            return Ok(facts);
         }
         let creator = self.may_create(by, &command)?;
         let mut room = Room::new(now, name.clone(), Arc::clone(&self.policy.admins));
@@ -783,13 +801,18 @@ impl Rooms {
         }
         let mut facts = vec![Fact::Created { by: creator }];
         facts.extend(room.apply(now, &self.policy, by, command)?);
+        if room.ended {
+            self.ended.push(name.clone());
+        }
         self.rooms.insert(name.clone(), room);
         Ok(facts)
     }
 
     /// Forgets the rooms that ended.
     pub fn sweep(&mut self) {
-        self.rooms.retain(|_, room| !room.ended);
+        for name in self.ended.drain(..) {
+            self.rooms.remove(&name);
+        }
     }
 
     /// Throws everyone out because the server goes down (XEP-0045 §11.2), room by room.
@@ -845,7 +868,7 @@ impl Room {
             since: now.utc,
             subject: None,
             history: History::default(),
-            people: BTreeMap::new(),
+            people: People::default(),
             affiliations: BTreeMap::new(),
             avatar: None,
             hats: Hats::default(),
@@ -911,6 +934,7 @@ impl Room {
             let end = if self.configured { RoomEnd::Emptied } else { RoomEnd::NeverConfigured };
             facts.push(self.end(end));
         }
+        debug_assert!(self.people.is_indexed(), "who is here is not who is found");
         Ok(facts)
     }
 
@@ -921,27 +945,22 @@ impl Room {
 
     /// Someone here, by number.
     pub fn person(&self, id: PersonId) -> Option<&Person> {
-        self.people.get(&id)
+        self.people.get(id)
     }
 
     /// Whose chat session this is.
     pub fn by_chat(&self, chat: &FullJid) -> Option<&Person> {
-        self.people.values().find(|person| person.chats.contains_key(chat))
+        self.people.by_chat(chat)
     }
 
     /// Whose call leg this is.
     pub fn by_leg(&self, leg: LegId) -> Option<&Person> {
-        self.people.values().find(|person| person.legs.contains_key(&leg))
+        self.people.by_leg(leg)
     }
 
     /// Who has this nick, or one that looks the same.
     pub fn by_nick(&self, nick: &Nick) -> Option<&Person> {
-        self.people.values().find(|person| person.nick.key() == nick.key())
-    }
-
-    /// Everyone who is one and the same: someone may be here under several nicks, and has one voice.
-    fn all_of(&self, who: &Who) -> Vec<PersonId> {
-        self.people.values().filter(|person| person.who == *who).map(|person| person.id).collect()
+        self.people.by_nick(nick)
     }
 
     /// Someone's affiliation. Service admins own every room; who was given none has that of their

@@ -217,7 +217,8 @@ impl Room {
         let (by, reason) = (asker.actor.clone(), reason.cloned());
         let mut facts = vec![];
         if matches!(who, Who::Unknown(_)) {
-            for id in self.all_of(who) {
+            let ids: Vec<_> = self.people.all_of(who).map(|person| person.id).collect();
+            for id in ids {
                 facts.extend(self.remove(id, Departure::Banned, by.clone(), reason.clone()));
             }
             return facts;
@@ -264,7 +265,7 @@ impl Room {
     ) -> Vec<Fact> {
         let mut facts = vec![];
         for (id, old) in before {
-            let Some(person) = self.people.get(&id) else { continue };
+            let Some(person) = self.people.get(id) else { continue };
             let new = self.affiliation(&person.who);
             if new == old {
                 continue;
@@ -304,10 +305,10 @@ impl Room {
         by: Option<Actor>,
         reason: Option<String>,
     ) -> Vec<Fact> {
-        let Some(person) = self.people.get(&id) else { return vec![] };
+        let Some(person) = self.people.get(id) else { return vec![] };
         let new = self.affiliation(&person.who);
         let default = self.default_role(new);
-        let person = self.people.get_mut(&id).expect("found above");
+        let person = self.people.get_mut(id).expect("found above");
         let (role, mutes) = (person.role, person.mutes.clone());
         person.role = if new >= Affiliation::Admin || old >= Affiliation::Admin {
             default

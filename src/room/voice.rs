@@ -29,7 +29,7 @@ impl Room {
     ) -> Result<Vec<Fact>, Refusal> {
         let asker = self.asker(by);
         asker.may_moderate()?;
-        let person = self.people.get(&id).ok_or(Refusal::NoSuchPerson)?;
+        let person = self.people.get(id).ok_or(Refusal::NoSuchPerson)?;
         let protected = person.role == Role::Moderator && asker.affiliation < Affiliation::Admin;
         if self.affiliation(&person.who) > asker.affiliation || protected {
             return Err(Refusal::NotAllowed);
@@ -77,8 +77,10 @@ impl Room {
     ) -> Vec<Fact> {
         let affiliation = self.affiliation(who);
         let mut facts = vec![];
-        for person in self.people.values_mut().filter(|person| person.who == *who) {
-            let (id, role, old, hand) = (person.id, person.role, person.mutes.clone(), person.hand);
+        let ids: Vec<_> = self.people.all_of(who).map(|person| person.id).collect();
+        for id in ids {
+            let Some(person) = self.people.get_mut(id) else { continue };
+            let (role, old, hand) = (person.role, person.mutes.clone(), person.hand);
             change(person);
             if person.role != role {
                 let (by, reason) = (by.clone(), reason.clone());
@@ -102,7 +104,7 @@ impl Room {
     ) -> Result<Vec<Fact>, Refusal> {
         let By::Leg(leg) = *by else { return Err(Refusal::NotHere) };
         let id = self.asking_person(by)?;
-        let person = self.people.get_mut(&id).expect("asking_person found it");
+        let person = self.people.get_mut(id).expect("asking_person found it");
         let at = person.legs.get_mut(&leg).expect("the person was found by this leg");
         if (at.hold, at.sends) == (hold, sends) {
             return Ok(vec![]);
@@ -114,7 +116,7 @@ impl Room {
 
     pub(super) fn raise_hand(&mut self, now: Now, by: &By, up: bool) -> Result<Vec<Fact>, Refusal> {
         let id = self.asking_person(by)?;
-        let person = self.people.get_mut(&id).expect("asking_person found it");
+        let person = self.people.get_mut(id).expect("asking_person found it");
         if person.hand.is_some() == up {
             return Ok(vec![]);
         }

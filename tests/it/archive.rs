@@ -39,7 +39,7 @@ fn a_question_goes_after_what_was_said_and_its_answer_comes_back() {
         for query in std::mem::take(&mut out.queries) {
             bridge.handle(now, Input::Loaded(archive.answer(&query)), &mut out);
         }
-        out.stanzas.iter().map(String::from).collect::<Vec<_>>()
+        out.stanzas.each().map(|it| String::from(&it)).collect::<Vec<_>>()
     };
     let to = "garden@rooms.example.org";
     ask(&format!("<presence to='{to}/J'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
@@ -70,7 +70,7 @@ fn so_many_questions_wait_and_no_more() {
         let from = format!(" xmlns='jabber:client' from='user{user}@example.org/pc' ");
         let xml = xml.replacen(' ', &from, 1);
         bridge.handle(now, Input::Stanza(xml.parse().unwrap()), &mut out);
-        (out.queries, out.stanzas.last().map(String::from))
+        (out.queries, out.stanzas.each().last().map(|it| String::from(&it)))
     };
     let to = "garden@rooms.example.org";
     for user in 0..70 {
@@ -111,7 +111,7 @@ fn so_many_questions_wait_and_no_more() {
     // When their time is over all of them are answered, and there is room again.
     let (later, mut out) = (now + Duration::from_secs(10), Outbox::default());
     bridge.handle_timeout(later, &mut out);
-    let refused = out.stanzas.iter().filter(|it| String::from(*it).contains("cannot be read"));
+    let refused = out.stanzas.each().filter(|it| String::from(it).contains("cannot be read"));
     assert_eq!(refused.count(), 4_096);
     let xml = query.replacen(' ', " xmlns='jabber:client' from='user0@example.org/pc' ", 1);
     bridge.handle(later, Input::Stanza(xml.parse().unwrap()), &mut out);

@@ -35,6 +35,7 @@ use cusaxd::journal;
 use cusaxd::muc::{Ask, Muc, MucConfig, Order, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::{By, Command, Creation, Ending, Policy, Refusal, Rooms};
+use cusaxd::stanzas::Stanzas;
 use jid::{BareJid, DomainPart};
 use minidom::Element;
 
@@ -198,10 +199,10 @@ impl Server {
     }
 
     pub fn line(&mut self, line: &str) -> Vec<Element> {
-        let mut out = vec![];
+        let mut out = Stanzas::default();
         if let Some(seconds) = line.strip_prefix('+') {
             self.wait(Duration::from_secs_f64(seconds.parse().unwrap()), &mut out);
-            return out;
+            return out.each().collect();
         }
         let words: Vec<_> = line.split(' ').collect();
         match words.as_slice() {
@@ -220,7 +221,7 @@ impl Server {
                     "<presence to='{room}@rooms.example.org/{nick}'>\
                      <x xmlns='http://jabber.org/protocol/muc'/></presence>"
                 );
-                self.stanza(who, &xml, &mut out);
+                self.hear(parse(who, &xml), &mut out);
             }
             [who, "make", room, nick] => {
                 out.extend(self.line(&format!("{who} join {room} {nick}")));
@@ -229,7 +230,7 @@ impl Server {
                      <query xmlns='http://jabber.org/protocol/muc#owner'>\
                      <x xmlns='jabber:x:data' type='submit'/></query></iq>"
                 );
-                self.stanza(who, &xml, &mut out);
+                self.hear(parse(who, &xml), &mut out);
             }
             [who, "keep", room, nick] => {
                 out.extend(self.line(&format!("{who} join {room} {nick}")));
@@ -240,22 +241,22 @@ impl Server {
                      <field var='muc#roomconfig_persistentroom'><value>1</value></field>\
                      </x></query></iq>"
                 );
-                self.stanza(who, &xml, &mut out);
+                self.hear(parse(who, &xml), &mut out);
             }
             [who, "command", node, words @ ..] => {
                 let (who, to) = match who.split_once('@') {
                     Some((who, room)) => (who, format!("{room}@rooms.example.org")),
                     None => (*who, "rooms.example.org".to_owned()),
                 };
-                self.stanza(who, &command(&to, node, words), &mut out);
+                self.hear(parse(who, &command(&to, node, words)), &mut out);
             }
             [who, ..] => {
                 let xml = line.split_once(' ').expect("a stanza").1;
-                self.stanza(who, xml, &mut out);
+                self.hear(parse(who, xml), &mut out);
             }
             [] => panic!("an empty line"),
         }
-        out
+        out.each().collect()
     }
 
     pub fn stanza(&mut self, who: &str, xml: &str, out: &mut Vec<Element>) {
@@ -263,6 +264,12 @@ impl Server {
     }
 
     pub fn element(&mut self, stanza: Element, out: &mut Vec<Element>) {
+        let mut stanzas = Stanzas::default();
+        self.hear(stanza, &mut stanzas);
+        out.extend(stanzas.each());
+    }
+
+    fn hear(&mut self, stanza: Element, out: &mut Stanzas) {
         if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
             self.ask(ask, out);
         }
@@ -277,7 +284,7 @@ impl Server {
         }
     }
 
-    fn order(&mut self, order: Order, out: &mut Vec<Element>) {
+    fn order(&mut self, order: Order, out: &mut Stanzas) {
         let (status, body) = match Question::read(order.operation, &order.values) {
             Ok(question) => {
                 let request = admin::Request { ticket: 0, by: order.by.clone(), question };
@@ -305,7 +312,7 @@ impl Server {
         self.muc.ordered(order, status, &body, out);
     }
 
-    fn ask(&mut self, ask: Ask, out: &mut Vec<Element>) {
+    fn ask(&mut self, ask: Ask, out: &mut Stanzas) {
         let Ask { room, by, command, reply } = ask;
         let result = self.apply(&room, &by, command);
         let (facts, result) = match result {
@@ -325,7 +332,7 @@ impl Server {
         self.rooms.apply(self.now, room, by, command)
     }
 
-    fn publish(&mut self, name: &RoomName, facts: &[cusaxd::room::Fact], out: &mut Vec<Element>) {
+    fn publish(&mut self, name: &RoomName, facts: &[cusaxd::room::Fact], out: &mut Stanzas) {
         if let Some(room) = self.rooms.get(name) {
             let mut rows = vec![];
             for fact in facts {
@@ -337,7 +344,7 @@ impl Server {
         self.rooms.sweep();
     }
 
-    fn wait(&mut self, time: Duration, out: &mut Vec<Element>) {
+    fn wait(&mut self, time: Duration, out: &mut Stanzas) {
         let end = self.now + time;
         while let Some(due) = self.muc.poll_timeout().filter(|due| *due <= end.instant) {
             self.now = self.now + due.saturating_duration_since(self.now.instant);
@@ -348,7 +355,7 @@ impl Server {
         self.now = end;
     }
 
-    fn phone(&mut self, leg: LegId, words: &[&str], out: &mut Vec<Element>) {
+    fn phone(&mut self, leg: LegId, words: &[&str], out: &mut Stanzas) {
         let mut room = self.legs.get(&leg).cloned();
         let command = match words {
             ["call", name, from, called @ ..] => {
@@ -378,7 +385,7 @@ impl Server {
         self.ask(Ask { room, by, command, reply }, out);
     }
 
-    fn operator(&mut self, verb: &str, room: &str, nick: &[&str], out: &mut Vec<Element>) {
+    fn operator(&mut self, verb: &str, room: &str, nick: &[&str], out: &mut Stanzas) {
         let name = RoomName::new(room).unwrap();
         let person = || {
             let nick = Nick::new(&nick.join(" ")).unwrap();

@@ -809,7 +809,7 @@ proptest! {
         for room in clients.server.rooms.iter() {
             let jid = format!("{}@rooms.example.org", room.name);
             let sessions = |id| room.person(id).into_iter().flat_map(|person| person.chats.keys());
-            let ids = room.people.keys().copied();
+            let ids = room.people.values().map(|person| person.id);
             for (id, chat) in ids.flat_map(|id| sessions(id).map(move |chat| (id, chat))) {
                 let broadcast = &room.settings.presence_broadcast;
                 let truth: std::collections::BTreeSet<_> = room

@@ -195,7 +195,7 @@ impl Site {
     /// Does what the outbox asks of chat clients and phones, in the promised order.
     fn deliver(&mut self, out: Outbox) -> Vec<Seen> {
         let mut seen: Vec<_> = out.media.into_iter().map(Seen::Media).collect();
-        for stanza in out.stanzas {
+        for stanza in out.stanzas.each() {
             let (from, to) = (stanza.attr("from").unwrap(), stanza.attr("to").unwrap());
             if stanza.name() == "iq" && stanza.attr("type") == Some("get") {
                 // A ping after the link came back: everyone still is there.

@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rate",
             "reload",
             "room",
+            "stanzas",
         ],
     ),
     (
@@ -45,10 +46,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operation",
             "rate",
             "room",
+            "stanzas",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "operation", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "operation", "rate", "room", "stanzas"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
     ("admin", &["clock", "directory", "id", "journal", "operation", "room"]),
     // How the mixer and the store do.
@@ -66,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rate", &["clock"]),
     ("clock", &[]),
     ("id", &[]),
+    ("stanzas", &[]),
 ];
 
 #[test]

@@ -48,7 +48,7 @@ impl Kind {
 pub enum Dropped {
     /// In: refused, see [`Refused`](super::Refused).
     Refused,
-    /// In: the control loop's queue was full; the sender was told, if it could be.
+    /// In: the control loop's queue was full, or the writer's half full; the sender was told, if it could be.
     Congested,
     /// In: not a stanza.
     Unknown,
@@ -135,12 +135,12 @@ impl Counters {
         self.up.store(up, Relaxed);
     }
 
-    pub(super) fn pass(&self, direction: Direction, kind: Kind) {
-        self.stanzas[direction as usize][kind as usize].fetch_add(1, Relaxed);
+    pub(super) fn pass(&self, direction: Direction, kind: Kind, stanzas: usize) {
+        self.stanzas[direction as usize][kind as usize].fetch_add(stanzas as u64, Relaxed);
     }
 
-    pub(super) fn drop_one(&self, why: Dropped) {
-        self.dropped[why as usize].fetch_add(1, Relaxed);
+    pub(super) fn lose(&self, why: Dropped, stanzas: usize) {
+        self.dropped[why as usize].fetch_add(stanzas as u64, Relaxed);
     }
 
     pub(super) fn end(&self, end: &super::End) {

@@ -10,18 +10,19 @@ use rand::{Rng, SeedableRng};
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{Broken, Limits};
 use super::parse::{Decoder, Item};
 use super::refusal::attribute;
 use super::{
-    CLIENT_NS, COMPONENT_NS, Config, Direction, Dropped, Head, Kind, LinkEvent, Outgoing,
-    STREAM_ERROR_NS, STREAM_NS, Shared,
+    CLIENT_NS, COMPONENT_NS, Config, Direction, Dropped, EVENT_BYTES, Head, Kind, LinkEvent,
+    Outgoing, PAGE_BYTES, Received, STREAM_ERROR_NS, STREAM_NS, Shared, What,
 };
 use crate::metrics::LOSSES;
+use crate::stanzas::Stanzas;
 
 /// Time to connect, and again to shake hands.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -35,8 +36,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 const WRITING: Duration = Duration::from_secs(30);
 /// Time for the server to close its side after us.
 pub(super) const CLOSING: Duration = Duration::from_secs(2);
-/// Stanzas that go out in one write.
-const BATCH: usize = 256;
+/// Entries of the queue that the writer takes at once.
+const BATCH: usize = 64;
 
 /// The first pause before connecting again is drawn from this range.
 const FIRST_PAUSE: std::ops::Range<f64> = 0.2..0.5;
@@ -214,6 +215,8 @@ pub(super) struct Link {
     queue: mpsc::WeakSender<Outgoing>,
     outgoing: mpsc::Receiver<Outgoing>,
     shared: Arc<Shared>,
+    /// What is left of [`EVENT_BYTES`].
+    room: Arc<Semaphore>,
     pauses: Pauses,
 }
 
@@ -226,7 +229,8 @@ impl Link {
         shared: Arc<Shared>,
     ) -> Self {
         let pauses = Pauses { rng: SmallRng::seed_from_u64(config.seed), next: None };
-        Self { config, events, queue, outgoing, shared, pauses }
+        let room = Arc::new(Semaphore::new(EVENT_BYTES));
+        Self { config, events, queue, outgoing, shared, room, pauses }
     }
 
     /// Connects, serves, pauses, and so on until there is nobody to serve.
@@ -304,6 +308,7 @@ impl Link {
             events: &self.events,
             queue: &self.queue,
             shared: &self.shared,
+            room: &self.room,
             ping_id: format!("ping-{:016x}", self.pauses.rng.random::<u64>()),
             pings: 0,
             congested: false,
@@ -406,9 +411,9 @@ fn lost(error: std::io::Error) -> End {
 
 /// Drops what is queued, until the queue is closed.
 async fn discard(outgoing: &mut mpsc::Receiver<Outgoing>, shared: &Shared) {
-    while let Some(stanza) = outgoing.recv().await {
-        shared.queued_bytes.fetch_sub(stanza.bytes.len(), Relaxed);
-        shared.counters.drop_one(Dropped::Down);
+    while let Some(page) = outgoing.recv().await {
+        shared.queued_bytes.fetch_sub(page.what.bytes(), Relaxed);
+        shared.counters.lose(Dropped::Down, page.what.stanzas().iter().sum());
     }
 }
 
@@ -420,24 +425,66 @@ async fn write<S: AsyncRead + AsyncWrite>(
 ) -> End {
     let stream = shared.stream.load(Relaxed);
     let mut batch = Vec::with_capacity(BATCH);
+    let mut bytes = String::with_capacity(2 * PAGE_BYTES);
     loop {
         if outgoing.recv_many(&mut batch, BATCH).await == 0 {
             return End::Shutdown;
         }
-        let mut bytes = String::new();
-        for stanza in batch.drain(..) {
-            shared.queued_bytes.fetch_sub(stanza.bytes.len(), Relaxed);
-            if stanza.stream == stream {
-                bytes.push_str(&stanza.bytes);
-            } else {
-                shared.counters.drop_one(Dropped::Down);
+        // Given back when all of it is written, or this is given up.
+        let _held = Held { shared, bytes: batch.iter().map(|next| next.what.bytes()).sum() };
+        for next in batch.drain(..) {
+            if next.stream != stream {
+                shared.counters.lose(Dropped::Down, next.what.stanzas().iter().sum());
+                continue;
+            }
+            match next.what {
+                What::Page(text, _) => {
+                    bytes.push_str(&text);
+                    if let Err(end) = write_page(writer, &mut bytes, PAGE_BYTES).await {
+                        return end;
+                    }
+                }
+                What::Many(stanza, to) => {
+                    for to in &to {
+                        if let Err(why) = stanza.write(&mut bytes, to.as_str()) {
+                            shared.unsendable(stanza.name(), why, 1);
+                        }
+                        if let Err(end) = write_page(writer, &mut bytes, PAGE_BYTES).await {
+                            return end;
+                        }
+                    }
+                }
             }
         }
-        match timeout(WRITING, writer.write_all(bytes.as_bytes())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return lost(error),
-            Err(_) => return End::Stalled,
+        if let Err(end) = write_page(writer, &mut bytes, 1).await {
+            return end;
         }
+    }
+}
+
+/// Writes what there is, if it is `enough`.
+async fn write_page<S: AsyncRead + AsyncWrite>(
+    writer: &mut WriteHalf<S>,
+    bytes: &mut String,
+    enough: usize,
+) -> Result<(), End> {
+    if bytes.len() < enough {
+        return Ok(());
+    }
+    let written = timeout(WRITING, writer.write_all(bytes.as_bytes())).await;
+    bytes.clear();
+    written.map_err(|_| End::Stalled)?.map_err(lost)
+}
+
+/// What the writer took out of the queue and holds.
+struct Held<'a> {
+    shared: &'a Shared,
+    bytes: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.queued_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -449,6 +496,10 @@ struct Reader<S> {
     unread: std::ops::Range<usize>,
     /// Whether anything came since this was last cleared: even white space is a sign of life.
     heard: bool,
+    /// Bytes of the item that is being read.
+    reading: usize,
+    /// Bytes of the last item.
+    length: usize,
 }
 
 impl<S: AsyncRead> Reader<S> {
@@ -461,6 +512,8 @@ impl<S: AsyncRead> Reader<S> {
             buffer: vec![0; Self::BUFFER].into_boxed_slice(),
             unread: 0..0,
             heard: false,
+            reading: 0,
+            length: 0,
         }
     }
 
@@ -469,9 +522,12 @@ impl<S: AsyncRead> Reader<S> {
         loop {
             while !self.unread.is_empty() {
                 let mut input = &self.buffer[self.unread.clone()];
+                let before = input.len();
                 let item = self.decoder.next(&mut input)?;
+                self.reading += before - input.len();
                 self.unread.start = self.unread.end - input.len();
                 if item.is_some() {
+                    self.length = std::mem::take(&mut self.reading);
                     return Ok(item);
                 }
             }
@@ -490,6 +546,8 @@ struct Inbox<'a> {
     events: &'a mpsc::Sender<LinkEvent>,
     queue: &'a mpsc::WeakSender<Outgoing>,
     shared: &'a Shared,
+    /// What is left of [`EVENT_BYTES`].
+    room: &'a Arc<Semaphore>,
     /// The id of this stream's pings, which nobody can guess.
     ping_id: String,
     /// Pings since the last sign of life.
@@ -506,7 +564,7 @@ impl Inbox<'_> {
             match timeout(PING_EVERY, reader.next()).await {
                 Ok(Ok(Some(item))) => {
                     self.pings = 0;
-                    if let Some(end) = self.take(item) {
+                    if let Some(end) = self.take(item, reader.length) {
                         return end;
                     }
                 }
@@ -520,19 +578,19 @@ impl Inbox<'_> {
                         return End::Silent;
                     }
                     self.pings += 1;
-                    self.send(&self.ping());
+                    self.send(self.ping());
                 }
             }
         }
     }
 
-    /// Takes one item; returns the stream's end if it was that.
-    fn take(&mut self, item: Item) -> Option<End> {
+    /// Takes one item of so many bytes; returns the stream's end if it was that.
+    fn take(&mut self, item: Item, bytes: usize) -> Option<End> {
         let element = match item {
             Item::Element(element) => element,
             Item::Refused(refused) => {
                 tracing::debug!(why = ?refused.why, name = refused.head.name, "refused a stanza");
-                self.shared.counters.drop_one(Dropped::Refused);
+                self.shared.counters.lose(Dropped::Refused, 1);
                 return self.hand_up(LinkEvent::Refused(refused));
             }
             Item::Close => return Some(End::Closed),
@@ -547,17 +605,30 @@ impl Inbox<'_> {
         }
         match Kind::of(element.name()) {
             Some(kind) if element.has_ns(CLIENT_NS) => {
-                self.shared.counters.pass(Direction::In, kind);
-                self.hand_up(LinkEvent::Stanza(element))
+                self.shared.counters.pass(Direction::In, kind, 1);
+                self.hand_up_stanza(element, bytes)
             }
             _ => {
                 tracing::debug!(
                     name = element.name(),
                     "the server sent something that is not a stanza"
                 );
-                self.shared.counters.drop_one(Dropped::Unknown);
+                self.shared.counters.lose(Dropped::Unknown, 1);
                 None
             }
+        }
+    }
+
+    /// Hands up a stanza if the loop takes more, and if the server reads what that would cause.
+    fn hand_up_stanza(&mut self, stanza: Element, bytes: usize) -> Option<End> {
+        let head = || Head::of(&stanza);
+        if self.shared.is_behind() && head().is_answerable() {
+            return self.refuse(&head());
+        }
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match Arc::clone(self.room).try_acquire_many_owned(permits) {
+            Ok(part) => self.hand_up(LinkEvent::Stanza(Received { stanza, _part: part })),
+            Err(_) => self.refuse(&head()),
         }
     }
 
@@ -565,31 +636,37 @@ impl Inbox<'_> {
         match self.events.try_send(event) {
             Ok(()) => {
                 // Not at the first free place, or an overload would be told again and again.
-                self.congested &= self.events.capacity() < self.events.max_capacity() / 2;
+                self.congested &= self.events.capacity() < self.events.max_capacity() / 2
+                    || self.room.available_permits() < EVENT_BYTES / 2
+                    || self.shared.is_behind();
                 None
             }
             Err(TrySendError::Closed(_)) => Some(End::Shutdown),
-            Err(TrySendError::Full(event)) => {
-                self.shared.counters.drop_one(Dropped::Congested);
-                if !std::mem::replace(&mut self.congested, true) {
-                    tracing::warn!("stanzas come faster than they are handled: refusing them");
-                }
-                let head = match event {
-                    LinkEvent::Stanza(stanza) => Head::of(&stanza),
-                    LinkEvent::Refused(refused) => refused.head,
-                    LinkEvent::Up | LinkEvent::Down { .. } => return None,
-                };
-                if let Some(answer) = head.error("wait", "resource-constraint") {
-                    self.send(&answer);
-                }
-                None
-            }
+            Err(TrySendError::Full(event)) => match event {
+                LinkEvent::Stanza(received) => self.refuse(&Head::of(&received.stanza)),
+                LinkEvent::Refused(refused) => self.refuse(&refused.head),
+                LinkEvent::Up | LinkEvent::Down { .. } => None,
+            },
         }
     }
 
-    fn send(&self, stanza: &Element) {
+    /// Tells the sender of a stanza to try later (RFC 6120 §8.3.3.18).
+    fn refuse(&mut self, head: &Head) -> Option<End> {
+        self.shared.counters.lose(Dropped::Congested, 1);
+        if !std::mem::replace(&mut self.congested, true) {
+            tracing::warn!("stanzas come faster than they are handled: refusing them");
+        }
+        if let Some(answer) = head.error("wait", "resource-constraint") {
+            self.send(answer);
+        }
+        None
+    }
+
+    fn send(&self, stanza: Element) {
         if let Some(queue) = self.queue.upgrade() {
-            self.shared.enqueue(&queue, self.domain, stanza);
+            let mut stanzas = Stanzas::default();
+            stanzas.push(stanza);
+            self.shared.enqueue(&queue, self.domain, stanzas);
         }
     }
 
@@ -618,7 +695,7 @@ impl Inbox<'_> {
 mod tests {
     use tokio::io::DuplexStream;
 
-    use super::super::{LinkHandle, OUT_STANZAS, Refusal, spawn_over};
+    use super::super::{LinkHandle, OUT_ENTRIES, Refusal, spawn_over};
     use super::*;
 
     const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
@@ -717,7 +794,13 @@ mod tests {
 
         async fn stanza(&mut self) -> Element {
             let LinkEvent::Stanza(stanza) = self.event().await else { panic!("no stanza") };
-            stanza
+            stanza.take()
+        }
+
+        fn send(&self, stanzas: Vec<Element>) {
+            let mut all = Stanzas::default();
+            all.extend(stanzas);
+            self.link.send(all);
         }
 
         async fn down(&mut self) -> End {
@@ -752,7 +835,7 @@ mod tests {
         assert!(stanza.is("message", CLIENT_NS));
         assert_eq!(stanza.get_child("body", CLIENT_NS).unwrap().text(), "hi");
         let foreign = message("evil.test", "x");
-        bench.link.send(vec![message("r@c.test", "1"), foreign, message("r@c.test", "2\u{1}<")]);
+        bench.send(vec![message("r@c.test", "1"), foreign, message("r@c.test", "2\u{1}<")]);
         let sent = server.read_to("2&lt;</body></message>").await;
         assert_eq!(
             sent,
@@ -775,7 +858,7 @@ mod tests {
     async fn close_writes_what_is_queued_and_waits_for_the_server() {
         let mut bench = Bench::new(10);
         let mut server = bench.up().await;
-        bench.link.send(vec![message("c.test", "bye")]);
+        bench.send(vec![message("c.test", "bye")]);
         let (link, began) = (bench.link, Instant::now());
         let closing = tokio::spawn(link.close());
         let last = server.read_to("</stream:stream>").await;
@@ -958,34 +1041,83 @@ mod tests {
         let mut bench = Bench::new(10);
         let mut server = bench.up().await;
         let large = message("c.test", &"x".repeat(200 << 10));
-        bench.link.send(vec![large; 200]);
+        bench.send(vec![large; 200]);
         let counters = bench.link.counters();
         let (sent, lost) =
             (counters.stanzas(Direction::Out, Kind::Message), counters.dropped(Dropped::Overflow));
         assert_eq!(sent + lost, 200);
         assert!((70..=82).contains(&sent), "{sent} of 200 KiB in 16 MiB");
-        // We go on reading all the same.
-        server.write("<iq type='get' from='a@b' to='c.test'/>").await;
-        bench.stanza().await;
+        // We go on reading all the same: what would cause more is refused, who leaves has left.
+        assert_eq!(counters.dropped(Dropped::Congested), 0);
+        server.write("<message from='a@b/c' to='r@c.test' type='groupchat'/>").await;
+        server.write("<presence from='a@b/c' to='r@c.test/n' type='unavailable'/>").await;
+        assert_eq!(bench.stanza().await.attr("type"), Some("unavailable"));
+        assert_eq!(counters.dropped(Dropped::Congested), 1);
         assert_eq!(bench.down().await, End::Stalled);
         assert_eq!(bench.link.shared.queued_bytes.load(Relaxed), 0);
 
         let _server = bench.up().await;
-        bench.link.send(vec![message("c.test", ""); OUT_STANZAS + 10]);
+        for _ in 0..OUT_ENTRIES + 10 {
+            bench.send(vec![message("c.test", "")]);
+        }
         assert_eq!(bench.link.counters().dropped(Dropped::Overflow) - lost, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_many_get_takes_the_memory_of_one_and_keeps_its_place() {
+        let mut bench = Bench::new(10);
+        let mut server = bench.up().await;
+        let mut shared = message("c.test", &"x".repeat(16 << 10));
+        shared.attrs_mut().remove(&rxml::Namespace::NONE, "to");
+        let to: Vec<_> = (0..200).map(|n| format!("u{n}@b/c").parse().unwrap()).collect();
+        let mut all = Stanzas::default();
+        all.push(message("c.test", "first"));
+        all.push_to(shared, to);
+        all.push(message("c.test", "last"));
+        bench.link.send(all);
+        assert!(bench.link.queued_bytes() < 24 << 10, "{}", bench.link.queued_bytes());
+        let counters = bench.link.counters();
+        assert_eq!(counters.stanzas(Direction::Out, Kind::Message), 202);
+        assert_eq!(counters.dropped(Dropped::Overflow), 0);
+        let seen = server.read_to("last</body></message>").await;
+        assert!(
+            seen.contains("first</body></message><message to='u0@b/c' from='c.test'><body>xxx")
+        );
+        let to = seen.matches("<message to='u").count();
+        assert_eq!((to, bench.link.queued_bytes()), (200, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loop_is_handed_so_many_bytes_and_no_more() {
+        let mut bench = Bench::new(100);
+        let mut server = bench.up().await;
+        let message = |n: usize| {
+            let body = "x".repeat(250 << 10);
+            format!("<message from='a@b' to='c.test' id='{n}'><body>{body}</body></message>")
+        };
+        for n in 0..18 {
+            server.write(&message(n)).await;
+        }
+        let answers = server.read_to("id='17'").await + &server.read_to("</message>").await;
+        assert_eq!(answers.matches("resource-constraint").count(), 2, "16 are 4 MB");
+        for n in 0..16 {
+            assert_eq!(bench.stanza().await.attr("id"), Some(&*n.to_string()));
+        }
+        server.write(&message(18)).await;
+        assert_eq!(bench.stanza().await.attr("id"), Some("18"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_sent_that_was_meant_for_an_earlier_stream() {
         let mut bench = Bench::new(10);
-        bench.link.send(vec![message("c.test", "too early")]);
+        bench.send(vec![message("c.test", "too early")]);
         let server = bench.up().await;
         drop(server);
-        bench.link.send(vec![message("c.test", "into the void")]);
+        bench.send(vec![message("c.test", "into the void")]);
         bench.down().await;
-        bench.link.send(vec![message("c.test", "too late")]);
+        bench.send(vec![message("c.test", "too late")]);
         let mut server = bench.up().await;
-        bench.link.send(vec![message("c.test", "now")]);
+        bench.send(vec![message("c.test", "now")]);
         assert!(server.read_to("</message>").await.contains("now"));
         assert!(bench.link.counters().dropped(Dropped::Down) >= 2);
         assert_eq!(bench.link.shared.queued_bytes.load(Relaxed), 0);

@@ -26,9 +26,12 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use jid::FullJid;
 use minidom::Element;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+
+use crate::stanzas::{Stanza, Stanzas};
 
 pub use counters::{Counters, Direction, Dropped, Kind};
 pub use frame::{Broken, Limits};
@@ -45,10 +48,14 @@ const STANZA_ERROR_NS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// A good capacity for the channel given to [`spawn`]: what a server sends while the loop is busy for 100 ms. When it
 /// is full, senders are told `resource-constraint`.
 pub const EVENTS: usize = 2048;
-/// Stanzas that wait to be written; more are dropped.
-pub const OUT_STANZAS: usize = 20_000;
-/// Bytes that wait to be written; more are dropped.
+/// Bytes of stanzas, as they came, that wait for the loop; the senders of more are told the same.
+pub const EVENT_BYTES: usize = 4 << 20;
+/// Entries of the writer's queue, each of at least one stanza; more are dropped.
+pub const OUT_ENTRIES: usize = 20_000;
+/// Bytes that wait to be written; more are dropped. From half of that on, what would cause more is refused.
 pub const OUT_BYTES: usize = 16 << 20;
+/// How much is written at once: stanzas are put together until there is so much, in bytes.
+const PAGE_BYTES: usize = 16 << 10;
 
 /// What a link needs to know.
 #[derive(Clone)]
@@ -76,17 +83,62 @@ pub enum LinkEvent {
         why: End,
     },
     /// A message, presence or iq, in `jabber:client`.
-    Stanza(Element),
+    Stanza(Received),
     /// A stanza that was skipped; [`Refused::answer`] is what its sender ought to get.
     Refused(Refused),
 }
 
-/// A stanza on its way out.
+/// A stanza that came in.
+#[derive(Debug)]
+pub struct Received {
+    stanza: Element,
+    /// Its part of [`EVENT_BYTES`], until somebody takes it.
+    _part: OwnedSemaphorePermit,
+}
+
+impl Received {
+    /// Takes the stanza out of the queue.
+    pub fn take(self) -> Element {
+        self.stanza
+    }
+}
+
+/// What waits to be written.
 #[derive(Debug)]
 struct Outgoing {
     /// The stream it was meant for.
     stream: u64,
-    bytes: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Stanzas as they are, so many of each [`Kind`].
+    Page(String, [usize; 3]),
+    /// One stanza for many, who are written in when it leaves: it takes the memory of one.
+    Many(write::Shared, Vec<FullJid>),
+}
+
+impl What {
+    /// The bytes that it holds.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Page(text, _) => text.len(),
+            Self::Many(shared, to) => {
+                shared.bytes() + to.iter().map(|to| to.as_str().len()).sum::<usize>()
+            }
+        }
+    }
+
+    /// How many stanzas of each [`Kind`] it is.
+    fn stanzas(&self) -> [usize; 3] {
+        match self {
+            Self::Page(_, stanzas) => *stanzas,
+            Self::Many(shared, to) => {
+                Kind::ALL.map(|kind| if kind.name() == shared.name() { to.len() } else { 0 })
+            }
+        }
+    }
 }
 
 /// What handle and task share.
@@ -102,34 +154,72 @@ struct Shared {
 }
 
 impl Shared {
-    /// Writes a stanza into the writer's queue, or counts why not.
-    fn enqueue(&self, queue: &mpsc::Sender<Outgoing>, domain: &str, stanza: &Element) {
+    /// Puts stanzas into the writer's queue, or counts why not.
+    fn enqueue(&self, queue: &mpsc::Sender<Outgoing>, domain: &str, stanzas: Stanzas) {
         let stream = self.stream.load(Relaxed);
-        if stream == 0 {
-            return self.counters.drop_one(Dropped::Down);
+        let (mut text, mut kinds) = (String::new(), [0; 3]);
+        let flush = |text: &mut String, kinds: &mut [usize; 3]| {
+            if !text.is_empty() {
+                let what = What::Page(std::mem::take(text), std::mem::take(kinds));
+                self.enqueue_one(queue, Outgoing { stream, what });
+            }
+        };
+        for stanza in stanzas {
+            let copies = stanza.copies();
+            if stream == 0 {
+                self.counters.lose(Dropped::Down, copies);
+                continue;
+            }
+            match stanza {
+                Stanza::One(stanza) => match write::stanza(&mut text, &stanza, domain) {
+                    Ok(kind) => {
+                        kinds[kind as usize] += 1;
+                        if text.len() >= PAGE_BYTES {
+                            flush(&mut text, &mut kinds);
+                        }
+                    }
+                    Err(why) => self.unsendable(stanza.name(), why, copies),
+                },
+                Stanza::Many(stanza, to) => match write::Shared::new(&stanza, domain) {
+                    Ok(shared) => {
+                        flush(&mut text, &mut kinds);
+                        let what = What::Many(shared, to);
+                        self.enqueue_one(queue, Outgoing { stream, what });
+                    }
+                    Err(why) => self.unsendable(stanza.name(), why, copies),
+                },
+            }
         }
-        let mut bytes = String::new();
-        if let Err(why) = write::stanza(&mut bytes, stanza, domain) {
-            tracing::error!(stanza = stanza.name(), %why, "dropped a stanza that must not be sent");
-            return self.counters.drop_one(Dropped::Unsendable);
-        }
-        let length = bytes.len();
-        let fits = self.queued_bytes.fetch_add(length, Relaxed) + length <= OUT_BYTES;
-        if fits && queue.try_send(Outgoing { stream, bytes }).is_ok() {
-            if queue.capacity() > OUT_STANZAS / 2 && self.queued_bytes.load(Relaxed) < OUT_BYTES / 2
-            {
+        flush(&mut text, &mut kinds);
+    }
+
+    fn unsendable(&self, stanza: &str, why: Unsendable, copies: usize) {
+        tracing::error!(stanza, %why, "dropped a stanza that must not be sent");
+        self.counters.lose(Dropped::Unsendable, copies);
+    }
+
+    fn enqueue_one(&self, queue: &mpsc::Sender<Outgoing>, outgoing: Outgoing) {
+        let (bytes, stanzas) = (outgoing.what.bytes(), outgoing.what.stanzas());
+        let fits = self.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= OUT_BYTES;
+        if fits && queue.try_send(outgoing).is_ok() {
+            if queue.capacity() > OUT_ENTRIES / 2 && !self.is_behind() {
                 self.overflowing.store(false, Relaxed);
             }
-            if let Some(kind) = Kind::of(stanza.name()) {
-                self.counters.pass(Direction::Out, kind);
+            for (kind, count) in Kind::ALL.into_iter().zip(stanzas) {
+                self.counters.pass(Direction::Out, kind, count);
             }
             return;
         }
-        self.queued_bytes.fetch_sub(length, Relaxed);
-        self.counters.drop_one(Dropped::Overflow);
+        self.queued_bytes.fetch_sub(bytes, Relaxed);
+        self.counters.lose(Dropped::Overflow, stanzas.iter().sum());
         if !self.overflowing.swap(true, Relaxed) {
             tracing::warn!("the XMPP server reads too slowly: dropping stanzas to it");
         }
+    }
+
+    /// Whether so much waits to be written that nothing more is to be caused.
+    fn is_behind(&self) -> bool {
+        self.queued_bytes.load(Relaxed) > OUT_BYTES / 2
     }
 }
 
@@ -144,10 +234,8 @@ pub struct LinkHandle {
 
 impl LinkHandle {
     /// Queues stanzas in this order; never waits. What cannot be sent is counted and dropped.
-    pub fn send(&self, stanzas: Vec<Element>) {
-        for stanza in &stanzas {
-            self.shared.enqueue(&self.queue, &self.domain, stanza);
-        }
+    pub fn send(&self, stanzas: Stanzas) {
+        self.shared.enqueue(&self.queue, &self.domain, stanzas);
     }
 
     /// The link's numbers, for whoever shows them.
@@ -182,7 +270,7 @@ where
     D: FnMut() -> F + Send + 'static,
     F: Future<Output = std::io::Result<S>> + Send + 'static,
 {
-    let (queue, outgoing) = mpsc::channel(OUT_STANZAS);
+    let (queue, outgoing) = mpsc::channel(OUT_ENTRIES);
     let shared = Arc::new(Shared::default());
     let domain = config.domain.clone();
     let link = link::Link::new(config, events, queue.downgrade(), outgoing, shared.clone());

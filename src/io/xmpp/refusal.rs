@@ -49,14 +49,8 @@ impl Head {
     /// The error stanza that answers this one, if it may be answered at all: not an error or a result (RFC 6120
     /// §8.2.3, §8.3.1), not a presence that says good-bye, and not without a sender.
     pub fn error(&self, kind: &str, condition: &str) -> Option<Element> {
-        let answerable = match (self.name.as_str(), self.kind.as_deref()) {
-            ("iq", kind) => matches!(kind, Some("get" | "set")),
-            ("message", kind) => kind != Some("error"),
-            ("presence", kind) => !matches!(kind, Some("error" | "unavailable" | "unsubscribed")),
-            _ => false,
-        };
         let (from, to) = (self.from.as_deref()?, self.to.as_deref()?);
-        if !answerable {
+        if !self.is_answerable() {
             return None;
         }
         let mut error = Element::bare("error", CLIENT_NS);
@@ -71,6 +65,16 @@ impl Head {
         }
         answer.append_child(error);
         Some(answer)
+    }
+
+    /// Whether its sender waits for something, and can be told that it will not come.
+    pub(super) fn is_answerable(&self) -> bool {
+        match (self.name.as_str(), self.kind.as_deref()) {
+            ("iq", kind) => matches!(kind, Some("get" | "set")),
+            ("message", kind) => kind != Some("error"),
+            ("presence", kind) => !matches!(kind, Some("error" | "unavailable" | "unsubscribed")),
+            _ => false,
+        }
     }
 }
 

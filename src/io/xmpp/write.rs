@@ -2,14 +2,14 @@
 //!
 //! A server closes the link, for every room, on the first thing it dislikes: a control character, a foreign `from`,
 //! a stanza above its limit. Names, subjects and reasons come from phones and strangers. So nothing leaves but
-//! through [`stanza`], which strips what XML 1.0 forbids and refuses what a server would not forgive.
+//! through [`stanza`] and [`Shared`], which strip what XML 1.0 forbids and refuse what a server would not forgive.
 
 use std::borrow::Cow;
 
 use minidom::{Element, Node};
 use rxml::Namespace;
 
-use super::CLIENT_NS;
+use super::{CLIENT_NS, Kind};
 
 /// Levels of an outgoing stanza: those that may come in, and some that an answer wraps around them.
 pub const OUT_DEPTH: usize = 96;
@@ -41,17 +41,76 @@ pub enum Unsendable {
 /// `jabber:client` is left out at the top, where the stream's own default takes its place, and written wherever it
 /// returns below another namespace, as in forwarded messages (XEP-0297). Elements and attributes whose names are not
 /// plain ASCII are left out as well: servers parse names by different editions of XML 1.0.
-pub(super) fn stanza(out: &mut String, stanza: &Element, domain: &str) -> Result<(), Unsendable> {
-    if !matches!(stanza.name(), "message" | "presence" | "iq") || !stanza.has_ns(CLIENT_NS) {
-        return Err(Unsendable::NotAStanza);
+pub(super) fn stanza(out: &mut String, stanza: &Element, domain: &str) -> Result<Kind, Unsendable> {
+    let kind = may_leave(stanza, domain)?;
+    if stanza.attr("to").is_none_or(is_nobody) {
+        return Err(Unsendable::To);
     }
+    whole(out, stanza)?;
+    Ok(kind)
+}
+
+/// A stanza that many get, written once but for who gets it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    text: String,
+    /// Where `to` belongs: behind the name.
+    at: usize,
+}
+
+impl Shared {
+    /// Writes a stanza that has no `to`.
+    pub(super) fn new(stanza: &Element, domain: &str) -> Result<Self, Unsendable> {
+        may_leave(stanza, domain)?;
+        if stanza.attr("to").is_some() {
+            return Err(Unsendable::To);
+        }
+        let mut text = String::new();
+        whole(&mut text, stanza)?;
+        Ok(Self { text, at: 1 + stanza.name().len() })
+    }
+
+    /// The stanza's name.
+    pub(super) fn name(&self) -> &str {
+        &self.text[1..self.at]
+    }
+
+    /// How long it is, without `to`.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Appends the stanza for one of many to `out`, or leaves `out` as it was.
+    pub(super) fn write(&self, out: &mut String, to: &str) -> Result<(), Unsendable> {
+        if is_nobody(to) {
+            return Err(Unsendable::To);
+        }
+        let start = out.len();
+        let (name, rest) = self.text.split_at(self.at);
+        out.push_str(name);
+        attribute(out, "", "to", to);
+        out.push_str(rest);
+        if out.len() - start > OUT_STANZA_BYTES {
+            out.truncate(start);
+            return Err(Unsendable::Size);
+        }
+        Ok(())
+    }
+}
+
+/// What holds of every stanza, whoever gets it.
+fn may_leave(stanza: &Element, domain: &str) -> Result<Kind, Unsendable> {
+    let kind = Kind::of(stanza.name()).filter(|_| stanza.has_ns(CLIENT_NS));
+    let kind = kind.ok_or(Unsendable::NotAStanza)?;
     // Of the text as it will be: a resource may turn out empty.
     if stanza.attr("from").is_none_or(|from| domain_of(&clean(from)) != Some(domain)) {
         return Err(Unsendable::From);
     }
-    if stanza.attr("to").is_none_or(|to| to.chars().all(is_forbidden)) {
-        return Err(Unsendable::To);
-    }
+    Ok(kind)
+}
+
+/// Appends all of it, or nothing.
+fn whole(out: &mut String, stanza: &Element) -> Result<(), Unsendable> {
     let start = out.len();
     let written = tree(out, stanza);
     if written.is_err() {
@@ -185,6 +244,11 @@ pub(super) fn escaped(value: &str) -> String {
     out
 }
 
+/// Whether nothing is left of an address once what is forbidden is out of it.
+fn is_nobody(to: &str) -> bool {
+    to.chars().all(is_forbidden)
+}
+
 /// Text without what is forbidden in it.
 fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_forbidden) {
@@ -247,7 +311,24 @@ mod tests {
         let mut out = "before".to_owned();
         let written = stanza(&mut out, element, "c.test");
         assert!(out.starts_with("before") && (written.is_ok() || out == "before"));
-        written.map(|()| out["before".len()..].to_owned())
+        written.map(|_| out["before".len()..].to_owned())
+    }
+
+    /// The same by way of what many share, for each of `to`.
+    fn shared(element: &Element, to: &[&str]) -> Vec<Result<String, Unsendable>> {
+        let mut stanza = element.clone();
+        stanza.attrs_mut().remove(&Namespace::NONE, "to");
+        let shared = match Shared::new(&stanza, "c.test") {
+            Ok(shared) => shared,
+            Err(why) => return vec![Err(why); to.len()],
+        };
+        let one = |to: &&str| {
+            let mut out = "before".to_owned();
+            let written = shared.write(&mut out, to);
+            assert!(out.starts_with("before") && (written.is_ok() || out == "before"));
+            written.map(|()| out["before".len()..].to_owned())
+        };
+        to.iter().map(one).collect()
     }
 
     /// Writes what is inside a message, given as XML.
@@ -379,6 +460,26 @@ mod tests {
             set(&mut element, "to", "a");
             assert_eq!(written(&element), Err(Unsendable::NotAStanza));
         }
+    }
+
+    #[test]
+    fn what_many_get_is_held_to_the_same_limits() {
+        let nobody = Err(Unsendable::To);
+        let stanza = "<message to='a@b/c' from='room@c.test/nick'>x</message>".to_owned();
+        let both = [Ok(stanza), nobody.clone(), nobody];
+        assert_eq!(shared(&with("x"), &["a@b/c", "", "\u{1}"]), both);
+        let foreign = {
+            let mut stanza = message();
+            set(&mut stanza, "from", "evil.test");
+            stanza
+        };
+        assert_eq!(shared(&foreign, &["a@b"]), [Err(Unsendable::From)]);
+        assert_eq!(Shared::new(&message(), "c.test").err(), Some(Unsendable::To), "it has one");
+
+        let room = OUT_STANZA_BYTES - written(&with("x")).unwrap().len() + 1;
+        let large = shared(&with("x".repeat(room)), &["a@b/c", "a@b/cd"]);
+        assert_eq!(large[0].as_ref().map(String::len), Ok(OUT_STANZA_BYTES));
+        assert_eq!(large[1], Err(Unsendable::Size));
     }
 
     #[test]
@@ -537,6 +638,17 @@ mod tests {
         #[test]
         fn every_stanza_comes_back(stanza in any_stanza()) {
             prop_assert_eq!(Some(read_back(&written(&stanza).unwrap())), sanitised(&stanza));
+        }
+
+        #[test]
+        fn what_many_get_is_what_each_would_get(stanza in any_stanza(), more in hostile()) {
+            let to = ["a@b/c".to_owned(), format!("a@b/{more}")];
+            let to: Vec<_> = to.iter().map(String::as_str).collect();
+            for (to, shared) in to.iter().zip(shared(&stanza, &to)) {
+                let mut alone = stanza.clone();
+                set(&mut alone, "to", to);
+                prop_assert_eq!(Some(read_back(&shared.unwrap())), sanitised(&alone));
+            }
         }
     }
 
