@@ -79,6 +79,7 @@ pub fn plan(leg: u64, kind: CodecKind) -> LegPlan {
         level_ext: None,
         ssrc: 0x5EED_0000 + leg as u32,
         cname: "mixer".to_owned(),
+        srtp: None,
         hears: true,
         heard: true,
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cusax_media::srtp::{Incoming, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
 use cusaxd::mixer::mix::Patience;
@@ -332,6 +333,24 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
         }
     }
     assert!(warming > 0, "the counter counts");
+}
+
+#[test]
+fn a_protected_packet_allocates_nothing() {
+    for suite in Suite::ALL {
+        let master = vec![7; suite.master_len()];
+        let mut outgoing = Outgoing::new(suite, &master);
+        let mut incoming = Incoming::new(suite, &master);
+        let counted = allocation_counter::measure(|| {
+            let (mut packet, mut plain) = ([0; 100], [0; 100]);
+            packet[0] = 0x80;
+            let len = outgoing.protect(&mut packet, 72).unwrap();
+            assert_eq!(incoming.unprotect(&packet[..len], &mut plain), Ok(72));
+            let len = outgoing.protect_rtcp(&mut plain, 28).unwrap();
+            assert_eq!(incoming.unprotect_rtcp(&plain[..len], &mut packet), Ok(28));
+        });
+        assert_eq!(counted.count_total, 0, "{suite:?}");
+    }
 }
 
 #[test]
