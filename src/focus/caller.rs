@@ -78,6 +78,12 @@ impl Callers {
         Self { auth, trust, domain: domain.to_owned(), verifier, guesses }
     }
 
+    /// Who may call from now on, and which networks' word counts for that.
+    pub(super) fn set_rules(&mut self, auth: Auth, trusted: Vec<Network>) {
+        self.auth = auth;
+        self.trust.networks = trusted;
+    }
+
     /// The source that a flow counts for; `None` for a trusted proxy, which stands for many.
     pub(super) fn stranger(&self, flow: Flow) -> Option<Source> {
         (!self.trust.covers(flow)).then(|| Source::of(flow.remote.ip()))

@@ -472,13 +472,13 @@ fn keys_are_taken_by_tls_alone_and_changed_with_the_peers() {
 #[test]
 fn contacts_follow_the_transport_and_sips_stays_sips() {
     let mut scene = Scene::new(Auth::Digest);
-    let mut n = 0;
+    let mut asked = 0;
     let mut check = |transport, uri: &str, contact: &str, expected: &str| {
-        n += 1;
+        asked += 1;
         let flow = Flow { transport, ..flow() };
         let text = format!(
-            "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5062;branch=z9hG4bK{n}\r\n\
-             From: <sip:x@example.org>;tag=1\r\nTo: <{uri}>\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\
+            "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5062;branch=z9hG4bK{asked}\r\n\
+             From: <sip:x@example.org>;tag=1\r\nTo: <{uri}>\r\nCall-ID: {asked}\r\nCSeq: 1 OPTIONS\r\n\
              {contact}Content-Length: 0\r\n\r\n"
         );
         scene.receive(flow, text.as_bytes());

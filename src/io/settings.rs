@@ -8,6 +8,7 @@ use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
 use super::sip::tls::Tls;
 use crate::config::{Config, Problem};
+use crate::reload::{self, Change, Shown, Takes};
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
@@ -31,8 +32,10 @@ impl fmt::Display for BadConfig {
 }
 
 /// The configuration with its secrets, which may stand in files of their own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file that they were read from.
+    pub file: PathBuf,
     /// Everything else.
     pub config: Config,
     /// The component's secret.
@@ -41,6 +44,31 @@ pub struct Settings {
     pub token: Option<String>,
     /// The certificate of SIP.
     pub tls: Option<Arc<Tls>>,
+}
+
+impl Settings {
+    /// Puts what `new` changes in force, as far as it can be while the server runs; gives all of what is
+    /// not as it was.
+    pub fn adopt(&mut self, new: Self) -> Vec<Change> {
+        let mut changes = reload::changes(&self.config, &new.config);
+        // The key is the same, and what the file holds is not.
+        let mut file_changed = |key: &str, file: &Option<String>, takes| {
+            if file.is_some() && !changes.iter().any(|change| change.key == key) {
+                let hidden = Shown::secret();
+                let (old, new) = (hidden.clone(), hidden);
+                changes.push(Change { key: key.to_owned(), old, new, takes });
+            }
+        };
+        if self.secret != new.secret {
+            file_changed("xmpp.secret_file", &new.config.xmpp.secret_file, Takes::Restart);
+        }
+        if self.token != new.token {
+            file_changed("http.token_file", &new.config.http.token_file, Takes::Live);
+        }
+        self.config = reload::adopt(&self.config, &new.config);
+        self.token = new.token;
+        changes
+    }
 }
 
 /// Reads `file` and the environment (`CUSAXD__SECTION__KEY`), and finds what cannot work.
@@ -89,7 +117,7 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     });
     match secret {
         Some(secret) if problems.is_empty() => {
-            Ok(Settings { config, secret, token, tls: tls.map(Arc::new) })
+            Ok(Settings { file: file.to_owned(), config, secret, token, tls: tls.map(Arc::new) })
         }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }

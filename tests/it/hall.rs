@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cusax_media::codec::{Codec, Encoder, EncoderSettings, OpusSettings};
 use cusax_media::leg::{Format, Leg, LegConfig};
+use cusax_media::srtp::Keys;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK};
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, RoomName};
@@ -122,6 +123,11 @@ impl Hall {
             remote: Some(mixer),
             remote_rtcp: None,
             signalling: None,
+            srtp: plan.srtp.clone().map(|Keys { suite, ours, theirs }| Keys {
+                suite,
+                ours: theirs,
+                theirs: ours,
+            }),
         };
         let leg = plan.leg;
         let phone = Phone {

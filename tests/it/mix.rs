@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cusax_media::srtp::{Incoming, Outgoing, Suite};
+use cusax_media::srtp::{Incoming, Keys, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
 use cusaxd::mixer::mix::Patience;
@@ -314,7 +314,14 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
     let mut hall = Hall::new();
     for leg in 1..=8 {
         let kind = [CodecKind::Opus, CodecKind::Pcmu, CodecKind::Pcma][leg as usize % 3];
-        hall.dial(leg, kind, Sound::Noise(0.0));
+        let mut plan = plan(leg, kind);
+        // Every suite is among them.
+        plan.srtp = Suite::ALL.get(leg as usize - 1).map(|suite| Keys {
+            suite: *suite,
+            ours: vec![1; suite.master_len()],
+            theirs: vec![2; suite.master_len()],
+        });
+        hall.dial_as(plan, Sound::Noise(0.0));
     }
     // Who speaks changes every second; the first round warms up.
     let mut warming = 0;
