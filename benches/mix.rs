@@ -107,6 +107,7 @@ impl Site {
             level_ext: None,
             ssrc: leg as u32,
             cname: "mixer".to_owned(),
+            srtp: None,
             hears: true,
             heard: true,
         };
@@ -120,6 +121,7 @@ impl Site {
             remote: Some(SocketAddr::new(LOCALHOST, port)),
             remote_rtcp: None,
             signalling: None,
+            srtp: None,
         };
         assert_eq!(self.media.obey([Order::Open(Box::new(plan))]), vec![]);
         self.phones.push(Phone {

@@ -60,12 +60,13 @@ impl Focus {
         };
         let contact = self.contact(&name, flow, request);
         let source = flow.remote.ip();
-        let incoming = Incoming { id, dialog, room: name, caller, contact, source };
+        let secure = flow.transport.is_secure();
+        let incoming = Incoming { id, dialog, room: name, caller, contact, source, secure };
         let address = SocketAddr::new(self.config.media_address, port);
         let mut leg = Leg::new(incoming, address, &mut self.rng);
         leg.denied = denied;
         if !request.body.is_empty() {
-            match leg.take_offer(&request.body) {
+            match leg.take_offer(&request.body, &mut self.rng) {
                 Ok(()) => {}
                 Err(refusal) => leg.refusal = Some(refusal),
             }
@@ -101,12 +102,12 @@ impl Focus {
         let response = if leg.negotiation.is_offering() {
             Response::new(Status::REQUEST_PENDING)
         } else if request.body.is_empty() {
-            leg.offer();
+            leg.offer(&mut self.rng);
             accepted(&self.config, leg)
         } else if !is_sdp(request) {
             Response::new(Status::UNSUPPORTED_MEDIA_TYPE).with(Name::ACCEPT, SDP)
         } else {
-            match leg.take_offer(&request.body) {
+            match leg.take_offer(&request.body, &mut self.rng) {
                 Ok(()) => {
                     leg.tell_mixer(has_voice(rooms, leg), out.media);
                     asked = leg.direction().map(|change| ask(leg, change, Reply::Nobody));

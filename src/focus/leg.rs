@@ -10,7 +10,7 @@ use cusax_sip::sdp::{Direction, Refusal};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::offer::{capabilities, codec_plan, level_extension};
+use super::offer::{capabilities, codec_plan, keys, level_extension};
 use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{LegPlan, Order};
 use crate::room::Command;
@@ -27,6 +27,8 @@ pub(super) struct Leg {
     pub(super) contact: NameAddr,
     /// Where signalling comes from.
     pub(super) source: IpAddr,
+    /// Whether nobody on the way reads signalling: it may carry keys.
+    pub(super) secure: bool,
     /// Our end of the media.
     pub(super) address: SocketAddr,
     pub(super) negotiation: Negotiation,
@@ -54,13 +56,14 @@ pub(super) struct Incoming {
     pub(super) caller: Caller,
     pub(super) contact: NameAddr,
     pub(super) source: IpAddr,
+    pub(super) secure: bool,
 }
 
 impl Leg {
     /// A leg whose media has this address on our side. SSRC, CNAME (RFC 7022 §4.2) and session id
     /// are random.
     pub(super) fn new(incoming: Incoming, address: SocketAddr, rng: &mut StdRng) -> Self {
-        let Incoming { id, dialog, room, caller, contact, source } = incoming;
+        let Incoming { id, dialog, room, caller, contact, source, secure } = incoming;
         Self {
             id,
             dialog,
@@ -68,6 +71,7 @@ impl Leg {
             caller,
             contact,
             source,
+            secure,
             address,
             negotiation: Negotiation::new(capabilities(), address, u64::from(rng.random::<u32>())),
             description: vec![],
@@ -82,15 +86,17 @@ impl Leg {
     }
 
     /// Takes their offer; [`Self::description`] answers it. A refusal leaves everything as it was.
-    pub(super) fn take_offer(&mut self, offer: &[u8]) -> Result<(), Refusal> {
-        let (answer, audio) = self.negotiation.answer(offer, Direction::SendRecv)?;
+    pub(super) fn take_offer(&mut self, offer: &[u8], rng: &mut StdRng) -> Result<(), Refusal> {
+        let keys = self.secure.then_some(rng);
+        let (answer, audio) = self.negotiation.answer(offer, Direction::SendRecv, keys)?;
         (self.description, self.audio) = (answer, Some(audio));
         Ok(())
     }
 
     /// Makes [`Self::description`] an offer of all that we can do.
-    pub(super) fn offer(&mut self) {
-        self.description = self.negotiation.offer(Direction::SendRecv);
+    pub(super) fn offer(&mut self, rng: &mut StdRng) {
+        let keys = self.secure.then_some(rng);
+        self.description = self.negotiation.offer(Direction::SendRecv, keys);
     }
 
     /// Whether the mixer has the leg.
@@ -136,6 +142,7 @@ impl Leg {
             level_ext: level_extension(audio),
             ssrc: self.ssrc,
             cname: self.cname.clone(),
+            srtp: keys(audio),
             hears: audio.direction.sends(),
             heard: heard && audio.remote_direction.sends() && !audio.is_held(),
         })

@@ -290,7 +290,7 @@ impl Focus {
         let response = match result {
             Ok(()) => {
                 if leg.audio.is_none() {
-                    leg.offer();
+                    leg.offer(&mut self.rng);
                 }
                 accepted(&self.config, leg)
             }

@@ -1,7 +1,8 @@
 //! Our media policy: which codecs we like, and what an agreement means to the mixer.
 
 use cusax::conference::MediaStatus;
-use cusax_sip::sdp::offer::{Audio, Capabilities, Offered};
+use cusax_media::srtp::{Keys, Suite};
+use cusax_sip::sdp::offer::{Audio, Capabilities, Offered, Srtp};
 use cusax_sip::sdp::{Codec, Direction};
 
 use crate::mixer::plan::{CodecKind, CodecPlan};
@@ -24,6 +25,7 @@ pub(super) fn capabilities() -> Capabilities {
         telephone_events: vec![(48_000, 102), (8_000, 101)],
         rtcp_mux: true,
         extensions: vec![AUDIO_LEVEL.to_owned()],
+        suites: Suite::ALL.map(|it| (it.name().to_owned(), it.master_len())).to_vec(),
         ptime_ms: Some(20),
         label: Some(LABEL.to_owned()),
     }
@@ -47,6 +49,13 @@ pub(super) fn codec_plan(audio: &Audio) -> Option<CodecPlan> {
         fec: wish("useinbandfec") == Some("1"),
         dtx: wish("usedtx") == Some("1"),
     })
+}
+
+/// The keys of an agreement, for the mixer; `None` if packets go as they are.
+pub(super) fn keys(audio: &Audio) -> Option<Keys> {
+    let Srtp { ours, theirs } = audio.srtp.as_ref()?;
+    let suite = Suite::ALL.into_iter().find(|suite| suite.name() == ours.suite)?;
+    Some(Keys { suite, ours: ours.key.clone(), theirs: theirs.key.clone() })
 }
 
 /// The id of the level extension, if it was agreed on.

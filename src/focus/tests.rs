@@ -425,6 +425,49 @@ fn dead_media_ends_the_call() {
     }
 }
 
+/// Keys come to the mixer from where nobody reads them, stay over a hold, and go with the peer's.
+#[test]
+fn keys_are_taken_by_tls_alone_and_changed_with_the_peers() {
+    let key = |byte: &str| byte.repeat(40);
+    let offer = |byte: &str, more: &str| {
+        let sdp = SAVP.replace("m=audio 7004 RTP/SAVP 0\r\n", "m=audio 7004 RTP/SAVP 0 8\r\n");
+        format!("{sdp}a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n{more}", key(byte))
+    };
+    let mut scene = Scene::new(Auth::Trusted);
+    let tls = Flow { transport: Transport::Tls, ..flow() };
+    let phone = Phone::new("alice", 1);
+    let refused = only_response(&scene.send(&phone.invite(&offer("A", ""))));
+    assert_eq!(refused.status.code(), 488);
+    let warning = refused.headers.get(&Name::WARNING).unwrap();
+    assert!(warning.contains("SRTP Keys Only Over TLS"), "{warning}");
+
+    let agreed = |scene: &mut Scene, phone: &mut Phone, sdp: &str| {
+        scene.receive(tls, phone.invite(sdp).as_bytes());
+        let sent = scene.sip.drain(..).map(|sent| parse(&sent.bytes).unwrap());
+        let answers: Vec<_> = sent
+            .filter_map(|message| match message {
+                Message::Response(answer) if answer.status.is_final() => Some(answer),
+                Message::Response(_) | Message::Request(_) => None,
+            })
+            .collect();
+        let ok = answers.into_iter().next().unwrap();
+        assert_eq!(ok.status.code(), 200);
+        phone.learn(&ok);
+        scene.receive(tls, phone.ack("").as_bytes());
+        let sdp = String::from_utf8(ok.body).unwrap();
+        assert!(sdp.contains("RTP/SAVP") && sdp.contains("a=crypto:4 AES_CM"), "{sdp}");
+        let leg = scene.focus.legs.values().next().unwrap();
+        leg.told().unwrap().srtp.clone().unwrap()
+    };
+    let mut phone = Phone::new("alice", 2);
+    let first = agreed(&mut scene, &mut phone, &offer("A", ""));
+    assert_eq!((first.suite.master_len(), first.theirs.len(), first.ours.len()), (30, 30, 30));
+    let held = agreed(&mut scene, phone.next(), &offer("A", "a=sendonly\r\n"));
+    assert_eq!(held, first);
+    let changed = agreed(&mut scene, phone.next(), &offer("B", ""));
+    assert!(changed.theirs != first.theirs && changed.ours != first.ours);
+}
+
 /// Which Contact answers whom: the transport that was used, and SIPS for what begins with it.
 #[test]
 fn contacts_follow_the_transport_and_sips_stays_sips() {

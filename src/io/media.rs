@@ -826,6 +826,7 @@ mod tests {
             level_ext: None,
             ssrc: leg as u32,
             cname: "mixer".to_owned(),
+            srtp: None,
             hears: true,
             heard: true,
         }
@@ -846,6 +847,7 @@ mod tests {
                 remote: Some(SocketAddr::new(plan.local, plan.port)),
                 remote_rtcp: None,
                 signalling: None,
+                srtp: None,
             };
             let settings = EncoderSettings::Opus(OpusSettings::default());
             let phone = Self {

@@ -310,7 +310,8 @@ impl Mix {
                 | DropReason::PayloadType
                 | DropReason::Ssrc
                 | DropReason::Duplicate
-                | DropReason::Late,
+                | DropReason::Late
+                | DropReason::NotAuthentic,
             ) => self.tally.rejected_other += 1,
         }
     }
@@ -749,6 +750,7 @@ fn config(plan: &LegPlan) -> LegConfig {
         remote: plan.remote,
         remote_rtcp: plan.remote_rtcp,
         signalling: Some(plan.signalled_from),
+        srtp: plan.srtp.clone(),
     }
 }
 
@@ -818,6 +820,7 @@ mod tests {
             level_ext: None,
             ssrc: leg as u32,
             cname: "mixer".to_owned(),
+            srtp: None,
             hears: terms.hears,
             heard: terms.heard,
         })

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use cusax_media::srtp::Keys;
+
 use crate::id::{LegId, RoomName};
 
 /// What the mixer is told to do.
@@ -57,6 +59,8 @@ pub struct LegPlan {
     pub ssrc: u32,
     /// Our CNAME towards them.
     pub cname: String,
+    /// With what both sides protect their packets; `None`: plain RTP.
+    pub srtp: Option<Keys>,
     /// Whether they want to hear the mix (their direction is `sendrecv` or `recvonly`).
     pub hears: bool,
     /// Whether what they send is in the mix from the start.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cusax_media::codec::{Codec, Encoder, EncoderSettings, OpusSettings};
 use cusax_media::leg::{Format, Leg, LegConfig};
+use cusax_media::srtp::Keys;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK};
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, RoomName};
@@ -79,6 +80,7 @@ pub fn plan(leg: u64, kind: CodecKind) -> LegPlan {
         level_ext: None,
         ssrc: 0x5EED_0000 + leg as u32,
         cname: "mixer".to_owned(),
+        srtp: None,
         hears: true,
         heard: true,
     }
@@ -121,6 +123,11 @@ impl Hall {
             remote: Some(mixer),
             remote_rtcp: None,
             signalling: None,
+            srtp: plan.srtp.clone().map(|Keys { suite, ours, theirs }| Keys {
+                suite,
+                ours: theirs,
+                theirs: ours,
+            }),
         };
         let leg = plan.leg;
         let phone = Phone {

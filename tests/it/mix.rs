@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cusax_media::srtp::{Incoming, Keys, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
 use cusaxd::mixer::mix::Patience;
@@ -313,7 +314,14 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
     let mut hall = Hall::new();
     for leg in 1..=8 {
         let kind = [CodecKind::Opus, CodecKind::Pcmu, CodecKind::Pcma][leg as usize % 3];
-        hall.dial(leg, kind, Sound::Noise(0.0));
+        let mut plan = plan(leg, kind);
+        // Every suite is among them.
+        plan.srtp = Suite::ALL.get(leg as usize - 1).map(|suite| Keys {
+            suite: *suite,
+            ours: vec![1; suite.master_len()],
+            theirs: vec![2; suite.master_len()],
+        });
+        hall.dial_as(plan, Sound::Noise(0.0));
     }
     // Who speaks changes every second; the first round warms up.
     let mut warming = 0;
@@ -332,6 +340,24 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
         }
     }
     assert!(warming > 0, "the counter counts");
+}
+
+#[test]
+fn a_protected_packet_allocates_nothing() {
+    for suite in Suite::ALL {
+        let master = vec![7; suite.master_len()];
+        let mut outgoing = Outgoing::new(suite, &master);
+        let mut incoming = Incoming::new(suite, &master);
+        let counted = allocation_counter::measure(|| {
+            let (mut packet, mut plain) = ([0; 100], [0; 100]);
+            packet[0] = 0x80;
+            let len = outgoing.protect(&mut packet, 72).unwrap();
+            assert_eq!(incoming.unprotect(&packet[..len], &mut plain), Ok(72));
+            let len = outgoing.protect_rtcp(&mut plain, 28).unwrap();
+            assert_eq!(incoming.unprotect_rtcp(&plain[..len], &mut packet), Ok(28));
+        });
+        assert_eq!(counted.count_total, 0, "{suite:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One caller's audio: packets in, a frame a tick out; payloads in, packets out.
 //!
-//! Receiving, a packet passes in this order, and each step may drop it: format, payload type, source, stream (SSRC),
+//! Receiving, a packet passes in this order, and each step may drop it: SRTP if it was agreed on, format, payload type, source, stream (SSRC),
 //! sequence, key presses, payload, jitter buffer. Dropping changes nothing but a counter.
 //!
 //! Encoding is not here: the mixer encodes a mix once and gives the payload to every leg that shall hear it
@@ -19,8 +19,9 @@ use crate::level::{AudioLevel, SILENCE_DBOV, measure_dbov};
 use crate::rtcp::{self, Compound, Pace, Reception, SenderInfo, Sequence};
 use crate::rtp::{self, Header};
 use crate::source::{Expected, SourceLock, Verdict};
+use crate::srtp::{Incoming, Keys, Outgoing};
 use crate::stretch;
-use crate::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK};
+use crate::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK, srtp};
 
 /// Packets in a row that a new SSRC needs before it replaces the old one.
 pub const NEW_SSRC_PACKETS: u32 = 4;
@@ -50,6 +51,8 @@ pub struct LegConfig {
     pub remote_rtcp: Option<SocketAddr>,
     /// The address that the peer's signalling comes from: a hint for peers behind NAT.
     pub signalling: Option<IpAddr>,
+    /// With what packets are protected both ways; `None`: plain RTP.
+    pub srtp: Option<Keys>,
 }
 
 impl LegConfig {
@@ -103,11 +106,13 @@ pub enum DropReason {
     Duplicate,
     /// Came after its moment, or far out of sequence.
     Late,
+    /// Not protected with the key that was agreed on, or played again.
+    NotAuthentic,
 }
 
 impl DropReason {
     /// All reasons, in the order in which [`LegStats::dropped`] counts them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooLong,
         Self::Malformed,
         Self::Source,
@@ -115,6 +120,7 @@ impl DropReason {
         Self::Ssrc,
         Self::Duplicate,
         Self::Late,
+        Self::NotAuthentic,
     ];
 }
 
@@ -211,10 +217,18 @@ struct Sending {
     reported: u64,
 }
 
+/// Both directions of SRTP.
+#[derive(Debug)]
+struct Srtp {
+    outgoing: Outgoing,
+    incoming: Incoming,
+}
+
 /// One caller's audio between socket and mix.
 #[derive(Debug)]
 pub struct Leg {
     config: LegConfig,
+    srtp: Option<Box<Srtp>>,
     cname: String,
     opened: Instant,
     rtp_lock: SourceLock,
@@ -251,7 +265,9 @@ impl Leg {
         let mut random = StdRng::seed_from_u64(seed);
         let sending = Sending {
             ssrc: random.random(),
-            sequence: random.random(),
+            // Below half of its range: whoever loses the first packets still knows that it has not wrapped
+            // (RFC 3711 §3.3.1).
+            sequence: random.random::<u16>() >> 1,
             timestamp: random.random(),
             spurt: true,
             packets: 0,
@@ -263,6 +279,7 @@ impl Leg {
         Self {
             rtp_lock: SourceLock::new(now, config.rtp_source()),
             rtcp_lock: SourceLock::new(now, config.rtcp_source()),
+            srtp: config.srtp.as_ref().map(|keys| Box::new(Srtp::new(keys))),
             config,
             cname: cname.to_owned(),
             opened: now,
@@ -286,12 +303,17 @@ impl Leg {
         }
     }
 
-    /// Takes over what a re-INVITE changed; our SSRC, sequence and timestamps go on.
+    /// Takes over what a re-INVITE changed; our SSRC, sequence and timestamps go on. A key that stays goes on as well,
+    /// with its rollover counter (RFC 4568 §7.1.4).
     pub fn reconfigure(&mut self, now: Instant, config: LegConfig) {
         self.rtp_lock.expect(now, config.rtp_source());
         self.rtcp_lock.expect(now, config.rtcp_source());
         if config.send != self.config.send {
             self.sending.spurt = true;
+        }
+        match (&mut self.srtp, &self.config.srtp, &config.srtp) {
+            (Some(srtp), Some(old), Some(new)) => srtp.change(old, new),
+            (srtp, _, new) => *srtp = new.as_ref().map(|keys| Box::new(Srtp::new(keys))),
         }
         self.config = config;
     }
@@ -301,7 +323,13 @@ impl Leg {
         let received = if packet.len() > MAX_PACKET {
             Err(DropReason::TooLong)
         } else if self.config.rtcp_mux && rtp::is_rtcp(packet) {
-            self.rtcp(now, source, packet)
+            self.open_rtcp(now, source, packet)
+        } else if let Some(srtp) = &mut self.srtp {
+            let mut plain = [0; MAX_PACKET];
+            match srtp.incoming.unprotect(packet, &mut plain) {
+                Ok(len) => self.rtp(now, source, &plain[..len]),
+                Err(_) => Err(DropReason::NotAuthentic),
+            }
         } else {
             self.rtp(now, source, packet)
         };
@@ -313,7 +341,7 @@ impl Leg {
         let received = if packet.len() > MAX_PACKET {
             Err(DropReason::TooLong)
         } else {
-            self.rtcp(now, source, packet)
+            self.open_rtcp(now, source, packet)
         };
         self.count(received)
     }
@@ -385,27 +413,22 @@ impl Leg {
         out: &mut [u8],
     ) -> usize {
         let len = rtp::HEADER_LEN + payload.len();
-        if len > MAX_PACKET {
+        let overhead = if self.srtp.is_some() { srtp::MAX_OVERHEAD } else { 0 };
+        if len + overhead > MAX_PACKET.min(out.len()) {
             self.pause(samples);
             return 0;
         }
-        let Some(out) = out.get_mut(..len) else {
-            self.pause(samples);
-            return 0;
-        };
         out[..rtp::HEADER_LEN].copy_from_slice(&self.header(now, payload.len(), samples));
-        out[rtp::HEADER_LEN..].copy_from_slice(payload);
-        len
+        out[rtp::HEADER_LEN..len].copy_from_slice(payload);
+        match &mut self.srtp {
+            // There is room for it.
+            Some(srtp) => srtp.outgoing.protect(out, len).unwrap_or(0),
+            None => len,
+        }
     }
 
-    /// The header of a frame of `samples` (at 48 kHz), for a datagram whose second slice is a shared payload of
-    /// `payload_len` bytes.
-    pub fn header(
-        &mut self,
-        now: Instant,
-        payload_len: usize,
-        samples: u32,
-    ) -> [u8; rtp::HEADER_LEN] {
+    /// The header of a frame of `samples` (at 48 kHz) with a payload of `payload_len` bytes.
+    fn header(&mut self, now: Instant, payload_len: usize, samples: u32) -> [u8; rtp::HEADER_LEN] {
         let sending = &mut self.sending;
         let header = Header {
             marker: std::mem::take(&mut sending.spurt),
@@ -554,7 +577,12 @@ impl Leg {
             // A loop of our own packets, or a collision, which is as likely as one in four thousand million.
             return Err(DropReason::Ssrc);
         }
-        match self.rtp_lock.packet(now, source, ssrc, Some(packet.sequence())) {
+        let verdict = if self.srtp.is_some() {
+            self.rtp_lock.authentic(now, source, ssrc, Some(packet.sequence()))
+        } else {
+            self.rtp_lock.packet(now, source, ssrc, Some(packet.sequence()))
+        };
+        match verdict {
             Verdict::Stranger => return Err(DropReason::Source),
             Verdict::Locked => self.turn_rtcp(now, source),
             Verdict::Known => {}
@@ -659,6 +687,21 @@ impl Leg {
         }
     }
 
+    /// Takes RTCP, out of its protection if there is one.
+    fn open_rtcp(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> Result<Received, DropReason> {
+        let Some(srtp) = &mut self.srtp else { return self.rtcp(now, source, packet) };
+        let mut plain = [0; MAX_PACKET];
+        match srtp.incoming.unprotect_rtcp(packet, &mut plain) {
+            Ok(len) => self.rtcp(now, source, &plain[..len]),
+            Err(_) => Err(DropReason::NotAuthentic),
+        }
+    }
+
     fn rtcp(
         &mut self,
         now: Instant,
@@ -678,7 +721,12 @@ impl Leg {
             return Err(DropReason::Ssrc);
         }
         let lock = if self.config.rtcp_mux { &mut self.rtp_lock } else { &mut self.rtcp_lock };
-        if lock.packet(now, source, reporter, None) == Verdict::Stranger {
+        let verdict = if self.srtp.is_some() {
+            lock.authentic(now, source, reporter, None)
+        } else {
+            lock.packet(now, source, reporter, None)
+        };
+        if verdict == Verdict::Stranger {
             return Err(DropReason::Source);
         }
         if Some(source) == self.config.remote_rtcp {
@@ -732,7 +780,11 @@ impl Leg {
             );
         self.sending.reported = self.sending.packets;
         let block = self.stream.as_mut().map(|stream| stream.reception.report(now, stream.ssrc));
-        rtcp::write(out, self.sending.ssrc, sender, block, &self.cname, leaving)
+        let len = rtcp::write(out, self.sending.ssrc, sender, block, &self.cname, leaving);
+        match &mut self.srtp {
+            Some(srtp) if len > 0 => srtp.outgoing.protect_rtcp(out, len).unwrap_or(0),
+            Some(_) | None => len,
+        }
     }
 
     /// Our NTP clock: time since the leg was opened, as RFC 3550 §6.4.1 allows, so that no jump of the wall clock is
@@ -811,6 +863,26 @@ impl Leg {
             };
             self.stale |= !audible;
             self.sounding = sound;
+        }
+    }
+}
+
+impl Srtp {
+    fn new(keys: &Keys) -> Self {
+        Self {
+            outgoing: Outgoing::new(keys.suite, &keys.ours),
+            incoming: Incoming::new(keys.suite, &keys.theirs),
+        }
+    }
+
+    /// Begins anew with what is new. To begin anew with an old key would use its keystream twice.
+    fn change(&mut self, old: &Keys, new: &Keys) {
+        let suite = new.suite;
+        if (old.suite, &old.ours) != (suite, &new.ours) {
+            self.outgoing = Outgoing::new(suite, &new.ours);
+        }
+        if (old.suite, &old.theirs) != (suite, &new.theirs) {
+            self.incoming = Incoming::new(suite, &new.theirs);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One audio leg without IO: RTP, RTCP, jitter buffer, Opus and G.711.
+//! One audio leg without IO: RTP, RTCP, SRTP, jitter buffer, Opus and G.711.
 //!
 //! A [`leg::Leg`] is everything that one caller's audio needs between the socket and the mix. Packets go
 //! in with the time and the address they came from, one frame of 20 ms comes out at each tick of the mixer,
@@ -17,6 +17,7 @@ pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod source;
+pub mod srtp;
 pub mod stretch;
 
 use std::time::Duration;

@@ -145,6 +145,41 @@ impl SourceLock {
         Verdict::Locked
     }
 
+    /// Judges one packet that proves by its SRTP key to be the peer's, and that did not come before: from wherever it
+    /// comes, the peer is there now. Only a packet older than the last one does not move the stream back. RTCP has no
+    /// sequence number and gives `None`.
+    pub fn authentic(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        ssrc: u32,
+        sequence: Option<u16>,
+    ) -> Verdict {
+        self.candidate = None;
+        match &mut self.locked {
+            Some(locked) if locked.source == source => {
+                locked.heard = now;
+                if let Some(sequence) = sequence {
+                    (locked.ssrc, locked.sequence) = (ssrc, sequence);
+                }
+                Verdict::Known
+            }
+            Some(locked)
+                if locked.ssrc == ssrc
+                    && sequence.is_none_or(|it| it.wrapping_sub(locked.sequence) as i16 <= 0) =>
+            {
+                locked.heard = now;
+                Verdict::Known
+            }
+            locked => {
+                let since = locked.map_or(now, |locked| locked.since);
+                let (trust, heard, sequence) = (Trust::Exact, now, sequence.unwrap_or(0));
+                *locked = Some(Locked { source, trust, since, heard, ssrc, sequence });
+                Verdict::Locked
+            }
+        }
+    }
+
     /// Where to send: the locked source, or for a short while the address that the SDP gave.
     #[must_use]
     pub fn destination(&self, now: Instant) -> Option<SocketAddr> {
@@ -292,6 +327,23 @@ mod tests {
             assert_eq!(verdict != Verdict::Stranger, heard, "{name}: packet {n} {verdict:?}");
         }
         assert_eq!(lock.destination(now), destination.map(|to| to.parse().unwrap()), "{name}");
+    }
+
+    #[test]
+    fn who_has_the_key_is_followed_at_once_and_late_packets_do_not_pull_back() {
+        let now = start();
+        let media = Some(SDP.parse().unwrap());
+        let mut lock = SourceLock::new(now, Expected { media, signalling: None });
+        let mut check = |source: &str, sequence, verdict, destination: &str| {
+            assert_eq!(lock.authentic(now, source.parse().unwrap(), 7, sequence), verdict);
+            assert_eq!(lock.destination(now), Some(destination.parse().unwrap()));
+        };
+        check(STRANGER, Some(65_535), Verdict::Locked, STRANGER);
+        check(PRIVATE, Some(1), Verdict::Locked, PRIVATE);
+        check(STRANGER, Some(0), Verdict::Known, PRIVATE);
+        check(PRIVATE, Some(2), Verdict::Known, PRIVATE);
+        check(NEIGHBOUR, None, Verdict::Known, PRIVATE);
+        check(SDP, Some(3), Verdict::Locked, SDP);
     }
 
     #[test]

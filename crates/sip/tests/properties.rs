@@ -17,6 +17,7 @@ use cusax_sip::{
     uri::{Host, SipUri, Uri},
 };
 use proptest::{collection::vec, prelude::*};
+use rand::{SeedableRng, rngs::StdRng};
 
 proptest! {
     #[test]
@@ -355,12 +356,14 @@ fn negotiate(bytes: &[u8]) {
         codecs: vec![offered("opus", 48000, 2, 96), offered("PCMU", 8000, 1, 0)],
         telephone_events: vec![(8000, 101)],
         extensions: vec!["urn:x".to_owned()],
+        suites: vec![("X".to_owned(), 3)],
         rtcp_mux: true,
         ..Capabilities::default()
     };
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     let mut negotiation = Negotiation::new(capabilities, address, 1);
-    if let Ok((answer, audio)) = negotiation.answer(bytes, Direction::SendRecv) {
+    let mut random = StdRng::seed_from_u64(1);
+    if let Ok((answer, audio)) = negotiation.answer(bytes, Direction::SendRecv, Some(&mut random)) {
         let ours = Description::parse(&answer).unwrap().streams().unwrap();
         let theirs = Description::parse(bytes).unwrap().streams().unwrap();
         assert_eq!(ours.len(), theirs.len());
@@ -371,10 +374,10 @@ fn negotiate(bytes: &[u8]) {
             assert!(cusax_sip::sdp::usable(remote.ip()) && remote.port() != 0);
         }
         // What we offer next, we can answer ourselves.
-        let offer = negotiation.offer(Direction::SendRecv);
+        let offer = negotiation.offer(Direction::SendRecv, Some(&mut random));
         assert!(Description::parse(&offer).unwrap().streams().is_ok());
     }
-    negotiation.offer(Direction::SendRecv);
+    negotiation.offer(Direction::SendRecv, Some(&mut random));
     let _ = negotiation.accept(bytes);
 }
 

@@ -53,6 +53,37 @@ fn a_call_by_tls_is_a_call_like_any_other() {
     assert!(bye.contains("SIP/2.0/TLS"), "{bye}");
 }
 
+/// Two phones that insist on SRTP and one that knows none hear each other; their keys come by TLS alone.
+#[test]
+fn phones_with_srtp_are_heard_and_keys_come_by_tls_alone() {
+    let test = "phones_with_srtp_are_heard_and_keys_come_by_tls_alone";
+    let Some(site) = Site::start(test) else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let srtp = || Options { param: Some("mediaenc=srtp-mand"), ..Options::default() };
+    let carol = by_tls(&site, "carol", srtp());
+    let dave = by_tls(&site, "dave", Options { codecs: Some("pcmu"), ..srtp() });
+    carol.call("lounge", 600.0);
+    dave.call("lounge", 1000.0);
+    for phone in [&carol, &dave] {
+        let answer = phone.answer();
+        assert!(answer.contains("RTP/SAVP") && answer.contains("a=crypto:"), "{answer}");
+    }
+    hear_each_other((&carol, 600.0), (&dave, 1000.0));
+    // A hold and its end go on with the keys.
+    carol.tell("hold", json!({}));
+    pause(Duration::from_secs(1));
+    carol.tell("resume", json!({}));
+    hear_each_other((&carol, 600.0), (&dave, 1000.0));
+    dave.hangup();
+    let erin = site.caller("erin");
+    erin.call("lounge", 1400.0);
+    hear_each_other((&carol, 600.0), (&erin, 1400.0));
+    // Where others can read the keys, the call is refused, and not taken for a secret.
+    let bob = site.caller_as("bob", srtp());
+    assert_eq!(bob.refused("lounge"), 488);
+}
+
 /// What a browser's library gets over WebSocket: all of signalling, and a clean refusal of media that we
 /// do not speak.
 #[test]

@@ -7,6 +7,7 @@ use cusax_media::leg::{Activity, DropReason, Leg, LegConfig, Received};
 use cusax_media::level::measure_dbov;
 use cusax_media::rtcp::{self, Compound, Packet, ReportBlock, SenderInfo};
 use cusax_media::rtp::Header;
+use cusax_media::srtp::{Incoming, Keys, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, rtp};
 use webrtc_util::marshal::Unmarshal;
 
@@ -333,4 +334,83 @@ fn a_leg_may_be_given_to_another_thread() {
     fn check<T: Send>() {}
     check::<Leg>();
     check::<cusax_media::codec::Encoder>();
+}
+
+fn keys(suite: Suite, seed: u8) -> Keys {
+    let key = |seed: u8| (0..suite.master_len()).map(|n| n as u8 ^ seed).collect();
+    Keys { suite, ours: key(seed), theirs: key(seed + 100) }
+}
+
+/// Nothing goes in or out but under the key, whatever the suite; the stream follows its sender at once.
+#[test]
+fn a_protected_leg_hears_and_tells_only_who_has_the_key() {
+    for suite in Suite::ALL {
+        let start = start();
+        let agreed = keys(suite, 1);
+        let config = LegConfig { srtp: Some(agreed.clone()), ..config(Codec::Pcmu) };
+        let mut leg = Leg::new(start, config.clone(), "leg@test", 5);
+        let mut theirs = Outgoing::new(suite, &agreed.theirs);
+        let mut protect = |packet: &[u8]| {
+            let mut buffer = packet.to_vec();
+            buffer.resize(packet.len() + 20, 0);
+            let len = theirs.protect(&mut buffer, packet.len()).unwrap();
+            buffer[..len].to_vec()
+        };
+        let unlike = Received::Dropped(DropReason::NotAuthentic);
+        let talk = talk(EncoderSettings::Pcmu, tone, 40);
+        let away = "198.51.100.9:7000".parse().unwrap();
+        let mut last = vec![];
+        for (n, (at, packet)) in talk.iter().enumerate() {
+            let now = start + Duration::from_micros(*at);
+            assert_eq!(leg.receive(now, peer(), packet), unlike, "plain RTP");
+            last = protect(packet);
+            // Half way through the caller walks out of the house.
+            let from = if n < 20 { peer() } else { away };
+            assert_eq!(leg.receive(now, from, &last), Received::Audio, "{suite:?} {n}");
+            assert_eq!(leg.receive(now, away, &last), unlike, "played again");
+            assert_eq!(leg.remote(now), Some(from));
+        }
+        let now = start + Duration::from_secs(1);
+        let mut out = [0; 300];
+        let mut ours = Incoming::new(suite, &agreed.ours);
+        let mut plain = [0; 300];
+        let len = leg.packetize(now, b"payload", 960, &mut out);
+        assert!(len > 19 && !out.windows(7).any(|bytes| bytes == b"payload"));
+        assert_eq!(ours.unprotect(&out[..len], &mut plain), Ok(19));
+        assert_eq!(&plain[12..19], b"payload");
+        let len = leg.bye(now, &mut out);
+        let len = ours.unprotect_rtcp(&out[..len], &mut plain).unwrap();
+        assert!(Compound::parse(&plain[..len]).is_ok());
+        // Too little room for the tag: nothing goes out.
+        assert_eq!(leg.packetize(now, b"payload", 960, &mut out[..30]), 0);
+
+        // A change that keeps the keys goes on where it was; new keys begin anew.
+        leg.reconfigure(now, LegConfig { remote: None, ..config.clone() });
+        assert_eq!(leg.receive(now, away, &last), unlike, "still played again");
+        let changed = keys(suite, 2);
+        leg.reconfigure(now, LegConfig { srtp: Some(changed.clone()), ..config.clone() });
+        let len = leg.packetize(now, b"payload", 960, &mut out);
+        assert!(ours.unprotect(&out[..len], &mut plain).is_err());
+        let mut ours = Incoming::new(suite, &changed.ours);
+        assert_eq!(ours.unprotect(&out[..len], &mut plain), Ok(19));
+    }
+}
+
+#[test]
+fn junk_costs_a_protected_leg_nothing_but_a_counter() {
+    let start = start();
+    let agreed = keys(Suite::AesCm128HmacSha1_80, 1);
+    let config = LegConfig { srtp: Some(agreed), rtcp_mux: true, ..config(Codec::Pcmu) };
+    let mut leg = Leg::new(start, config, "leg@test", 5);
+    for n in 0..100_000_u32 {
+        let mut packet = [0x80; 60];
+        packet[1] = if n % 3 == 0 { 200 } else { 0 };
+        packet[2..6].copy_from_slice(&n.to_be_bytes());
+        assert_eq!(
+            leg.receive(start, peer(), &packet),
+            Received::Dropped(DropReason::NotAuthentic)
+        );
+    }
+    let dropped = leg.stats().dropped[DropReason::NotAuthentic as usize];
+    assert_eq!((dropped, leg.peer_ssrc(), leg.last_heard()), (100_000, None, None));
 }

@@ -36,6 +36,7 @@ pub(crate) fn config(codec: Codec) -> LegConfig {
         remote: Some(peer()),
         remote_rtcp: Some("192.0.2.7:4001".parse().unwrap()),
         signalling: Some(peer().ip()),
+        srtp: None,
     }
 }
 

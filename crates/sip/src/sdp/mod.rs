@@ -4,6 +4,7 @@
 //! reads one m-line with its attributes. What two sides agree on is worked out in [`offer`]
 //! (RFC 3264). This module knows no codec: it compares names, rates and channels.
 
+pub mod crypto;
 pub mod offer;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::{
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
+use self::crypto::Crypto;
 use crate::{header::Warning, message::Status, scan::number};
 
 /// A session description within the limits of this module.
@@ -50,6 +52,8 @@ pub struct Stream {
     pub mid: Option<String>,
     /// RTP header extensions (RFC 8285).
     pub extensions: Vec<Extension>,
+    /// Keys of SRTP that it would send with, best first.
+    pub crypto: Vec<Crypto>,
 }
 
 /// One payload format.
@@ -122,12 +126,18 @@ pub enum Refusal {
     /// Audio, but no codec in common.
     #[error("No Codec In Common")]
     NoCodec,
-    /// Audio, but over a transport profile other than RTP/AVP and RTP/AVPF.
+    /// Audio, but over a transport profile other than RTP/AVP, RTP/SAVP and the two with feedback.
     #[error("Transport Not Supported")]
     Transport,
     /// An address that cannot be sent to.
     #[error("Media Address Not Usable")]
     Address,
+    /// SRTP, with its keys where others can read them (RFC 4568 §7.3).
+    #[error("SRTP Keys Only Over TLS")]
+    KeysInTheClear,
+    /// SRTP, but no suite in common whose keys can be used.
+    #[error("No Crypto Suite In Common")]
+    NoSuite,
 }
 
 impl Refusal {
@@ -136,16 +146,19 @@ impl Refusal {
         match self {
             Self::TooLarge => Status::REQUEST_ENTITY_TOO_LARGE,
             Self::Malformed(_) => Status::BAD_REQUEST,
-            Self::NoAudio | Self::NoCodec | Self::Transport | Self::Address => {
-                Status::NOT_ACCEPTABLE_HERE
-            }
+            Self::NoAudio
+            | Self::NoCodec
+            | Self::Transport
+            | Self::Address
+            | Self::KeysInTheClear
+            | Self::NoSuite => Status::NOT_ACCEPTABLE_HERE,
         }
     }
 
     /// The Warning that goes with it (RFC 3261 §20.43); `agent` is our host.
     pub fn warning(self, agent: &str) -> Warning {
         let code = match self {
-            Self::TooLarge | Self::Malformed(_) => 399,
+            Self::TooLarge | Self::Malformed(_) | Self::KeysInTheClear | Self::NoSuite => 399,
             Self::NoAudio => 304,
             Self::NoCodec => 305,
             Self::Transport => 302,
@@ -241,7 +254,15 @@ impl Stream {
             label: own_value("label").map(str::to_owned),
             mid: own_value("mid").map(str::to_owned),
             extensions,
+            crypto: attributes(&media.attributes, "crypto")
+                .filter_map(|value| Crypto::read(value?))
+                .collect(),
         })
+    }
+
+    /// Whether its packets must be protected (RFC 3711 §12, RFC 5124), rather than may be.
+    fn demands_srtp(&self) -> bool {
+        ["RTP/SAVP", "RTP/SAVPF"].iter().any(|proto| self.proto.eq_ignore_ascii_case(proto))
     }
 
     /// Where RTCP goes: what the description says, or the RTP port itself with `mux`, or the port

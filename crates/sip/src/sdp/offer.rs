@@ -7,10 +7,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use rand::{RngCore, rngs::StdRng};
 use sdp_types::{Connection, Media, Origin, Session, Time};
 
 use super::{
-    Codec, Description, Destination, Direction, Extension, Format, Refusal, Stream, TELEPHONE_EVENT,
+    Codec, Description, Destination, Direction, Extension, Format, Refusal, Stream,
+    TELEPHONE_EVENT, crypto::Crypto,
 };
 
 /// What this side can do.
@@ -26,6 +28,9 @@ pub struct Capabilities {
     pub rtcp_mux: bool,
     /// URIs of the RTP header extensions that we understand; our offers number them from 1.
     pub extensions: Vec<String>,
+    /// Suites of SRTP, best first, each with the length of its master key and salt in bytes. Of an
+    /// offer the first line is taken whose suite is one of these.
+    pub suites: Vec<(String, usize)>,
     /// How long our packets are, in milliseconds, if our descriptions should say so.
     pub ptime_ms: Option<u16>,
     /// What the stream is called in RFC 4575 documents (RFC 4574), if our descriptions should say so.
@@ -70,6 +75,17 @@ pub struct Audio {
     pub extensions: Vec<Extension>,
     /// What the peer calls the stream (RFC 4574).
     pub remote_label: Option<String>,
+    /// The keys of both sides, if packets are protected.
+    pub srtp: Option<Srtp>,
+}
+
+/// The keys of both sides, of one suite and under one tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Srtp {
+    /// What we send with.
+    pub ours: Crypto,
+    /// What they send with.
+    pub theirs: Crypto,
 }
 
 /// A codec in common.
@@ -129,6 +145,8 @@ pub struct Negotiation {
     current: Option<Vec<u8>>,
     /// Whether that is an offer without an answer yet.
     offering: bool,
+    /// The keys in force.
+    srtp: Option<Srtp>,
 }
 
 impl Negotiation {
@@ -147,6 +165,7 @@ impl Negotiation {
             sent: None,
             current: None,
             offering: false,
+            srtp: None,
         }
     }
 
@@ -168,18 +187,35 @@ impl Negotiation {
     }
 
     /// Answers an offer. `direction` is what we would do at most: the answer allows no more than the
-    /// offer does. After a refusal everything is as before (RFC 3261 §14.2).
+    /// offer does. `keys` is where our keys of SRTP come from; `None` where others can read what is
+    /// signalled, and so keys are neither told nor believed (RFC 4568 §7.3). After a refusal everything
+    /// is as before (RFC 3261 §14.2).
+    ///
+    /// While the peer's key stays, so does ours, and both go on counting; with a new one of theirs goes a
+    /// new one of ours (RFC 4568 §7.1.4).
     pub fn answer(
         &mut self,
         offer: &[u8],
         direction: Direction,
+        keys: Option<&mut StdRng>,
     ) -> Result<(Vec<u8>, Audio), Refusal> {
         let offer = Description::parse(offer)?;
         let streams = offer.streams()?;
         if streams.len() < self.slots.len() {
             return Err(Refusal::Malformed("fewer streams than before"));
         }
-        let (at, audio) = self.choose(&streams, direction)?;
+        let (at, mut audio) = self.choose(&streams, direction, keys.is_some())?;
+        if let (Some(line), Some(random)) = (self.line(&streams[at]), keys) {
+            let theirs = line.clone();
+            let ours = match &self.srtp {
+                Some(had) if had.theirs.suite == theirs.suite && had.theirs.key == theirs.key => {
+                    had.ours.key.clone()
+                }
+                Some(_) | None => fresh(random, theirs.key.len()),
+            };
+            let ours = Crypto { key: ours, ..theirs.clone() };
+            audio.srtp = Some(Srtp { ours, theirs });
+        }
         let mut slots: Vec<_> = offer.session().medias.iter().map(refused).collect();
         slots[at] = self.answer_stream(&streams[at], &audio);
         self.slots = slots;
@@ -192,9 +228,11 @@ impl Negotiation {
         Ok((text, audio))
     }
 
-    /// Makes an offer: the first one of a call, or a change to it.
-    pub fn offer(&mut self, direction: Direction) -> Vec<u8> {
-        let media = self.offer_stream(direction);
+    /// Makes an offer: the first one of a call, or a change to it. With `keys`, as in [`Self::answer`],
+    /// it has keys of every suite that the peer may take or leave; if there are some in force, those and
+    /// no others.
+    pub fn offer(&mut self, direction: Direction, keys: Option<&mut StdRng>) -> Vec<u8> {
+        let media = self.offer_stream(direction, keys);
         self.slots = self.slots.iter().map(refused).collect();
         match self.slots.get_mut(self.audio) {
             Some(slot) => *slot = media,
@@ -215,7 +253,8 @@ impl Negotiation {
             return Err(Refusal::Malformed("streams do not match the offer"));
         }
         let ours = self.read_back()?;
-        let audio = self.agree(&ours, &streams[self.audio])?;
+        let mut audio = self.agree(&ours, &streams[self.audio])?;
+        audio.srtp = self.agree_on_keys(&ours, &streams[self.audio])?;
         self.keep(&audio);
         Ok(audio)
     }
@@ -228,6 +267,7 @@ impl Negotiation {
     /// Keeps in force what was agreed on.
     fn keep(&mut self, audio: &Audio) {
         self.current.clone_from(&self.sent);
+        self.srtp.clone_from(&audio.srtp);
         let events = audio.telephone_events.iter();
         let events = events.map(|e| (e.receive, Codec::new(TELEPHONE_EVENT, e.clock_rate, 1)));
         self.payload_types.extend(events);
@@ -236,13 +276,18 @@ impl Negotiation {
     }
 
     /// The first audio stream of an offer that we can take.
-    fn choose(&self, streams: &[Stream], direction: Direction) -> Result<(usize, Audio), Refusal> {
+    fn choose(
+        &self,
+        streams: &[Stream],
+        direction: Direction,
+        keys: bool,
+    ) -> Result<(usize, Audio), Refusal> {
         let mut refusal = Refusal::NoAudio;
         for (at, stream) in streams.iter().enumerate() {
             if stream.kind != "audio" || stream.port == 0 {
                 continue;
             }
-            match self.take(stream, direction) {
+            match self.take(stream, direction, keys) {
                 Ok(audio) => return Ok((at, audio)),
                 Err(why) if refusal == Refusal::NoAudio => refusal = why,
                 Err(_) => {}
@@ -254,7 +299,7 @@ impl Negotiation {
     /// Whether an audio stream is of a kind that we can take.
     fn check(&self, stream: &Stream) -> Result<(), Refusal> {
         let proto = stream.proto.to_ascii_uppercase();
-        if proto != "RTP/AVP" && proto != "RTP/AVPF" {
+        if proto != "RTP/AVP" && proto != "RTP/AVPF" && !stream.demands_srtp() {
             return Err(Refusal::Transport);
         }
         match stream.destination {
@@ -270,8 +315,14 @@ impl Negotiation {
     }
 
     /// What an offered stream and our capabilities have in common.
-    fn take(&self, stream: &Stream, direction: Direction) -> Result<Audio, Refusal> {
+    fn take(&self, stream: &Stream, direction: Direction, keys: bool) -> Result<Audio, Refusal> {
         self.check(stream)?;
+        if stream.demands_srtp() && !keys {
+            return Err(Refusal::KeysInTheClear);
+        }
+        if stream.demands_srtp() && self.line(stream).is_none() {
+            return Err(Refusal::NoSuite);
+        }
         let offered = |codec: &Codec| stream.formats.iter().find(|f| f.codec == *codec);
         let codec = self.capabilities.codecs.iter().find_map(|ours| offered(&ours.codec));
         let codec = codec.ok_or(Refusal::NoCodec)?;
@@ -316,6 +367,34 @@ impl Negotiation {
         audio(theirs, mux, codecs, events.collect(), extensions, ours.direction)
     }
 
+    /// The first key line that we can do.
+    fn line<'a>(&self, stream: &'a Stream) -> Option<&'a Crypto> {
+        let known = |line: &&Crypto| {
+            let suites = &mut self.capabilities.suites.iter();
+            suites.any(|(name, length)| line.suite == *name && line.key.len() == *length)
+        };
+        stream.crypto.iter().find(known)
+    }
+
+    /// The keys of an answer to our offer: one line, of a tag and suite of ours (RFC 4568 §5.1.3).
+    /// Without one the stream is plain, if it need not be protected and was not so before.
+    fn agree_on_keys(&self, ours: &Stream, theirs: &Stream) -> Result<Option<Srtp>, Refusal> {
+        let offered = |line: &Crypto| {
+            let fits = |it: &&Crypto| {
+                it.tag == line.tag && it.suite == line.suite && it.key.len() == line.key.len()
+            };
+            ours.crypto.iter().find(fits).cloned()
+        };
+        match &theirs.crypto[..] {
+            [] if !ours.demands_srtp() && !theirs.demands_srtp() && self.srtp.is_none() => Ok(None),
+            [line] => {
+                let ours = offered(line).ok_or(Refusal::NoSuite)?;
+                Ok(Some(Srtp { ours, theirs: line.clone() }))
+            }
+            _ => Err(Refusal::NoSuite),
+        }
+    }
+
     /// Our own stream as we last described it.
     fn read_back(&self) -> Result<Stream, Refusal> {
         let sent = self.sent.as_deref().ok_or(Refusal::Malformed("answer without offer"))?;
@@ -333,14 +412,34 @@ impl Negotiation {
             let codec = Codec::new(TELEPHONE_EVENT, event.clock_rate, 1);
             add_format(&mut media, event.receive, &codec, EVENTS);
         }
+        if let Some(srtp) = &audio.srtp {
+            media.add_attribute_with_value("crypto", &srtp.ours);
+        }
         if let Some(mid) = &offered.mid {
             media.add_attribute_with_value("mid", mid);
         }
         self.finish(media, audio.rtcp_mux, &audio.extensions, audio.direction)
     }
 
-    fn offer_stream(&self, direction: Direction) -> Media {
-        let mut media = self.stream("RTP/AVP");
+    fn offer_stream(&self, direction: Direction, keys: Option<&mut StdRng>) -> Media {
+        let had = self.slots.get(self.audio).map_or("RTP/AVP", |media| media.proto.as_str());
+        let mut media = self.stream(if self.srtp.is_some() { had } else { "RTP/AVP" });
+        let lines = match (&self.srtp, keys) {
+            (Some(srtp), _) => vec![srtp.ours.clone()],
+            (None, Some(random)) => {
+                let suites = (1..).zip(&self.capabilities.suites);
+                let line = |(tag, (suite, length)): (u32, &(String, usize))| Crypto {
+                    tag,
+                    suite: suite.clone(),
+                    key: fresh(random, *length),
+                };
+                suites.map(line).collect()
+            }
+            (None, None) => vec![],
+        };
+        for line in lines {
+            media.add_attribute_with_value("crypto", line);
+        }
         let events = self.capabilities.telephone_events.iter().map(|(clock_rate, payload_type)| {
             let codec = Codec::new(TELEPHONE_EVENT, *clock_rate, 1);
             Offered { codec, payload_type: *payload_type, fmtp: EVENTS.to_owned() }
@@ -427,6 +526,13 @@ impl Negotiation {
 /// The events of our telephone-event: the sixteen keys (RFC 4733 §3.2).
 const EVENTS: &str = "0-15";
 
+/// A master key with its salt, of so many bytes.
+fn fresh(random: &mut StdRng, length: usize) -> Vec<u8> {
+    let mut key = vec![0; length];
+    random.fill_bytes(&mut key);
+    key
+}
+
 fn agree_on(theirs: &Format, receive: u8) -> Agreed {
     Agreed {
         codec: theirs.codec.clone(),
@@ -467,6 +573,7 @@ fn audio(
         remote_direction,
         extensions,
         remote_label: theirs.label.clone(),
+        srtp: None,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use rand::{SeedableRng, rngs::StdRng};
+
 use super::{
     offer::{Audio, Capabilities, Negotiation, Offered},
     *,
@@ -24,6 +26,7 @@ fn capabilities() -> Capabilities {
         telephone_events: vec![(48000, 97), (8000, 101)],
         rtcp_mux: true,
         extensions: vec!["urn:ietf:params:rtp-hdrext:ssrc-audio-level".to_owned()],
+        suites: vec![("GCM".to_owned(), 28), ("CM".to_owned(), 30)],
         ptime_ms: Some(20),
         label: None,
     }
@@ -34,7 +37,7 @@ fn negotiation() -> Negotiation {
 }
 
 fn answer(offer: &str) -> Result<(String, Audio), Refusal> {
-    let (text, audio) = negotiation().answer(offer.as_bytes(), Direction::SendRecv)?;
+    let (text, audio) = negotiation().answer(offer.as_bytes(), Direction::SendRecv, None)?;
     Ok((String::from_utf8(text).unwrap(), audio))
 }
 
@@ -123,7 +126,7 @@ fn refusals() {
     check("m=audio 5000 RTP/AVP 96\r\na=rtpmap:96 opus/48000\r\n", Refusal::NoCodec, 488, 305);
     check("m=audio 5000 RTP/AVP 96\r\na=rtpmap:96 opus/0/2\r\n", Refusal::NoCodec, 488, 305);
     check("m=audio 5000 RTP/AVP 0\r\na=rtpmap:0 L16/44100\r\n", Refusal::NoCodec, 488, 305);
-    check("m=audio 5000 RTP/SAVP 0\r\n", Refusal::Transport, 488, 302);
+    check("m=audio 5000 RTP/SAVP 0\r\n", Refusal::KeysInTheClear, 488, 399);
     check("m=audio 5000 UDP/TLS/RTP/SAVPF 0\r\n", Refusal::Transport, 488, 302);
     check("m=audio 5000 TCP/MSRP *\r\n", Refusal::Transport, 488, 302);
     check("m=audio 5000 RTP/AVP 128\r\n", malformed("payload type"), 400, 399);
@@ -158,7 +161,7 @@ fn addresses() {
         };
         let offer = format!("{HEAD}m=audio 5000 RTP/AVP 0\r\nc=IN {family} {address}\r\n");
         let mut negotiation = Negotiation::new(capabilities(), ours, 1);
-        let result = negotiation.answer(offer.as_bytes(), Direction::SendRecv);
+        let result = negotiation.answer(offer.as_bytes(), Direction::SendRecv, None);
         let remote = result.ok().map(|(_, audio)| match audio.remote_rtp {
             Some(address) => address.to_string(),
             None => "held".to_owned(),
@@ -212,7 +215,7 @@ fn rtcp_goes_where_it_should() {
         1,
     );
     let offer = format!("{HEAD}m=audio 5000 RTP/AVP 0\r\na=rtcp-mux\r\n");
-    let (text, audio) = alone.answer(offer.as_bytes(), Direction::SendRecv).unwrap();
+    let (text, audio) = alone.answer(offer.as_bytes(), Direction::SendRecv, None).unwrap();
     assert!(!audio.rtcp_mux && !String::from_utf8(text).unwrap().contains("rtcp-mux"));
 }
 
@@ -221,7 +224,7 @@ fn directions() {
     use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
     let check = |theirs: &str, wish: Direction, ours: Direction, held: bool| {
         let offer = format!("{HEAD}m=audio 5000 RTP/AVP 0\r\n{theirs}");
-        let (text, audio) = negotiation().answer(offer.as_bytes(), wish).unwrap();
+        let (text, audio) = negotiation().answer(offer.as_bytes(), wish, None).unwrap();
         assert_eq!(audio.direction, ours, "{theirs}");
         assert_eq!(audio.is_held(), held, "{theirs}");
         assert!(String::from_utf8(text).unwrap().ends_with(&format!("a={ours}\r\n")));
@@ -263,7 +266,7 @@ fn what_the_peer_wants_is_told() {
 fn an_offer_and_its_answer() {
     let mut negotiation = negotiation();
     assert_eq!(negotiation.current(), None);
-    let text = String::from_utf8(negotiation.offer(Direction::SendRecv)).unwrap();
+    let text = String::from_utf8(negotiation.offer(Direction::SendRecv, None)).unwrap();
     let expected = "v=0\r\no=- 77 77 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
                     m=audio 4000 RTP/AVP 96 0 8 97 101\r\na=rtpmap:96 opus/48000/2\r\n\
                     a=fmtp:96 useinbandfec=1\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
@@ -295,7 +298,7 @@ fn an_offer_and_its_answer() {
 fn answers_that_do_not_fit() {
     let check = |answer: &str, expected: Refusal| {
         let mut negotiation = negotiation();
-        negotiation.offer(Direction::SendRecv);
+        negotiation.offer(Direction::SendRecv, None);
         assert_eq!(negotiation.accept(format!("{HEAD}{answer}").as_bytes()), Err(expected));
         assert!(!negotiation.is_offering());
         assert_eq!(negotiation.current(), None);
@@ -307,7 +310,8 @@ fn answers_that_do_not_fit() {
     check("m=video 5000 RTP/AVP 0\r\n", Refusal::NoAudio);
     check("m=audio 5000 RTP/AVP 18\r\n", Refusal::NoCodec);
     check("m=audio 5000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000\r\n", Refusal::NoCodec);
-    check("m=audio 5000 RTP/SAVP 0\r\n", Refusal::Transport);
+    check("m=audio 5000 RTP/SAVP 0\r\n", Refusal::NoSuite);
+    check("m=audio 5000 UDP/TLS/RTP/SAVPF 0\r\n", Refusal::Transport);
 }
 
 #[test]
@@ -318,16 +322,16 @@ fn a_call_changes_and_keeps_its_shape() {
          a=rtpmap:110 opus/48000/2\r\na=rtpmap:96 telephone-event/8000\r\n\
          a=extmap:5 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n"
     );
-    let (first, _) = negotiation.answer(offer.as_bytes(), Direction::SendRecv).unwrap();
+    let (first, _) = negotiation.answer(offer.as_bytes(), Direction::SendRecv, None).unwrap();
     // The same again is the same again, version and all.
-    let (second, _) = negotiation.answer(offer.as_bytes(), Direction::SendRecv).unwrap();
+    let (second, _) = negotiation.answer(offer.as_bytes(), Direction::SendRecv, None).unwrap();
     assert_eq!(first, second);
     let held = format!("{offer}a=sendonly\r\n");
-    let (third, _) = negotiation.answer(held.as_bytes(), Direction::SendRecv).unwrap();
+    let (third, _) = negotiation.answer(held.as_bytes(), Direction::SendRecv, None).unwrap();
     let third = String::from_utf8(third).unwrap();
     assert!(third.contains("o=- 77 78 IN") && third.contains("a=recvonly"), "{third}");
     // Our own offer keeps the streams and what the types meant.
-    let ours = String::from_utf8(negotiation.offer(Direction::SendOnly)).unwrap();
+    let ours = String::from_utf8(negotiation.offer(Direction::SendOnly, None)).unwrap();
     assert!(ours.contains("o=- 77 79 IN"), "{ours}");
     let lines = streams(&ours);
     assert_eq!(lines[..2], ["m=video 0 RTP/AVP 31", "m=audio 4000 RTP/AVP 110 0 8 97 96"]);
@@ -337,18 +341,18 @@ fn a_call_changes_and_keeps_its_shape() {
     // It is refused: what was in force is.
     negotiation.withdraw();
     assert_eq!(negotiation.current(), Some(third.as_bytes()));
-    let next = String::from_utf8(negotiation.offer(Direction::SendRecv)).unwrap();
+    let next = String::from_utf8(negotiation.offer(Direction::SendRecv, None)).unwrap();
     assert!(next.contains("o=- 77 80 IN"), "{next}");
     let answer = format!("{HEAD}m=video 0 RTP/AVP 31\r\nm=audio 5000 RTP/AVP 0\r\n");
     assert_eq!(negotiation.accept(answer.as_bytes()).unwrap().codec().receive, 0);
     // A stream may come, none may go; a refusal changes nothing.
     let fewer = format!("{HEAD}m=audio 5000 RTP/AVP 0\r\n");
     let before = negotiation.current().unwrap().to_vec();
-    let refused = negotiation.answer(fewer.as_bytes(), Direction::SendRecv);
+    let refused = negotiation.answer(fewer.as_bytes(), Direction::SendRecv, None);
     assert_eq!(refused.unwrap_err(), Refusal::Malformed("fewer streams than before"));
     assert_eq!(negotiation.current(), Some(&*before));
     let more = format!("{offer}m=audio 5004 RTP/AVP 0\r\n");
-    assert!(negotiation.answer(more.as_bytes(), Direction::SendRecv).is_ok());
+    assert!(negotiation.answer(more.as_bytes(), Direction::SendRecv, None).is_ok());
 }
 
 #[test]
@@ -359,9 +363,9 @@ fn an_offer_never_reuses_a_type() {
         "{HEAD}m=audio 5000 RTP/AVP 97 96\r\na=rtpmap:97 PCMU/8000\r\n\
          a=rtpmap:96 telephone-event/48000\r\n"
     );
-    let (_, audio) = negotiation.answer(offer.as_bytes(), Direction::SendRecv).unwrap();
+    let (_, audio) = negotiation.answer(offer.as_bytes(), Direction::SendRecv, None).unwrap();
     assert_eq!(audio.codec().receive, 97);
-    let text = String::from_utf8(negotiation.offer(Direction::SendRecv)).unwrap();
+    let text = String::from_utf8(negotiation.offer(Direction::SendRecv, None)).unwrap();
     assert!(text.contains("m=audio 4000 RTP/AVP 98 97 8 96 101"), "{text}");
     assert!(text.contains("a=rtpmap:98 opus/48000/2"), "{text}");
 }
@@ -373,4 +377,125 @@ fn a_description_prints_as_it_came() {
     assert_eq!(description.to_bytes(), text.as_bytes());
     let bare = Description::parse(text.replace("\r\n", "\n").as_bytes()).unwrap();
     assert_eq!(bare, description);
+}
+
+/// Keys of the right lengths, in base64.
+const GCM: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ==";
+const CM: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+
+fn protected(proto: &str, lines: &str) -> String {
+    format!("{HEAD}m=audio 5000 {proto} 0\r\n{lines}")
+}
+
+/// What of SRTP an offer gets over signalling that nobody reads, and that everybody reads: the tag and suite
+/// of the answer, `plain`, or why not.
+#[test]
+fn keys_are_agreed_on_where_nobody_reads_them() {
+    let check = |proto: &str, lines: &str, secret: &str, open: &str| {
+        let lines = lines.replace("GKEY", GCM).replace("CKEY", CM);
+        let offer = protected(proto, &lines);
+        for (seed, expected) in [(Some(7), secret), (None, open)] {
+            let mut random = seed.map(StdRng::seed_from_u64);
+            let keys = random.as_mut();
+            let answer = negotiation().answer(offer.as_bytes(), Direction::SendRecv, keys);
+            let found = match answer {
+                Err(why) => why.to_string(),
+                Ok((text, audio)) => {
+                    let text = String::from_utf8(text).unwrap();
+                    assert!(text.contains(&format!("m=audio 4000 {proto} 0")), "{text}");
+                    let line = text.lines().find_map(|line| line.strip_prefix("a=crypto:"));
+                    assert_eq!(line.is_some(), audio.srtp.is_some());
+                    audio.srtp.map_or("plain".to_owned(), |srtp| {
+                        assert_eq!(srtp.ours.to_string(), line.unwrap());
+                        assert_eq!(srtp.ours.key.len(), srtp.theirs.key.len());
+                        assert_ne!(srtp.ours.key, srtp.theirs.key);
+                        format!("{} {}", srtp.ours.tag, srtp.ours.suite)
+                    })
+                }
+            };
+            assert_eq!(found, expected, "{proto} {lines} {seed:?}");
+        }
+    };
+    let (clear, none) = ("SRTP Keys Only Over TLS", "No Crypto Suite In Common");
+    check("RTP/SAVP", "a=crypto:1 CM inline:CKEY\r\n", "1 CM", clear);
+    check("RTP/SAVPF", "a=crypto:1 CM inline:CKEY|2^31\r\n", "1 CM", clear);
+    // The first that we know, of the right length.
+    let three = "a=crypto:1 F8 inline:CKEY\r\na=crypto:2 GCM inline:CKEY\r\na=crypto:3 GCM inline:GKEY\r\n\
+                 a=crypto:4 CM inline:CKEY\r\n";
+    check("RTP/SAVP", three, "3 GCM", clear);
+    check("RTP/SAVP", "a=crypto:1 F8 inline:CKEY\r\n", none, clear);
+    check("RTP/SAVP", "a=crypto:1 CM inline:CKEY|1:4\r\n", none, clear);
+    check("RTP/SAVP", "a=crypto:1 CM inline:CKEY UNENCRYPTED_SRTP\r\n", none, clear);
+    check("RTP/SAVP", "", none, clear);
+    // Who would like it and does without.
+    check("RTP/AVP", "a=crypto:1 CM inline:CKEY\r\n", "1 CM", "plain");
+    check("RTP/AVP", "a=crypto:1 F8 inline:CKEY\r\n", "plain", "plain");
+    check("RTP/AVP", "", "plain", "plain");
+    let transport = "Transport Not Supported";
+    check("UDP/TLS/RTP/SAVPF", "a=setup:actpass\r\n", transport, transport);
+}
+
+#[test]
+fn a_key_stays_as_long_as_the_peers_does() {
+    let mut random = StdRng::seed_from_u64(1);
+    let mut negotiation = negotiation();
+    let mut ours = |lines: &str| {
+        let offer = protected("RTP/SAVP", lines);
+        let answer =
+            negotiation.answer(offer.as_bytes(), Direction::SendRecv, Some(&mut random)).unwrap();
+        answer.1.srtp.unwrap().ours.key
+    };
+    let first = ours(&format!("a=crypto:1 CM inline:{CM}\r\n"));
+    let held = ours(&format!("a=crypto:5 CM inline:{CM}\r\na=sendonly\r\n"));
+    assert_eq!(first, held, "a hold");
+    let other = ours(&format!("a=crypto:1 CM inline:{}\r\n", CM.replace("AgI", "AwM")));
+    assert_ne!(first, other, "a new key");
+    let suite = ours(&format!("a=crypto:1 GCM inline:{GCM}\r\n"));
+    assert_eq!(suite.len(), 28);
+    let back = ours(&format!("a=crypto:1 CM inline:{CM}\r\n"));
+    assert!(back != first && back != other, "no key comes back");
+}
+
+#[test]
+fn our_offers_have_a_key_for_each_suite_and_take_one_line() {
+    let offer = |negotiation: &mut Negotiation, random: &mut StdRng| {
+        let text = negotiation.offer(Direction::SendRecv, Some(random));
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=crypto:"))
+            .map(str::to_owned)
+            .collect();
+        (text, lines)
+    };
+    let check = |lines: &str, expected: Result<Option<&str>, Refusal>| {
+        let (mut negotiation, mut random) = (negotiation(), StdRng::seed_from_u64(3));
+        let (text, offered) = offer(&mut negotiation, &mut random);
+        assert!(text.contains("m=audio 4000 RTP/AVP "), "{text}");
+        assert!(offered[0].starts_with("1 GCM ") && offered[1].starts_with("2 CM "), "{offered:?}");
+        let lines = lines.replace("GKEY", GCM).replace("CKEY", CM);
+        let answer = protected("RTP/AVP", &lines);
+        let agreed = negotiation.accept(answer.as_bytes());
+        let found = agreed.as_ref().map(|audio| {
+            audio.srtp.as_ref().map(|srtp| {
+                assert!(offered.contains(&srtp.ours.to_string()));
+                srtp.theirs.suite.as_str()
+            })
+        });
+        assert_eq!(found.map_err(|why| *why), expected, "{lines}");
+        // Once protected it stays so, with the same key.
+        if let Ok(Some(_)) = found {
+            let ours = agreed.unwrap().srtp.unwrap().ours;
+            assert_eq!(offer(&mut negotiation, &mut random).1, [ours.to_string()]);
+            let plain = protected("RTP/AVP", "");
+            assert_eq!(negotiation.accept(plain.as_bytes()).err(), Some(Refusal::NoSuite));
+        }
+    };
+    check("", Ok(None));
+    check("a=crypto:1 GCM inline:GKEY\r\n", Ok(Some("GCM")));
+    check("a=crypto:2 CM inline:CKEY\r\n", Ok(Some("CM")));
+    check("a=crypto:1 CM inline:CKEY\r\n", Err(Refusal::NoSuite));
+    check("a=crypto:3 CM inline:CKEY\r\n", Err(Refusal::NoSuite));
+    let both = "a=crypto:1 GCM inline:GKEY\r\na=crypto:2 CM inline:CKEY\r\n";
+    check(both, Err(Refusal::NoSuite));
 }
