@@ -15,9 +15,10 @@ use crate::admin::{self, Admin, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
+use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
 use crate::focus::{self, Focus, FocusConfig, Limited};
-use crate::id::RoomName;
+use crate::id::{LegId, RoomName};
 use crate::journal::{self, Row, Snapshot};
 use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
@@ -45,6 +46,13 @@ pub enum Input {
         /// Where.
         flow: Flow,
     },
+    /// Where a server is that phones are called through.
+    Located {
+        /// For which call.
+        leg: LegId,
+        /// At which places, best first.
+        hops: Vec<Hop>,
+    },
     /// The mixer reports.
     Media(Report),
     /// The store answers a query.
@@ -71,6 +79,8 @@ pub struct Outbox {
     pub stanzas: Vec<Element>,
     /// To SIP peers, in order.
     pub sip: Vec<Transmit>,
+    /// To whoever finds out where SIP servers are.
+    pub lookups: Vec<Lookup>,
     /// Answers to operators.
     pub admin: Vec<admin::Response>,
     /// For those who watch events.
@@ -115,6 +125,7 @@ impl Bridge {
             max_rooms: config.xmpp.max_rooms,
             max_rooms_of_one: config.xmpp.max_rooms_of_one,
             max_people: config.xmpp.max_people,
+            max_dials: config.sip.max_dials,
             draining: false,
         });
         let mut history = snapshot.history;
@@ -149,7 +160,7 @@ impl Bridge {
             directory,
             muc: Muc::new(muc, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             focus: Focus::new(now.instant, FocusConfig::new(config), seed),
-            admin: Admin::new(domain, sip_domain),
+            admin: Admin::new(domain, sip_domain, DialPlan::new(config)),
             floor: Floor::default(),
             metrics,
             keep: (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days),
@@ -173,22 +184,24 @@ impl Bridge {
             }
             Input::Sip { flow, message } => {
                 self.metrics.count_request(message.as_ref());
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+                let (rooms, directory) = (&self.rooms, &self.directory);
                 let asks =
-                    self.focus.receive(now, flow, message, &self.rooms, &self.directory, wires);
+                    self.focus.receive(now, flow, message, rooms, directory, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::SipFailed { flow } => {
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-                let asks = self.focus.failed(now, flow, &self.rooms, wires);
+                let asks = self.focus.failed(now, flow, &self.rooms, &mut wires(out));
+                self.for_phones(now, asks, out);
+            }
+            Input::Located { leg, hops } => {
+                let asks = self.focus.located(now, leg, &hops, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::Media(report) => {
                 if let Report::VoiceApplied { asked, at, .. } = report {
                     self.metrics.mirror.observe(at.saturating_duration_since(asked).as_secs_f64());
                 }
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-                let asks = self.focus.report(now, &report, &self.rooms, wires);
+                let asks = self.focus.report(now, &report, &self.rooms, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::Loaded(loaded) => {
@@ -224,8 +237,7 @@ impl Bridge {
         for ask in self.muc.handle_timeout(now, &mut out.stanzas) {
             self.for_chat(now, ask, out);
         }
-        let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-        let asks = self.focus.handle_timeout(now, &self.rooms, wires);
+        let asks = self.focus.handle_timeout(now, &self.rooms, &mut wires(out));
         self.for_phones(now, asks, out);
         self.rooms.sweep();
         if self.sweep <= now.instant {
@@ -282,10 +294,13 @@ impl Bridge {
         let held = legs().filter(|(_, (_, leg))| leg.hold).count();
         let heard = legs().filter(|(person, (id, _))| person.may_be_heard(**id)).count();
         let muted = legs().count() - held - heard;
-        for (state, count) in [("held", held), ("connected", heard), ("muted", muted)] {
+        let dialling = self.rooms.iter().map(|room| room.dials.len()).sum();
+        let states =
+            [("held", held), ("connected", heard), ("muted", muted), ("dialling", dialling)];
+        for (state, count) in states {
             self.metrics.call_legs.with_label_values(&[state]).set(gauge(count));
         }
-        for strength in ["none", "claimed", "asserted", "digest"] {
+        for strength in ["none", "claimed", "dialled", "asserted", "digest"] {
             for (bound, word) in [(true, "yes"), (false, "no")] {
                 let count = legs().filter(|(person, (_, leg))| {
                     matches!(person.who, Who::Jid(_)) == bound
@@ -317,8 +332,7 @@ impl Bridge {
     fn for_phones(&mut self, now: Now, asks: Vec<focus::Ask>, out: &mut Outbox) {
         for focus::Ask { room, by, command, reply } in asks {
             let (result, facts) = self.apply(now, &room, &by, command);
-            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-            self.focus.answer(now, reply, result, &self.rooms, wires);
+            self.focus.answer(now, reply, result, &self.rooms, &mut wires(out));
             self.publish(now, &room, &facts, out);
         }
     }
@@ -351,12 +365,16 @@ impl Bridge {
         }
         for fact in facts {
             self.muc.render(now, room, fact, &mut out.stanzas);
-            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-            self.focus.render(now, room, fact, wires);
+            self.focus.render(now, room, fact, &mut wires(out));
             journal::write(room, fact, &mut out.store);
             out.events.extend(admin::render(room, fact));
         }
     }
+}
+
+/// What the phone face fills.
+fn wires(out: &mut Outbox) -> focus::Wires<'_> {
+    focus::Wires { sip: &mut out.sip, media: &mut out.media, lookups: &mut out.lookups }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -11,9 +11,11 @@ use jid::{BareJid, DomainPart};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::dialplan::{DialPlan, NotDialled};
 use crate::directory::{Directory, Secret, User};
-use crate::id::{PersonId, RoomName};
+use crate::id::{DialId, PersonId, RoomName};
 use crate::journal::Row;
+use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -52,6 +54,10 @@ pub enum Question {
     Kick(RoomName, PersonId, Option<String>),
     /// Ban someone, for a reason.
     Ban(RoomName, PersonId, Option<String>),
+    /// Call somebody into a room, by SIP or tel URI.
+    Dial(RoomName, String),
+    /// Give up a call that nobody has answered.
+    EndDial(RoomName, DialId),
     /// All users of the directory.
     Users,
     /// Add or replace a user of the directory.
@@ -114,12 +120,13 @@ pub enum Step {
 pub struct Admin {
     domain: DomainPart,
     sip_domain: String,
+    dialplan: DialPlan,
 }
 
 impl Admin {
     /// The face of rooms at `domain` whose conference URIs are at `sip_domain`.
-    pub fn new(domain: DomainPart, sip_domain: String) -> Self {
-        Self { domain, sip_domain }
+    pub fn new(domain: DomainPart, sip_domain: String, dialplan: DialPlan) -> Self {
+        Self { domain, sip_domain, dialplan }
     }
 
     /// Reads a request as a command, or answers it here. Changes of the directory are made here.
@@ -180,6 +187,16 @@ impl Admin {
                 }
                 Err(refusal) => refuse(refusal),
             },
+            Question::Dial(name, uri) => match self.dialplan.callee(&uri, directory) {
+                Ok(callee) => ask(name, Command::Dial(Box::new(callee))),
+                Err(why @ NotDialled::NoAddress) => {
+                    done(400, json!({ "error": format!("uri: {why}") }))
+                }
+                Err(NotDialled::NotAllowed) => refuse(Refusal::MayNotBeCalled),
+            },
+            Question::EndDial(name, dial) => {
+                ask(name, Command::EndDial { dial, end: DialEnd::Cancelled })
+            }
             Question::Users => done(
                 200,
                 json!({ "users": directory.users().map(schema::user).collect::<Vec<_>>() }),
@@ -282,11 +299,12 @@ fn changed(settings: &Settings, changes: Value) -> Result<Settings, String> {
 /// The HTTP status of a refusal.
 fn status(refusal: Refusal) -> u16 {
     match refusal {
-        Refusal::NoSuchRoom | Refusal::NoSuchPerson | Refusal::NotHere => 404,
+        Refusal::NoSuchCall | Refusal::NoSuchRoom | Refusal::NoSuchPerson | Refusal::NotHere => 404,
         Refusal::BadSettings => 400,
         Refusal::Banned
         | Refusal::Forbidden
         | Refusal::Locked
+        | Refusal::MayNotBeCalled
         | Refusal::MayNotCreate
         | Refusal::MayNotRegister
         | Refusal::MembersOnly
@@ -295,14 +313,22 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::NotConfigured
         | Refusal::TooSoon { .. }
         | Refusal::WrongPassword => 403,
-        Refusal::LastOwner | Refusal::NickTaken | Refusal::NotToYourself => 409,
+        Refusal::AlreadyCalled
+        | Refusal::LastOwner
+        | Refusal::NickTaken
+        | Refusal::NotToYourself => 409,
         Refusal::NoCommonMedia => 422,
         Refusal::Draining | Refusal::Full | Refusal::TooMany => 503,
     }
 }
 
 fn problem(refusal: Refusal) -> Value {
-    let error = match refusal {
+    json!({ "error": words(refusal) })
+}
+
+fn words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::AlreadyCalled => "that address is being called already",
         Refusal::BadSettings => "these settings contradict themselves or break a limit",
         Refusal::Banned => "banned",
         Refusal::Draining => "the server is going down",
@@ -310,11 +336,13 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::Full => "the room is full",
         Refusal::LastOwner => "a room keeps at least one owner",
         Refusal::Locked => "the room is locked",
+        Refusal::MayNotBeCalled => "that address may not be called",
         Refusal::MayNotCreate => "may not create rooms",
         Refusal::MayNotRegister => "may not register with this room",
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
         Refusal::NoCommonMedia => "no codec in common",
+        Refusal::NoSuchCall => "there is no such call",
         Refusal::NoSuchPerson => "nobody by that number is in the room",
         Refusal::NoSuchRoom => "there is no such room",
         Refusal::NoVoice => "no voice",
@@ -325,8 +353,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::TooMany => "a limit of the server is reached",
         Refusal::TooSoon { .. } => "this room is slow",
         Refusal::WrongPassword => "the password is missing or wrong",
-    };
-    json!({ "error": error })
+    }
 }
 
 /// Shows a fact to those who watch: ids and levels, never what was said.
@@ -340,6 +367,19 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::ChatEntered { person, .. } => ("chat-entered", json!({ "person": someone(*person) })),
         Fact::CallEntered { person, leg, .. } => {
             ("call-entered", json!({ "person": someone(*person), "leg": leg.to_string() }))
+        }
+        Fact::Dialled { dial } => {
+            ("dialled", json!({ "call": room.dials.get(dial).map(schema::dial) }))
+        }
+        Fact::DialEnded { was, end } => {
+            let (why, status, text) = match end {
+                DialEnd::Answered => ("answered", None, None),
+                DialEnd::Cancelled => ("cancelled", None, None),
+                DialEnd::Failed { status, text } => ("failed", Some(*status), Some(text.as_str())),
+                DialEnd::KeptOut(refusal) => ("kept-out", None, Some(words(*refusal))),
+            };
+            let call = schema::dial(was);
+            ("dial-ended", json!({ "call": call, "why": why, "status": status, "text": text }))
         }
         Fact::ChatLeft { person, lost, .. } => {
             ("chat-left", json!({ "person": someone(*person), "lost": lost }))

@@ -10,8 +10,8 @@ use cusax_sip::message::{Response, Status};
 use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
-use super::{Focus, FocusConfig, Limits};
-use crate::config::{Config, Listen};
+use super::{Focus, FocusConfig, Limits, Outbound};
+use crate::config::{Config, Listen, Parsed};
 use crate::id::RoomName;
 use crate::rate::Rate;
 
@@ -33,7 +33,7 @@ impl Focus {
         let listens = |ip: IpAddr| {
             ip == flow.local.ip()
                 || ip == self.config.media_address
-                || self.config.listen.iter().any(|listen| listen.ip() == ip)
+                || self.config.listen.iter().any(|(_, listen)| listen.ip() == ip)
         };
         let domain = &self.config.domain;
         sip.host.to_string().eq_ignore_ascii_case(domain) || sip.host.ip().is_some_and(listens)
@@ -60,7 +60,13 @@ impl FocusConfig {
     pub fn new(config: &Config) -> Self {
         let sip = &config.sip;
         let listen = sip.listen.iter().map(|listen| match listen.0 {
-            Listen::Udp(address) | Listen::Tcp(address) => address,
+            Listen::Udp(address) => (Transport::Udp, address),
+            Listen::Tcp(address) => (Transport::Tcp, address),
+        });
+        let outbound = sip.outbound_proxy.as_ref().map(|Parsed(proxy)| Outbound {
+            proxy: proxy.clone(),
+            credentials: sip.outbound_user.clone().zip(sip.outbound_password.clone()),
+            realm: sip.outbound_realm.clone().unwrap_or_else(|| proxy.host.to_string()),
         });
         Self {
             domain: sip.domain.to_ascii_lowercase(),
@@ -68,6 +74,7 @@ impl FocusConfig {
             listen: listen.collect(),
             trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
             auth: sip.auth,
+            outbound,
             media_address: config.media.address,
             ports: config.media.ports.0,
             limits: Limits {

@@ -72,14 +72,24 @@ pub(super) fn describe(
     contact: &NameAddr,
     room: &RoomName,
 ) -> Response {
-    let response = response
-        .with_contact(contact)
-        .with(Name::ALLOW, methods())
-        .with(Name::ALLOW_EVENTS, conference::PACKAGE);
-    match config.chat_uri(room).parse() {
-        Ok(chat) => response.with(Name::CALL_INFO, CallInfo::new(chat, "impp")),
-        Err(_) => response,
-    }
+    let marks = marks(config, contact, room).into_iter();
+    marks.fold(response, |response, (name, value)| response.with(name, value))
+}
+
+/// The headers of [`describe`]; requests of a focus have them too.
+pub(super) fn marks(
+    config: &FocusConfig,
+    contact: &NameAddr,
+    room: &RoomName,
+) -> Vec<(Name, String)> {
+    let chat = config.chat_uri(room).parse().ok();
+    let chat = chat.map(|chat| (Name::CALL_INFO, CallInfo::new(chat, "impp").to_string()));
+    let marks = [
+        (Name::CONTACT, contact.to_string()),
+        (Name::ALLOW, methods()),
+        (Name::ALLOW_EVENTS, conference::PACKAGE.to_owned()),
+    ];
+    marks.into_iter().chain(chat).collect()
 }
 
 pub(super) fn methods() -> String {

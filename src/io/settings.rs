@@ -57,7 +57,7 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         let value = Value::new(Some(&name.to_owned()), value);
         layers = layers.set_override(&key, value).map_err(|why| bad(vec![why.to_string()]))?;
     }
-    let config: Config = layers
+    let mut config: Config = layers
         .build()
         .and_then(Layers::try_deserialize)
         .map_err(|why| bad(vec![why.to_string()]))?;
@@ -78,6 +78,8 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         (None, None) => None,
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
+    let (given, file) = (&config.sip.outbound_password, &config.sip.outbound_password_file);
+    config.sip.outbound_password = read("sip.outbound_password_file", given, file);
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
     match secret {
         Some(secret) if problems.is_empty() => Ok(Settings { config, secret, token }),
@@ -98,4 +100,5 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 4] = ["sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];
+const LISTS: [&str; 5] =
+    ["sip.dial_allow", "sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];

@@ -56,6 +56,8 @@ impl Floor {
             | Fact::SubjectChanged(_)
             | Fact::Configured { .. }
             | Fact::AvatarChanged
+            | Fact::Dialled { .. }
+            | Fact::DialEnded { .. }
             | Fact::NickRegistered { .. }
             | Fact::LockChanged => {}
         }

@@ -30,6 +30,7 @@ mod cases {
     mod abuse;
     mod archive;
     mod dashboards;
+    mod dialout;
     mod document;
     mod doors;
     mod ejabberd;

@@ -192,7 +192,7 @@ impl Site {
             }
         };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
-        let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones);
+        let cusaxd = Cusaxd::start(&dir, ports, &plan);
         Some(Self { cusaxd, server, kamailio, ports, phones: plan.phones, dir, _turn: turn })
     }
 

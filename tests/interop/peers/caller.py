@@ -119,8 +119,8 @@ class Phone:
             user=options.user,
             domain=options.domain,
             password=options.password,
-            registrar=options.proxy,  # where requests go first: nothing is registered
-            reg_interval=0,
+            registrar=options.proxy,  # where requests go first
+            reg_interval=60 if options.register else 0,
             transport=options.transport,
             audio_codecs=tuple(options.codecs.split(",")),
             auth_user=options.user,
@@ -193,6 +193,9 @@ class Phone:
 
     # The commands.
 
+    async def register(self):
+        await self.agent.register()
+
     async def dial(self, uri, headers=None):
         # A server on this machine may answer before the library has made its `Call`, which then
         # misses that: it is told again.
@@ -254,11 +257,12 @@ async def main():
     parser.add_argument("--host", default="127.0.0.1", help="its own address")
     parser.add_argument("--transport", default="udp", choices=["udp", "tcp"])
     parser.add_argument("--codecs", default="opus/48000/2")
+    parser.add_argument("--register", action="store_true", help="be found at the proxy")
     parser.add_argument("--param", action="append", default=[], help="account parameter")
     parser.add_argument("--config", action="append", default=[], help="line of configuration")
     phone = Phone(parser.parse_args())
     await phone.start()
-    names = "dial answer hangup hold resume dtmf tone play silence audio".split()
+    names = "register dial answer hangup hold resume dtmf tone play silence audio".split()
     try:
         await lines.serve({name: getattr(phone, name) for name in names})
     finally:
