@@ -59,6 +59,8 @@ pub enum Input {
     Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
+    /// Another configuration is in force. What cannot change while the server runs is as it was.
+    Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
     ShutDown,
 }
@@ -116,18 +118,7 @@ impl Bridge {
     ) -> Self {
         let domain = config.xmpp.domain.0.clone();
         let sip_domain = config.sip.domain.to_ascii_lowercase();
-        let mut rooms = Rooms::new(Policy {
-            admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
-            creation: match config.xmpp.create_rooms {
-                CreateRooms::Anyone => Creation::Anyone,
-                CreateRooms::Admins => Creation::Admins,
-            },
-            max_rooms: config.xmpp.max_rooms,
-            max_rooms_of_one: config.xmpp.max_rooms_of_one,
-            max_people: config.xmpp.max_people,
-            max_dials: config.sip.max_dials,
-            draining: false,
-        });
+        let mut rooms = Rooms::new(policy(config));
         let mut history = snapshot.history;
         for (room, affiliations) in snapshot.rooms {
             let said = history.remove(&room.name).unwrap_or_default();
@@ -163,7 +154,7 @@ impl Bridge {
             admin: Admin::new(domain, sip_domain, DialPlan::new(config)),
             floor: Floor::default(),
             metrics,
-            keep: (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days),
+            keep: keep(config),
             sweep: now.instant,
         }
     }
@@ -215,6 +206,17 @@ impl Bridge {
                 match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
                     Step::Done(response) => admin.push(response),
                     Step::Ask(ask) => self.for_operator(now, *ask, out),
+                }
+            }
+            Input::Configured(config) => {
+                self.keep = keep(&config);
+                self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                self.focus.set_config(FocusConfig::new(&config));
+                self.admin.set_dialplan(DialPlan::new(&config));
+                let draining = self.rooms.policy().draining;
+                let policy = Policy { draining, ..policy(&config) };
+                for (room, facts) in self.rooms.set_policy(now, policy) {
+                    self.publish(now, &room, &facts, out);
                 }
             }
             Input::ShutDown => {
@@ -375,6 +377,25 @@ impl Bridge {
 /// What the phone face fills.
 fn wires(out: &mut Outbox) -> focus::Wires<'_> {
     focus::Wires { sip: &mut out.sip, media: &mut out.media, lookups: &mut out.lookups }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
+        creation: match config.xmpp.create_rooms {
+            CreateRooms::Anyone => Creation::Anyone,
+            CreateRooms::Admins => Creation::Admins,
+        },
+        max_rooms: config.xmpp.max_rooms,
+        max_rooms_of_one: config.xmpp.max_rooms_of_one,
+        max_people: config.xmpp.max_people,
+        max_dials: config.sip.max_dials,
+        draining: false,
+    }
+}
+
+fn keep(config: &Config) -> Option<Duration> {
+    (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days)
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

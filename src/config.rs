@@ -10,10 +10,10 @@ use std::str::FromStr;
 
 use cusax_sip::uri::{Host, SipUri};
 use jid::{BareJid, DomainPart};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The link to the XMPP server, and what the chat side allows.
@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// `[xmpp]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Xmpp {
     /// The component's own domain: rooms are `ROOM@domain`.
@@ -73,7 +73,7 @@ pub struct Xmpp {
 }
 
 /// `[sip]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sip {
     /// Conference URIs are `sip:ROOM@domain`.
@@ -127,7 +127,7 @@ pub struct Sip {
 }
 
 /// `[media]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
     /// The address that SDP shows and RTP is bound to.
@@ -142,7 +142,7 @@ pub struct Media {
 }
 
 /// `[store]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// Where rooms, affiliations and the directory are kept: `sqlite:FILE`.
@@ -150,7 +150,7 @@ pub struct Store {
 }
 
 /// `[http]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Where metrics, health and the admin API are served.
@@ -162,7 +162,7 @@ pub struct Http {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
@@ -172,7 +172,7 @@ pub struct Log {
 }
 
 /// Who may create rooms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CreateRooms {
     /// Anyone who can reach the service.
@@ -183,7 +183,7 @@ pub enum CreateRooms {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// Users of the directory by digest (RFC 8760), and whom a trusted proxy vouches for.
@@ -196,7 +196,7 @@ pub enum Auth {
 }
 
 /// Log levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// We stop.
@@ -213,7 +213,7 @@ pub enum Level {
 }
 
 /// Log formats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A line for people.
@@ -423,6 +423,27 @@ impl FromStr for Callable {
     }
 }
 
+impl fmt::Display for Callable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("*"),
+            Self::Host(text) | Self::Numbers(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
 impl FromStr for PortRange {
     type Err = &'static str;
 
@@ -469,6 +490,12 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|why| de::Error::custom(format_args!("`{text}`: {why}")))
+    }
+}
+
+impl<T: fmt::Display> Serialize for Parsed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`admin`] | how operators see it |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
+//! | [`reload`] | what a changed configuration changes while it runs |
 //! | [`bridge`] | how one input travels through all of these |
 
 pub mod admin;
@@ -29,4 +30,5 @@ pub mod metrics;
 pub mod mixer;
 pub mod muc;
 pub mod rate;
+pub mod reload;
 pub mod room;

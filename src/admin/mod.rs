@@ -129,6 +129,11 @@ impl Admin {
         Self { domain, sip_domain, dialplan }
     }
 
+    /// Takes other rules for calls that go out.
+    pub fn set_dialplan(&mut self, dialplan: DialPlan) {
+        self.dialplan = dialplan;
+    }
+
     /// Reads a request as a command, or answers it here. Changes of the directory are made here.
     pub fn decode(
         &self,

@@ -11,6 +11,9 @@ use cusaxd::config::{Format, Level};
 use cusaxd::io;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Joins XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
 #[derive(Debug, Parser)]
@@ -98,14 +101,14 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    log(&settings);
+    let set_level = log(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("cusaxd-io")
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(io::run(settings)),
+        Ok(runtime) => runtime.block_on(io::run(settings, set_level)),
         Err(why) => Err(why.into()),
     };
     match ended {
@@ -122,21 +125,28 @@ fn refuse(bad: &settings::BadConfig) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn log(settings: &Settings) {
+/// Starts to log. What it gives changes the level.
+fn log(settings: &Settings) -> impl Fn(Level) + use<> {
     let log = &settings.config.log;
-    let level = match log.level {
+    let (level, handle) = reload::Layer::new(filter(log.level));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(level);
+    match log.format {
+        Format::Text => registry.with(lines).init(),
+        Format::Json => registry.with(lines.json()).init(),
+    }
+    // Fails only without a subscriber, and this one stays.
+    move |level| drop(handle.reload(filter(level)))
+}
+
+const fn filter(level: Level) -> LevelFilter {
+    match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-    };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match log.format {
-        Format::Text => lines.init(),
-        Format::Json => lines.json().init(),
     }
 }

@@ -42,6 +42,11 @@ impl Callers {
         Self { auth, trusted, domain: domain.to_owned(), verifier, guesses }
     }
 
+    /// Who may call from now on, and whose word counts for that.
+    pub(super) fn set_rules(&mut self, auth: Auth, trusted: Vec<Network>) {
+        (self.auth, self.trusted) = (auth, trusted);
+    }
+
     /// The source that an address counts for; `None` for a trusted proxy, which stands for many.
     pub(super) fn stranger(&self, address: IpAddr) -> Option<Source> {
         (!self.trusts(address)).then(|| Source::of(address))

@@ -67,7 +67,7 @@ use notify::{Scribe, Watchers};
 use ports::PortPool;
 use status::Farewell;
 
-/// What the focus is told once: `[sip]` and `[media]` of the configuration.
+/// What the focus is told: `[sip]` and `[media]` of the configuration.
 #[derive(Clone, Debug)]
 pub struct FocusConfig {
     /// Conference URIs are `sip:ROOM@domain`.
@@ -175,6 +175,15 @@ impl Focus {
             watchers: Watchers::default(),
             config,
         }
+    }
+
+    /// Puts another configuration in force, for what comes from now on. Its addresses, domains and ports
+    /// have to be those that the focus began with.
+    pub fn set_config(&mut self, config: FocusConfig) {
+        self.callers.set_rules(config.auth, config.trusted_proxies.clone());
+        self.callers.guesses.set_most(config.limits.wrong_passwords);
+        self.throttle.set_rate(config.limits.requests);
+        self.config = config;
     }
 
     /// Takes a message, or what came in place of one. What would begin something meets the limits of

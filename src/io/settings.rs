@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
 use crate::config::{Config, Problem};
+use crate::reload::{self, Change, Shown, Takes};
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
@@ -29,14 +30,41 @@ impl fmt::Display for BadConfig {
 }
 
 /// The configuration with its secrets, which may stand in files of their own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file that they were read from.
+    pub file: PathBuf,
     /// Everything else.
     pub config: Config,
     /// The component's secret.
     pub secret: String,
     /// The bearer token of the admin API.
     pub token: Option<String>,
+}
+
+impl Settings {
+    /// Puts what `new` changes in force, as far as it can be while the server runs; gives all of what is
+    /// not as it was.
+    pub fn adopt(&mut self, new: Self) -> Vec<Change> {
+        let mut changes = reload::changes(&self.config, &new.config);
+        // The key is the same, and what the file holds is not.
+        let mut file_changed = |key: &str, file: &Option<String>, takes| {
+            if file.is_some() && !changes.iter().any(|change| change.key == key) {
+                let hidden = Shown::secret();
+                let (old, new) = (hidden.clone(), hidden);
+                changes.push(Change { key: key.to_owned(), old, new, takes });
+            }
+        };
+        if self.secret != new.secret {
+            file_changed("xmpp.secret_file", &new.config.xmpp.secret_file, Takes::Restart);
+        }
+        if self.token != new.token {
+            file_changed("http.token_file", &new.config.http.token_file, Takes::Live);
+        }
+        self.config = reload::adopt(&self.config, &new.config);
+        self.token = new.token;
+        changes
+    }
 }
 
 /// Reads `file` and the environment (`CUSAXD__SECTION__KEY`), and finds what cannot work.
@@ -78,11 +106,15 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         (None, None) => None,
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
-    let (given, file) = (&config.sip.outbound_password, &config.sip.outbound_password_file);
-    config.sip.outbound_password = read("sip.outbound_password_file", given, file);
+    let sip = &config.sip;
+    let outbound =
+        read("sip.outbound_password_file", &sip.outbound_password, &sip.outbound_password_file);
+    config.sip.outbound_password = outbound;
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
     match secret {
-        Some(secret) if problems.is_empty() => Ok(Settings { config, secret, token }),
+        Some(secret) if problems.is_empty() => {
+            Ok(Settings { file: file.to_owned(), config, secret, token })
+        }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }
 }

@@ -72,7 +72,7 @@ pub struct Muc {
     rng: StdRng,
 }
 
-/// What the chat face is told once.
+/// What the chat face is told.
 #[derive(Clone, Debug)]
 pub struct MucConfig {
     /// The component's domain: rooms are `ROOM@domain`.
@@ -143,6 +143,11 @@ impl Muc {
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
+    }
+
+    /// Tells the conference URI in other fields from now on.
+    pub fn set_spellings(&mut self, spellings: Vec<String>) {
+        self.config.spellings = spellings;
     }
 
     /// Reads a stanza as a command; what needs no room, or only a look at one, is answered here.
@@ -234,7 +239,8 @@ impl Muc {
                 self.chats.show(room, &chat, shown, entry);
             }
             (Reply::Presence { head, entry, .. }, Err(refusal)) => {
-                let echo = entry.map(|_| Element::bare("x", ns::MUC));
+                let echo =
+                    entry.and_then(|entry| entry.history).map(|_| Element::bare("x", ns::MUC));
                 let by = head.room_jid();
                 out.push(Fault::from(refusal).bounce("presence", &head, echo, by));
             }

@@ -16,6 +16,7 @@
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
 //! | `show occupant-id` | transcripts leave these out otherwise |
+//! | `admins create rooms` | and nobody else |
 //!
 //! A `~` before a line leaves it and what it brings about out of the transcript.
 
@@ -29,7 +30,7 @@ use cusaxd::id::{LegId, Nick, RoomName};
 use cusaxd::journal;
 use cusaxd::muc::{Ask, Muc, MucConfig, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
-use cusaxd::room::{By, Command, Ending, Policy, Refusal, Rooms};
+use cusaxd::room::{By, Command, Creation, Ending, Policy, Refusal, Rooms};
 use jid::{BareJid, DomainPart};
 use minidom::Element;
 
@@ -66,7 +67,10 @@ fn play(script: &str) -> String {
     let mut server = Server::new();
     let mut transcript = String::new();
     let ids = script.lines().any(|line| line == "show occupant-id");
-    let script = script.replace("show occupant-id\n", "");
+    if script.lines().any(|line| line == "admins create rooms") {
+        server.only_admins_create();
+    }
+    let script = script.replace("show occupant-id\n", "").replace("admins create rooms\n", "");
     for line in script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (shown, line) = match line.strip_prefix('~') {
             Some(rest) => (false, rest.trim()),
@@ -104,6 +108,11 @@ pub fn parse(who: &str, xml: &str) -> Element {
     xml.parse().unwrap_or_else(|error| panic!("{xml}: {error}"))
 }
 
+fn policy() -> Policy {
+    let admins = [BareJid::new("root@example.org").unwrap()].into();
+    Policy { admins: std::sync::Arc::new(admins), ..Policy::default() }
+}
+
 /// Rooms and the chat face, as the bridge would join them.
 pub struct Server {
     pub muc: Muc,
@@ -116,6 +125,11 @@ pub struct Server {
 }
 
 impl Server {
+    fn only_admins_create(&mut self) {
+        let policy = Policy { creation: Creation::Admins, ..policy() };
+        self.rooms = Rooms::new(policy);
+    }
+
     pub fn new() -> Self {
         let config = MucConfig {
             domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
@@ -128,11 +142,9 @@ impl Server {
             version: "1.2.3".to_owned(),
             rates: Rates::default(),
         };
-        let admins = [BareJid::new("root@example.org").unwrap()].into();
-        let policy = Policy { admins: std::sync::Arc::new(admins), ..Policy::default() };
         Self {
             muc: Muc::new(config, 7),
-            rooms: Rooms::new(policy),
+            rooms: Rooms::new(policy()),
             archive: Archive::default(),
             reads: true,
             legs: BTreeMap::new(),

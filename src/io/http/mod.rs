@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -47,7 +47,7 @@ struct Shared {
     inputs: mpsc::Sender<Input>,
     tickets: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<admin::Response>>>,
-    token: Option<String>,
+    token: RwLock<Option<String>>,
     events: broadcast::Sender<admin::Event>,
     metrics: Metrics,
     health: Arc<Health>,
@@ -83,11 +83,17 @@ impl Http {
         let bound = listener.local_addr()?;
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
         let (events, _) = broadcast::channel(MAX_EVENTS);
+        let token = RwLock::new(token);
         let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
         let http = Self(Arc::new(shared));
         let service = http.router().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
+    }
+
+    /// Puts another token in force.
+    pub fn set_token(&self, token: Option<String>) {
+        *self.0.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Hands an answer to the request that waits for it.
@@ -198,7 +204,8 @@ impl Http {
         headers: &HeaderMap,
         given: Option<&str>,
     ) -> Result<bool, Box<Response>> {
-        let Some(token) = &self.0.token else {
+        let token = self.0.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(token) = token else {
             let why = "without http.token only loopback is answered";
             return match from.ip().to_canonical().is_loopback() && is_local(headers) {
                 true => Ok(true),
