@@ -12,6 +12,7 @@ use jid::Jid;
 
 use super::{Focus, FocusConfig, Limits, Outbound};
 use crate::config::{Config, Listen, Parsed};
+use crate::dialplan::DialPlan;
 use crate::id::RoomName;
 use crate::rate::Rate;
 
@@ -74,6 +75,7 @@ impl FocusConfig {
             listen: listen.collect(),
             trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
             auth: sip.auth,
+            dialplan: DialPlan::new(config),
             outbound,
             media_address: config.media.address,
             ports: config.media.ports.0,

@@ -221,13 +221,21 @@ impl Focus {
     }
 
     /// A provisional answer: they are there, and perhaps it rings.
-    pub(super) fn progressed(&mut self, now: Now, dialog: DialogId, response: &Response) {
+    pub(super) fn progressed(
+        &mut self,
+        now: Now,
+        dialog: DialogId,
+        response: &Response,
+        out: &mut Wires<'_>,
+    ) {
         let id = self.dialogs.get(&dialog);
         let Some(dialling) = id.and_then(|id| self.dials.get_mut(id)) else { return };
         dialling.reached = true;
         let rings = response.status == Status::RINGING;
         if rings && !std::mem::replace(&mut dialling.ringing, true) {
-            self.watchers.changed(now.instant, &dialling.room);
+            let (room, dial) = (dialling.room.clone(), dialling.dial);
+            self.watchers.changed(now.instant, &room);
+            self.report_ringing(now, &room, dial, out);
         }
     }
 

@@ -107,7 +107,7 @@ fn a_call_out_is_an_invite_of_a_focus_and_ends_as_a_call_in() {
     );
     for (name, expected) in [
         (Name::CONTACT, "<sip:tea@192.0.2.10:5060>;isfocus"),
-        (Name::ALLOW_EVENTS, "conference"),
+        (Name::ALLOW_EVENTS, "conference, refer"),
         (Name::CALL_INFO, "<xmpp:tea@rooms.example.org>;purpose=impp"),
         (Name::CSEQ, "1 INVITE"),
         (Name::CONTENT_TYPE, "application/sdp"),

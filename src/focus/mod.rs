@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `call` | calls: INVITE, re-INVITE, ACK, BYE |
 //! | `dial` | calls that rooms make: where to, INVITE, until somebody answers |
+//! | `refer` | REFER: moderators on the phone call others, or throw them out |
 //! | `leg` | one call leg: its dialog, offer and answer |
 //! | `offer` | our media policy |
 //! | `ports` | the RTP port pool |
@@ -31,6 +32,7 @@ mod notify;
 mod offer;
 mod options;
 mod ports;
+mod refer;
 mod status;
 mod subscribe;
 #[cfg(test)]
@@ -43,7 +45,7 @@ use std::time::Instant;
 use cusax_sip::digest::Verifier;
 use cusax_sip::endpoint::{self, DialogId, Endpoint, Event};
 use cusax_sip::flow::{Flow, Transmit, Transport};
-use cusax_sip::message::{Message, Status};
+use cusax_sip::message::{Message, Method, Status};
 use cusax_sip::parse::ParseError;
 use jid::DomainPart;
 use rand::rngs::StdRng;
@@ -51,7 +53,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::clock::Now;
 use crate::config::{Auth, Network, PortRange};
-use crate::dialplan::Lookup;
+use crate::dialplan::{DialPlan, Lookup};
 use crate::directory::Directory;
 use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{Order, Report};
@@ -64,7 +66,10 @@ use leg::Leg;
 use limits::{Guesses, Throttle, Verdict};
 pub use limits::{Limited, Limits};
 use notify::{Scribe, Watchers};
+use options::SUPPORTED;
 use ports::PortPool;
+use refer::Referrals;
+pub use refer::{Referrer, Referring};
 use status::Farewell;
 
 /// What the focus is told: `[sip]` and `[media]` of the configuration.
@@ -80,6 +85,8 @@ pub struct FocusConfig {
     pub trusted_proxies: Vec<Network>,
     /// Who may call.
     pub auth: Auth,
+    /// Whom rooms may call.
+    pub dialplan: DialPlan,
     /// Through whom rooms call people; without one, where their address says.
     pub outbound: Option<Outbound>,
     /// The address that SDP shows.
@@ -102,6 +109,8 @@ pub struct Focus {
     legs: BTreeMap<LegId, Leg>,
     /// Calls that rooms make, until they are answered.
     dials: Dials,
+    /// Who is told what becomes of them.
+    referrals: Referrals,
     dialogs: BTreeMap<DialogId, LegId>,
     /// Who checks the passwords of rooms that have one.
     doors: BTreeMap<RoomName, Verifier>,
@@ -127,10 +136,12 @@ pub struct Ask {
 }
 
 /// To whom an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// To the caller of this leg, who waits for it.
     Call(LegId),
+    /// To who sent a REFER.
+    Refer(Box<Referring>),
     /// To nobody: it has been answered, or needs no answer.
     Nobody,
 }
@@ -152,7 +163,7 @@ impl Focus {
     pub fn new(now: Instant, config: FocusConfig, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let endpoint = endpoint::Config {
-            supported: vec![],
+            supported: SUPPORTED.iter().map(|tag| (*tag).to_owned()).collect(),
             product: PRODUCT.to_owned(),
             limits: endpoint::Limits::default(),
         };
@@ -167,6 +178,7 @@ impl Focus {
             next_leg: 1,
             legs: BTreeMap::new(),
             dials: Dials::new(),
+            referrals: Referrals::new(),
             dialogs: BTreeMap::new(),
             doors: BTreeMap::new(),
             throttle: Throttle::new(config.limits.requests),
@@ -287,10 +299,16 @@ impl Focus {
         now: Now,
         reply: Reply,
         result: Result<(), Refusal>,
-        _rooms: &Rooms,
+        rooms: &Rooms,
         out: &mut Wires<'_>,
     ) {
-        let Reply::Call(id) = reply else { return };
+        let id = match reply {
+            Reply::Call(id) => id,
+            Reply::Refer(referring) => {
+                return self.answer_refer(now, *referring, result, rooms, out);
+            }
+            Reply::Nobody => return,
+        };
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if leg.dialled.is_some() {
             // They answered us; all that is left is to hang up if the room is gone.
@@ -353,6 +371,7 @@ impl Focus {
                     self.part(now, *leg, Some(&farewell), out);
                 }
                 self.drop_dials(now, out, |dialling| dialling.room == room.name);
+                self.end_referrals(now, &room.name, out);
                 let ids = self.watchers.of(&room.name, |_| true);
                 self.end_watching(now, ids, &farewell, out);
                 self.doors.remove(&room.name);
@@ -365,6 +384,7 @@ impl Focus {
             }
             Fact::DialEnded { was, end } => {
                 self.end_dial(now, &room.name, was.id, end, out);
+                self.report_end(now, &room.name, was.id, end, out);
                 self.watchers.changed(now.instant, &room.name);
             }
             Fact::ChatEntered { arrival: Arrival::Again, .. } => {}
@@ -454,8 +474,18 @@ impl Focus {
                     }
                     asks.extend(self.forget(now, id, out).map(|leg| hang_up(leg, ending(&why))));
                 }
+                Event::Request { id, dialog, flow, request } if request.method == Method::Refer => {
+                    let to = Referrer::Silent(id);
+                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
+                }
                 Event::Request { id, dialog, flow, request } => {
                     self.request(now, id, dialog, flow, &request, rooms, out);
+                }
+                Event::Subscribe { subscription, dialog, flow, request }
+                    if request.method == Method::Refer =>
+                {
+                    let (to, dialog) = (Referrer::Subscribed(subscription), Some(dialog));
+                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
                 }
                 Event::Subscribe { subscription, dialog, flow, request } => {
                     self.subscribe(
@@ -478,13 +508,16 @@ impl Focus {
                 }
                 Event::Unsubscribed { subscription, .. } => {
                     self.watchers.remove(subscription);
+                    self.referrals.remove(&subscription);
                 }
                 Event::ReinviteCancelled { dialog } => {
                     if let Some(leg) = self.leg_of(dialog) {
                         leg.negotiation.withdraw();
                     }
                 }
-                Event::Progress { dialog, response } => self.progressed(now, dialog, &response),
+                Event::Progress { dialog, response } => {
+                    self.progressed(now, dialog, &response, out);
+                }
                 Event::Answered { dialog, response } => {
                     asks.extend(self.picked_up(now, dialog, &response, out));
                 }

@@ -434,7 +434,7 @@ impl Scribe {
     /// An address for someone whose own is not to be told, the same as long as they are here
     /// (RFC 4575 §5.6). The user part must differ: Linphone takes two people whose URIs differ in
     /// `gr` alone for one.
-    fn nobody(&self, room: &Room, id: impl ToString) -> String {
+    pub(super) fn nobody(&self, room: &Room, id: impl ToString) -> String {
         format!("sip:{}@anonymous.invalid", self.digest(room, &id.to_string()))
     }
 

@@ -15,6 +15,8 @@ use proptest::prelude::*;
 
 #[path = "dial_tests.rs"]
 mod dial;
+#[path = "refer_tests.rs"]
+mod refer;
 
 use super::*;
 use crate::directory::{Secret, User};
@@ -36,8 +38,8 @@ fn a_call_is_answered_by_a_focus() {
     assert_eq!(ok.status.code(), 200);
     for (name, expected) in [
         (Name::CONTACT, "<sip:tea@192.0.2.10:5060>;isfocus"),
-        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE"),
-        (Name::ALLOW_EVENTS, "conference"),
+        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE, REFER"),
+        (Name::ALLOW_EVENTS, "conference, refer"),
         (Name::CALL_INFO, "<xmpp:tea@rooms.example.org>;purpose=impp"),
         (Name::CONTENT_TYPE, "application/sdp"),
     ] {
@@ -436,13 +438,12 @@ fn options_are_told_to_all_and_other_methods_refused() {
     let ok = only_response(&scene.send(&phone.request("OPTIONS", "", "")));
     assert_eq!(ok.status.code(), 200);
     assert_eq!(ok.headers.get(&Name::CONTACT), Some("<sip:tea@192.0.2.10:5060>;isfocus"));
-    assert_eq!(ok.headers.get(&Name::ALLOW_EVENTS), Some("conference"));
+    assert_eq!(ok.headers.get(&Name::ALLOW_EVENTS), Some("conference, refer"));
     assert_eq!(
         ok.headers.get(&Name::ACCEPT),
         Some("application/sdp, application/conference-info+xml")
     );
     for (method, expected) in [
-        ("REFER", 405),
         ("MESSAGE", 405),
         ("REGISTER", 405),
         ("PUBLISH", 405),
@@ -1188,6 +1189,13 @@ impl Scene {
                 .to_vec(),
             trusted_proxies: vec!["192.0.2.1".parse().unwrap()],
             auth,
+            dialplan: DialPlan::new(
+                &serde_json::from_value(serde_json::json!({
+                    "xmpp": { "domain": "rooms.example.org", "secret": "x" },
+                    "sip": { "domain": "conf.example.org", "dial_allow": ["example.org"] },
+                }))
+                .unwrap(),
+            ),
             outbound: None,
             media_address: "192.0.2.10".parse().unwrap(),
             ports: PortRange { first: 40_000, last: 40_999 },

@@ -132,3 +132,47 @@ fn linphone_is_called_and_lists_everybody() {
     linphone.wait(mark, "the call to end", |event| event["state"] == "LinphoneCallReleased");
     assert!(linphone.alive(), "Linphone crashed");
 }
+
+#[test]
+fn a_moderator_on_the_phone_brings_somebody_in_by_refer() {
+    let test = "a_moderator_on_the_phone_brings_somebody_in_by_refer";
+    let plan = Plan { proxy: true, ..Plan::default() };
+    let Some(site) = Site::start_as(test, plan) else { return };
+    for user in ["alice", "carol"] {
+        site.cusaxd.enroll(user, &format!("sip:{user}@{PHONES}"), &password(user));
+    }
+    let chat = site.chat("alice");
+    chat.create("conflounge", json!({}));
+    let (alice, carol, dave) =
+        (registered(&site, "alice"), registered(&site, "carol"), registered(&site, "dave"));
+    // No moderator, no REFER.
+    dave.call("conflounge", 1000.0);
+    let mark = dave.mark();
+    let target = json!({ "uri": format!("sip:carol@{PHONES}") });
+    dave.tell("transfer", target.clone());
+    let refused = until("the answer to REFER", PATIENCE, || {
+        let answers = dave.messages(mark, "RX").into_iter();
+        answers.into_iter().find(|it| header(it, "CSeq").is_some_and(|it| it.ends_with("REFER")))
+    });
+    assert!(refused.starts_with("SIP/2.0 403 "), "{refused}");
+    // Alice's phone is one with her chat, which owns the room.
+    alice.call("conflounge", 600.0);
+    let (mark, rung) = (alice.mark(), carol.mark());
+    alice.tell("transfer", target);
+    carol.rings(rung);
+    carol.answer_call(800.0);
+    until("the last report", PATIENCE, || {
+        let told = alice.messages(mark, "RX");
+        told.into_iter().find(|it| {
+            let state = header(it, "Subscription-State");
+            it.contains("SIP/2.0 200 OK") && state.is_some_and(|it| it.contains("noresource"))
+        })
+    });
+    let room = site.cusaxd.room("conflounge");
+    let called = room["people"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|person| person["jid"] == format!("carol@{CHAT}") && person["level"] == "audio");
+    assert!(called.is_some(), "{room}");
+}

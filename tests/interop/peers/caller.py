@@ -216,6 +216,17 @@ class Phone:
     async def hangup(self):
         await self.call.hangup()
 
+    async def transfer(self, uri):
+        """Sends REFER; what came of it is told by an event."""
+        self.transferring = asyncio.ensure_future(self.follow(uri))
+
+    async def follow(self, uri):
+        try:
+            await self.call.transfer(uri)
+            lines.emit("transferred", ok=True)
+        except Exception as error:  # whatever it was
+            lines.emit("transferred", ok=False, text=str(error))
+
     async def hold(self):
         await self.call.hold()
 
@@ -262,7 +273,7 @@ async def main():
     parser.add_argument("--config", action="append", default=[], help="line of configuration")
     phone = Phone(parser.parse_args())
     await phone.start()
-    names = "register dial answer hangup hold resume dtmf tone play silence audio".split()
+    names = "register dial answer transfer hangup hold resume dtmf tone play silence audio".split()
     try:
         await lines.serve({name: getattr(phone, name) for name in names})
     finally:
