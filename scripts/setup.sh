@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
 if [ "${1:-}" != --run ]; then
+    command -v npm >/dev/null || packages+=(nodejs npm)
     packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus)
 fi
 services=(prosody ejabberd kamailio prometheus)
@@ -63,6 +64,16 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
     cp "$wanted" "$venv/requirements.txt"
+fi
+
+# The one that runs in a browser needs Node, and is no part of the demo.
+wanted=tests/interop/peers/package-lock.json
+node=.peers/node
+if [ "${1:-}" != --run ] && ! cmp -s "$wanted" "$node/package-lock.json"; then
+    echo "installing the JavaScript peer into $node"
+    mkdir -p "$node"
+    cp tests/interop/peers/package.json "$wanted" "$node/"
+    npm --prefix "$node" ci --silent --no-audit --no-fund
 fi
 
 if ! command -v cargo >/dev/null; then

@@ -10,8 +10,9 @@ use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
+use serde_json::json;
 
-use crate::admin::{self, Admin, Step, schema};
+use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
@@ -40,6 +41,13 @@ pub enum Input {
         flow: Flow,
         /// The message, or how far it could be read.
         message: Result<Message, ParseError>,
+    },
+    /// A connection within TLS is up, before anything comes of it.
+    SipOpened {
+        /// Which.
+        flow: Flow,
+        /// The domains that the peer's certificate names (RFC 5922 §7.1); none if it showed none.
+        names: Vec<String>,
     },
     /// What was sent on a flow, or to a place, could not be delivered (RFC 3261 §17.1.4).
     SipFailed {
@@ -165,6 +173,9 @@ impl Bridge {
             Input::Stanza(stanza) => {
                 let ask = self.muc.decode(now, stanza, &self.rooms, &mut out.stanzas);
                 out.queries.extend(std::iter::from_fn(|| self.muc.poll_query()));
+                while let Some(order) = self.muc.poll_order() {
+                    self.for_commander(now, order, out);
+                }
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
@@ -180,6 +191,7 @@ impl Bridge {
                     self.focus.receive(now, flow, message, rooms, directory, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
+            Input::SipOpened { flow, names } => self.focus.opened(flow, &names),
             Input::SipFailed { flow } => {
                 let asks = self.focus.failed(now, flow, &self.rooms, &mut wires(out));
                 self.for_phones(now, asks, out);
@@ -202,11 +214,8 @@ impl Bridge {
                 }
             }
             Input::Admin(request) => {
-                let Outbox { store, admin, .. } = out;
-                match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
-                    Step::Done(response) => admin.push(response),
-                    Step::Ask(ask) => self.for_operator(now, *ask, out),
-                }
+                let response = self.for_operator(now, request, out);
+                out.admin.push(response);
             }
             Input::Configured(config) => {
                 self.keep = keep(&config);
@@ -339,11 +348,38 @@ impl Bridge {
         }
     }
 
-    fn for_operator(&mut self, now: Now, ask: admin::Ask, out: &mut Outbox) {
-        let admin::Ask { room, by, command, reply } = ask;
-        let (result, facts) = self.apply(now, &room, &by, command);
-        self.publish(now, &room, &facts, out);
-        out.admin.push(self.admin.answer(reply, result, &self.rooms));
+    fn for_operator(
+        &mut self,
+        now: Now,
+        request: admin::Request,
+        out: &mut Outbox,
+    ) -> admin::Response {
+        match self.admin.decode(request, &self.rooms, &mut self.directory, &mut out.store) {
+            Step::Done(response) => response,
+            Step::Ask(ask) => {
+                let admin::Ask { room, by, command, reply } = *ask;
+                let (result, facts) = self.apply(now, &room, &by, command);
+                self.publish(now, &room, &facts, out);
+                self.admin.answer(reply, result, &self.rooms)
+            }
+            Step::Announce(Announcement { subject, announcement }, response) => {
+                self.muc.announce(subject.as_deref(), &announcement, &mut out.stanzas);
+                response
+            }
+        }
+    }
+
+    /// An operator or moderator asks by an ad-hoc command what others ask over HTTP.
+    fn for_commander(&mut self, now: Now, order: muc::Order, out: &mut Outbox) {
+        let (status, body) = match Question::read(order.operation, &order.values) {
+            Ok(question) => {
+                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let response = self.for_operator(now, request, out);
+                (response.status, response.body)
+            }
+            Err(why) => (400, json!({ "error": why })),
+        };
+        self.muc.ordered(order, status, &body, &mut out.stanzas);
     }
 
     fn apply(

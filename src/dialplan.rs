@@ -10,7 +10,7 @@ use cusax::identity::Aor;
 use cusax_sip::flow::Transport;
 use cusax_sip::uri::{SipUri, Uri};
 
-use crate::config::{Callable, Config, Listen};
+use crate::config::{Callable, Config};
 use crate::directory::Directory;
 use crate::display::{digits, harmless};
 use crate::id::LegId;
@@ -60,9 +60,7 @@ pub enum NotDialled {
 impl DialPlan {
     /// What the configuration says.
     pub fn new(config: &Config) -> Self {
-        let listen = config.sip.listen.iter().map(|listen| match listen.0 {
-            Listen::Udp(address) | Listen::Tcp(address) => address,
-        });
+        let listen = config.sip.listen.iter().map(|listen| listen.0.address);
         Self {
             allow: config.sip.dial_allow.iter().map(|callable| callable.0.clone()).collect(),
             proxy: config.sip.outbound_proxy.as_ref().map(|proxy| proxy.0.clone()),

@@ -188,7 +188,7 @@ impl Focus {
     /// Sends an INVITE over a flow, with credentials if some were asked for.
     fn call_at(&mut self, now: Now, id: LegId, flow: Flow, out: &mut Wires<'_>) -> Option<Ask> {
         let cnonce = format!("{:016x}", self.rng.random::<u64>());
-        let contact = self.contact(&self.dials.get(&id)?.room, flow);
+        let contact = self.contact_by(&self.dials.get(&id)?.room, flow, false);
         let dialling = self.dials.get_mut(&id)?;
         if let Some((_, old)) = dialling.call.take() {
             self.dialogs.remove(&old);
@@ -254,7 +254,7 @@ impl Focus {
         let (Some((address, negotiation, description)), Some((flow, _))) = (media, call) else {
             return vec![];
         };
-        let contact = self.contact(&room, flow);
+        let contact = self.contact_by(&room, flow, false);
         let caller = callee.person;
         let source = flow.remote.ip();
         let incoming = Incoming { id, dialog, room, caller, contact, source };

@@ -59,7 +59,7 @@ use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{Order, Report};
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
-use caller::Callers;
+use caller::{Callers, Trust};
 use dial::Dials;
 pub use dial::Outbound;
 use leg::Leg;
@@ -83,6 +83,8 @@ pub struct FocusConfig {
     pub listen: Vec<(Transport, SocketAddr)>,
     /// Whose P-Asserted-Identity counts.
     pub trusted_proxies: Vec<Network>,
+    /// Whose as well, when a certificate proves who they are.
+    pub trusted_domains: Vec<String>,
     /// Who may call.
     pub auth: Auth,
     /// Whom rooms may call.
@@ -167,11 +169,11 @@ impl Focus {
             product: PRODUCT.to_owned(),
             limits: endpoint::Limits::default(),
         };
-        let trusted = config.trusted_proxies.clone();
+        let trust = Trust::new(config.trusted_proxies.clone(), config.trusted_domains.clone());
         let guesses = Guesses::new(config.limits.wrong_passwords, rng.random());
         Self {
             endpoint: Endpoint::new(endpoint, rng.random()),
-            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random(), guesses),
+            callers: Callers::new(now, config.auth, trust, &config.domain, rng.random(), guesses),
             ports: PortPool::new(config.ports),
             scribe: Scribe { key: rng.random() },
             rng,
@@ -236,15 +238,21 @@ impl Focus {
             Err(ParseError::Rejected(_)) => true,
             Ok(Message::Response(_)) | Err(ParseError::Dropped(_)) => false,
         };
-        let stranger = self.callers.stranger(flow.remote.ip()).filter(|_| begins);
+        let stranger = self.callers.stranger(flow).filter(|_| begins);
         let Some(source) = stranger else { return Verdict::Admit };
         let verdict = self.throttle.admit(now.instant, source);
         self.limited.rate += u64::from(verdict != Verdict::Admit);
         verdict
     }
 
+    /// Takes note of a new connection, and of the names in its certificate, if one was verified.
+    pub fn opened(&mut self, flow: Flow, names: &[String]) {
+        self.callers.trust.opened(flow, names);
+    }
+
     /// Takes note that nothing can be sent over a flow.
     pub fn failed(&mut self, now: Now, flow: Flow, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
+        self.callers.trust.closed(flow);
         let events = self.endpoint.failed(now.instant, flow, out.sip);
         self.decode(now, events, rooms, &Directory::default(), out)
     }

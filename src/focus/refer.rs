@@ -142,8 +142,8 @@ impl Focus {
         request: &Request,
         directory: &Directory,
     ) -> Result<LegId, Box<Response>> {
-        let (source, nobody) = (flow.remote.ip(), self.new_leg());
-        let sender = self.callers.identify(now.instant, source, request, directory, nobody)?;
+        let nobody = self.new_leg();
+        let sender = self.callers.identify(now.instant, flow, request, directory, nobody)?;
         let room = self.room_of(&request.uri, flow)?;
         let proven = sender.proof > Proof::Claimed;
         let own = self.legs.values().find(|leg| leg.room == room && leg.caller.who == sender.who);

@@ -29,6 +29,7 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod commands;
     mod dashboards;
     mod dialout;
     mod document;
@@ -39,6 +40,7 @@ mod cases {
     mod occupants;
     mod operators;
     mod outage;
+    mod secure;
     mod stanzas;
     mod wire;
 }

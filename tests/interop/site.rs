@@ -52,6 +52,11 @@ pub(crate) struct Ports {
     pub(crate) component: u16,
     /// The focus, UDP and TCP.
     pub(crate) sip: u16,
+    /// The focus by TLS.
+    pub(crate) tls: u16,
+    /// The focus by WebSocket, and by WebSocket within TLS.
+    pub(crate) ws: u16,
+    pub(crate) wss: u16,
     /// The SIP proxy, UDP and TCP.
     pub(crate) proxy: u16,
     /// The first of the RTP ports.
@@ -264,6 +269,9 @@ impl Ports {
                     sip: at(2),
                     proxy: at(3),
                     http: at(4),
+                    tls: at(6),
+                    ws: at(7),
+                    wss: at(8),
                 };
             }
             tries += 1;

@@ -28,6 +28,7 @@ use cusaxd::admin::{self, Question};
 use cusaxd::bridge::{Input, Outbox};
 use cusaxd::id::PersonId;
 use cusaxd::mixer::plan::Order;
+use cusaxd::room::By;
 use minidom::Element;
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ fn scenes_of_both_faces() {
 fn a_call_is_an_invitation_to_the_chat() {
     let mut site = Site::new(&[]);
     let mut ask = |question| {
-        let request = admin::Request { ticket: 1, operator: "test".to_owned(), question };
+        let request = admin::Request { ticket: 1, by: By::Operator("test".to_owned()), question };
         let mut out = Outbox::default();
         site.bridge.handle(site.now, Input::Admin(request), &mut out);
         assert_eq!(out.admin[0].status, 200, "{}", out.admin[0].body);

@@ -108,7 +108,7 @@ fn what_the_tables_of_conformance_name_is_there() {
             }
             // In brackets stand notes and files.
             let names: Vec<_> = shown_by.split(['(', ')']).step_by(2).flat_map(quoted).collect();
-            named.extend(names.iter().map(|name| (*name).to_owned()));
+            named.extend(names.iter().map(|name| name.rsplit('/').next().unwrap().to_owned()));
             let missing = names.into_iter().filter(|name| !tests.has(name));
             wrong.extend(missing.map(|name| format!("{page}:{at}: there is no {name}")));
         }

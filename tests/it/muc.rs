@@ -15,6 +15,8 @@
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
+//! | `root command set-room KEY=VALUE …` | an ad-hoc command of the service, without a session or of one: `root command set-room #1 …` |
+//! | `juliet@garden command lock-room` | the same of a room |
 //! | `show occupant-id` | transcripts leave these out otherwise |
 //! | `admins create rooms` | and nobody else |
 //!
@@ -25,10 +27,13 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use std::{env, fs};
 
+use cusaxd::admin::{self, Admin, Question, Step};
 use cusaxd::clock::Now;
+use cusaxd::dialplan::DialPlan;
+use cusaxd::directory::Directory;
 use cusaxd::id::{LegId, Nick, RoomName};
 use cusaxd::journal;
-use cusaxd::muc::{Ask, Muc, MucConfig, Rates, Reply};
+use cusaxd::muc::{Ask, Muc, MucConfig, Order, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::{By, Command, Creation, Ending, Policy, Refusal, Rooms};
 use jid::{BareJid, DomainPart};
@@ -108,6 +113,36 @@ pub fn parse(who: &str, xml: &str) -> Element {
     xml.parse().unwrap_or_else(|error| panic!("{xml}: {error}"))
 }
 
+/// An ad-hoc command: `#ID` continues a session, `!ACTION` is another than `execute`, `KEY=VALUE` are
+/// fields, in which `_` stands for a blank.
+fn command(to: &str, node: &str, words: &[&str]) -> String {
+    let node = match node {
+        "announce" => "http://jabber.org/protocol/admin#announce".to_owned(),
+        node => format!("urn:x-cusax:command:{node}"),
+    };
+    let (mut attributes, mut fields) = (String::new(), String::new());
+    for word in words {
+        match (word.split_once('='), word.split_at(1)) {
+            (Some((var, value)), _) => {
+                let value = value.replace('_', " ");
+                write!(fields, "<field var='{var}'><value>{value}</value></field>").unwrap();
+            }
+            (None, ("#", id)) => write!(attributes, " sessionid='{id}'").unwrap(),
+            (None, ("!", action)) => write!(attributes, " action='{action}'").unwrap(),
+            (None, _) => panic!("what is {word}?"),
+        }
+    }
+    let form = match fields.as_str() {
+        "" => String::new(),
+        fields => format!("<x xmlns='jabber:x:data' type='submit'>{fields}</x>"),
+    };
+    format!(
+        "<iq type='set' id='c' to='{to}'>\
+         <command xmlns='http://jabber.org/protocol/commands' node='{node}'{attributes}>{form}\
+         </command></iq>"
+    )
+}
+
 fn policy() -> Policy {
     let admins = [BareJid::new("root@example.org").unwrap()].into();
     Policy { admins: std::sync::Arc::new(admins), ..Policy::default() }
@@ -117,6 +152,8 @@ fn policy() -> Policy {
 pub struct Server {
     pub muc: Muc,
     pub rooms: Rooms,
+    admin: Admin,
+    directory: Directory,
     archive: Archive,
     /// The archive answers.
     reads: bool,
@@ -145,6 +182,18 @@ impl Server {
         Self {
             muc: Muc::new(config, 7),
             rooms: Rooms::new(policy()),
+            admin: Admin::new(
+                DomainPart::new("rooms.example.org").unwrap().into_owned(),
+                "conf.example.org".to_owned(),
+                DialPlan::new(
+                    &serde_json::from_value(serde_json::json!({
+                        "xmpp": { "domain": "rooms.example.org", "secret": "x" },
+                        "sip": { "domain": "conf.example.org" },
+                    }))
+                    .unwrap(),
+                ),
+            ),
+            directory: Directory::default(),
             archive: Archive::default(),
             reads: true,
             legs: BTreeMap::new(),
@@ -200,6 +249,13 @@ impl Server {
                 );
                 self.stanza(who, &xml, &mut out);
             }
+            [who, "command", node, words @ ..] => {
+                let (who, to) = match who.split_once('@') {
+                    Some((who, room)) => (who, format!("{room}@rooms.example.org")),
+                    None => (*who, "rooms.example.org".to_owned()),
+                };
+                self.stanza(who, &command(&to, node, words), &mut out);
+            }
             [who, ..] => {
                 let xml = line.split_once(' ').expect("a stanza").1;
                 self.stanza(who, xml, &mut out);
@@ -217,12 +273,43 @@ impl Server {
         if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
             self.ask(ask, out);
         }
+        while let Some(order) = self.muc.poll_order() {
+            self.order(order, out);
+        }
         while let Some(query) = self.muc.poll_query().filter(|_| self.reads) {
             let loaded = self.archive.answer(&query);
             if let Some(ask) = self.muc.loaded(self.now, loaded, &self.rooms, out) {
                 self.ask(ask, out);
             }
         }
+    }
+
+    fn order(&mut self, order: Order, out: &mut Vec<Element>) {
+        let (status, body) = match Question::read(order.operation, &order.values) {
+            Ok(question) => {
+                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let (rooms, directory) = (&self.rooms, &mut self.directory);
+                let response = match self.admin.decode(request, rooms, directory, &mut vec![]) {
+                    Step::Done(response) => response,
+                    Step::Ask(ask) => {
+                        let admin::Ask { room, by, command, reply } = *ask;
+                        let (facts, result) = match self.apply(&room, &by, command) {
+                            Ok(facts) => (facts, Ok(())),
+                            Err(refusal) => (vec![], Err(refusal)),
+                        };
+                        self.publish(&room, &facts, out);
+                        self.admin.answer(reply, result, &self.rooms)
+                    }
+                    Step::Announce(it, response) => {
+                        self.muc.announce(it.subject.as_deref(), &it.announcement, out);
+                        response
+                    }
+                };
+                (response.status, response.body)
+            }
+            Err(why) => (400, serde_json::json!({ "error": why })),
+        };
+        self.muc.ordered(order, status, &body, out);
     }
 
     fn ask(&mut self, ask: Ask, out: &mut Vec<Element>) {

@@ -44,11 +44,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "muc",
+            "operation",
             "room",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "operation", "rate", "room"]),
     (
         "focus",
         &[
@@ -63,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "room",
         ],
     ),
-    ("admin", &["clock", "dialplan", "directory", "id", "journal", "room"]),
+    ("admin", &["clock", "dialplan", "directory", "id", "journal", "operation", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
@@ -74,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dialplan", &["config", "directory", "display", "id", "room"]),
     ("directory", &["id"]),
     ("display", &[]),
+    ("operation", &[]),
     ("metrics", &[]),
     ("reload", &["config"]),
     ("config", &[]),

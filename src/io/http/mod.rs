@@ -36,6 +36,7 @@ use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{DialId, PersonId, RoomName};
 use crate::metrics::Metrics;
+use crate::room::By;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -153,7 +154,8 @@ impl Http {
         self.waiting().insert(number, answer);
         // Torn up however this ends: a client that goes away leaves nothing behind.
         let ticket = Ticket { http: self, number };
-        let request = admin::Request { ticket: number, operator: "api".to_owned(), question };
+        let by = By::Operator("api".to_owned());
+        let request = admin::Request { ticket: number, by, question };
         let asked = self.0.inputs.send(Input::Admin(request));
         let answered = timeout(ANSWER_TIMEOUT, async {
             asked.await.ok()?;
@@ -263,7 +265,7 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 12] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
@@ -272,6 +274,7 @@ fn routes() -> [(&'static str, MethodRouter<Http>); 11] {
         ("/rooms/{room}/dial", post(dial)),
         ("/rooms/{room}/dial/{call}", delete(end_dial)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/announce", post(announce)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
         ("/events", get(events)),
@@ -451,6 +454,16 @@ async fn act(
     };
     match question() {
         Ok(question) => http.ask(question).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn announce(State(http): State<Http>, body: Bytes) -> Response {
+    match read_json(&body) {
+        Ok(body) => match serde_json::from_value(body) {
+            Ok(announcement) => http.ask(Question::Announce(announcement)).await,
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+        },
         Err(refused) => *refused,
     }
 }
