@@ -17,9 +17,10 @@ use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
+use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
 use crate::focus::{self, Focus, FocusConfig, Limited};
-use crate::id::RoomName;
+use crate::id::{LegId, RoomName};
 use crate::journal::{self, Row, Snapshot};
 use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
@@ -56,6 +57,13 @@ pub enum Input {
         /// Where.
         flow: Flow,
     },
+    /// Where a server is that phones are called through.
+    Located {
+        /// For which call.
+        leg: LegId,
+        /// At which places, best first.
+        hops: Vec<Hop>,
+    },
     /// The mixer reports.
     Media(Report),
     /// The store answers a query.
@@ -84,6 +92,8 @@ pub struct Outbox {
     pub stanzas: Stanzas,
     /// To SIP peers, in order.
     pub sip: Vec<Transmit>,
+    /// To whoever finds out where SIP servers are.
+    pub lookups: Vec<Lookup>,
     /// Answers to operators.
     pub admin: Vec<admin::Response>,
     /// For those who watch events.
@@ -155,7 +165,7 @@ impl Bridge {
             directory,
             muc: Muc::new(muc, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             focus: Focus::new(now.instant, FocusConfig::new(config), seed),
-            admin: Admin::new(domain, sip_domain),
+            admin: Admin::new(domain, sip_domain, DialPlan::new(config)),
             floor: Floor::default(),
             metrics,
             keep: keep(config),
@@ -182,23 +192,25 @@ impl Bridge {
             }
             Input::Sip { flow, message } => {
                 self.metrics.count_request(message.as_ref());
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
+                let (rooms, directory) = (&self.rooms, &self.directory);
                 let asks =
-                    self.focus.receive(now, flow, message, &self.rooms, &self.directory, wires);
+                    self.focus.receive(now, flow, message, rooms, directory, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::SipOpened { flow, names } => self.focus.opened(flow, &names),
             Input::SipFailed { flow } => {
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-                let asks = self.focus.failed(now, flow, &self.rooms, wires);
+                let asks = self.focus.failed(now, flow, &self.rooms, &mut wires(out));
+                self.for_phones(now, asks, out);
+            }
+            Input::Located { leg, hops } => {
+                let asks = self.focus.located(now, leg, &hops, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::Media(report) => {
                 if let Report::VoiceApplied { asked, at, .. } = report {
                     self.metrics.mirror.observe(at.saturating_duration_since(asked).as_secs_f64());
                 }
-                let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-                let asks = self.focus.report(now, &report, &self.rooms, wires);
+                let asks = self.focus.report(now, &report, &self.rooms, &mut wires(out));
                 self.for_phones(now, asks, out);
             }
             Input::Loaded(loaded) => {
@@ -216,6 +228,7 @@ impl Bridge {
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
                 self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
+                self.admin.set_dialplan(DialPlan::new(&config));
                 let draining = self.rooms.policy().draining;
                 let policy = Policy { draining, ..policy(&config) };
                 for (room, facts) in self.rooms.set_policy(now, policy) {
@@ -242,8 +255,7 @@ impl Bridge {
         for ask in self.muc.handle_timeout(now, &mut out.stanzas) {
             self.for_chat(now, ask, out);
         }
-        let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-        let asks = self.focus.handle_timeout(now, &self.rooms, wires);
+        let asks = self.focus.handle_timeout(now, &self.rooms, &mut wires(out));
         self.for_phones(now, asks, out);
         self.rooms.sweep();
         if self.sweep <= now.instant {
@@ -295,7 +307,9 @@ impl Bridge {
         // One look at everyone, whatever is counted.
         let mut levels = BTreeMap::from(["chat", "audio", "both"].map(|level| (level, 0)));
         let mut states = BTreeMap::from(["held", "connected", "muted"].map(|state| (state, 0)));
-        let strengths = ["none", "claimed", "asserted", "digest"];
+        let dialling = self.rooms.iter().map(|room| room.dials.len()).sum();
+        states.insert("dialling", dialling);
+        let strengths = ["none", "claimed", "dialled", "asserted", "digest"];
         let mut bindings: BTreeMap<_, _> =
             strengths.iter().flat_map(|it| [((*it, "yes"), 0), ((*it, "no"), 0)]).collect();
         for person in self.rooms.iter().flat_map(|room| room.people.values()) {
@@ -348,8 +362,7 @@ impl Bridge {
     fn for_phones(&mut self, now: Now, asks: Vec<focus::Ask>, out: &mut Outbox) {
         for focus::Ask { room, by, command, reply } in asks {
             let (result, facts) = self.apply(now, &room, &by, command);
-            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-            self.focus.answer(now, reply, result, &self.rooms, wires);
+            self.focus.answer(now, reply, result, &self.rooms, &mut wires(out));
             self.publish(now, &room, &facts, out);
         }
     }
@@ -409,12 +422,16 @@ impl Bridge {
         }
         for fact in facts {
             self.muc.render(now, room, fact, &mut out.stanzas);
-            let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
-            self.focus.render(now, room, fact, wires);
+            self.focus.render(now, room, fact, &mut wires(out));
             journal::write(room, fact, &mut out.store);
             out.events.extend(admin::render(room, fact));
         }
     }
+}
+
+/// What the phone face fills.
+fn wires(out: &mut Outbox) -> focus::Wires<'_> {
+    focus::Wires { sip: &mut out.sip, media: &mut out.media, lookups: &mut out.lookups }
 }
 
 fn policy(config: &Config) -> Policy {
@@ -427,6 +444,7 @@ fn policy(config: &Config) -> Policy {
         max_rooms: config.xmpp.max_rooms,
         max_rooms_of_one: config.xmpp.max_rooms_of_one,
         max_people: config.xmpp.max_people,
+        max_dials: config.sip.max_dials,
         draining: false,
     }
 }

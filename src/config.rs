@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use cusax_sip::flow::Transport;
+use cusax_sip::uri::{Host, SipUri};
 use jid::{BareJid, DomainPart};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -132,6 +133,30 @@ pub struct Sip {
     /// as many from all addresses.
     #[serde(default = "default_max_wrong_passwords")]
     pub max_wrong_passwords: u32,
+    /// Whom rooms may call besides the users of the directory: a host name or address (anyone there, so
+    /// not that of a gateway), the first digits of numbers (`+4930`, reached through the outbound
+    /// proxy), or `*`.
+    #[serde(default)]
+    pub dial_allow: Vec<Parsed<Callable>>,
+    /// How many calls all rooms may be making at a time.
+    #[serde(default = "default_max_dials")]
+    pub max_dials: usize,
+    /// Through which proxy all calls go out, such as `sip:192.0.2.9;transport=tcp`; without one they go
+    /// where their address says.
+    #[serde(default)]
+    pub outbound_proxy: Option<Parsed<SipUri>>,
+    /// By which user name the proxy knows us, if it asks.
+    #[serde(default)]
+    pub outbound_user: Option<String>,
+    /// The password that goes with it.
+    #[serde(default)]
+    pub outbound_password: Option<String>,
+    /// A file that holds the password, instead of `outbound_password`.
+    #[serde(default)]
+    pub outbound_password_file: Option<String>,
+    /// The only realm to which the password is proven; the proxy's host unless given.
+    #[serde(default)]
+    pub outbound_realm: Option<String>,
 }
 
 /// `[media]`
@@ -240,6 +265,17 @@ pub struct Listen {
     pub address: SocketAddr,
 }
 
+/// Somebody whom rooms may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callable {
+    /// Anyone.
+    Anyone,
+    /// Anyone at this host.
+    Host(String),
+    /// Whoever has a telephone number that begins so.
+    Numbers(String),
+}
+
 /// A network in CIDR notation; a single address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -335,6 +371,23 @@ impl Config {
                 wrong(key, "must be at least 1");
             }
         }
+        let Sip { outbound_proxy: proxy, outbound_user: user, .. } = &self.sip;
+        if proxy.as_ref().is_some_and(|proxy| proxy.0.secure || proxy.0.user().is_some()) {
+            wrong("sip.outbound_proxy", "must be sip:HOST, with a port and transport if need be");
+        }
+        if user.is_some() && proxy.is_none() {
+            wrong("sip.outbound_user", "is given without sip.outbound_proxy");
+        }
+        match (&self.sip.outbound_password, &self.sip.outbound_password_file) {
+            (Some(_), Some(_)) => {
+                wrong("sip.outbound_password_file", "is given besides sip.outbound_password");
+            }
+            (None, None) if user.is_some() => wrong("sip.outbound_password", "is missing"),
+            (Some(_), None) | (None, Some(_)) if user.is_none() => {
+                wrong("sip.outbound_user", "is missing");
+            }
+            (Some(_), None) | (None, Some(_) | None) => {}
+        }
         if !(0.0..=1.0).contains(&self.media.max_stress) {
             wrong("media.max_stress", "must be from 0 to 1");
         }
@@ -417,6 +470,33 @@ impl FromStr for Network {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| EXPECTED)?;
         if prefix > longest { Err(EXPECTED) } else { Ok(Self { address, prefix }) }
+    }
+}
+
+impl FromStr for Callable {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a host, the first digits of numbers such as +4930, or *";
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        if text == "*" {
+            Ok(Self::Anyone)
+        } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(Self::Numbers(text.to_owned()))
+        } else if text.parse::<Host>().is_ok() {
+            Ok(Self::Host(text.to_owned()))
+        } else {
+            Err(EXPECTED)
+        }
+    }
+}
+
+impl fmt::Display for Callable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("*"),
+            Self::Host(text) | Self::Numbers(text) => f.write_str(text),
+        }
     }
 }
 
@@ -535,6 +615,10 @@ fn default_max_wrong_passwords() -> u32 {
     5
 }
 
+fn default_max_dials() -> usize {
+    100
+}
+
 fn default_max_rooms() -> usize {
     10_000
 }
@@ -615,6 +699,23 @@ mod tests {
         assert_eq!(calls("40000-44999"), Ok(2500));
         for bad in ["", "40000", "5-4", "80-90", "40000-70000", "40000-40000"] {
             assert!(calls(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whom_rooms_may_call() {
+        for (text, expected) in [
+            ("*", Some(Callable::Anyone)),
+            ("example.org", Some(Callable::Host("example.org".to_owned()))),
+            ("192.0.2.1", Some(Callable::Host("192.0.2.1".to_owned()))),
+            ("+4930", Some(Callable::Numbers("+4930".to_owned()))),
+            ("0", Some(Callable::Numbers("0".to_owned()))),
+            ("+", None),
+            ("", None),
+            ("sip:x@h", None),
+            ("*.example.org", None),
+        ] {
+            assert_eq!(text.parse::<Callable>().ok(), expected, "{text:?}");
         }
     }
 

@@ -121,6 +121,16 @@ impl fmt::Display for LegId {
     }
 }
 
+/// One call that a room makes, until somebody answers it or it fails; never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+impl fmt::Display for DialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}", self.0)
+    }
+}
+
 /// The longest nick, in characters.
 pub const MAX_NICK: usize = 64;
 

@@ -186,6 +186,8 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         }
         Fact::AffiliationChanged { .. }
         | Fact::AvatarChanged
+        | Fact::Dialled { .. }
+        | Fact::DialEnded { .. }
         | Fact::CallEntered { .. }
         | Fact::CallLeft { .. }
         | Fact::ChatEntered { .. }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`room`] | what a conference is: commands in, facts out |
 //! | [`directory`] | who is who on the two networks |
+//! | [`dialplan`] | whom rooms may call |
 //! | [`muc`] | how chat clients see it (XEP-0045) |
 //! | [`focus`] | how phones see it (RFC 4579, RFC 4575) |
 //! | [`admin`] | how operators see it |
@@ -18,7 +19,9 @@ pub mod archive;
 pub mod bridge;
 pub mod clock;
 pub mod config;
+pub mod dialplan;
 pub mod directory;
+pub mod display;
 pub mod focus;
 pub mod id;
 #[cfg(feature = "io")]

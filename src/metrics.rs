@@ -137,8 +137,8 @@ impl Metrics {
             ),
             call_legs: define.gauges(
                 "cusax_call_legs",
-                "Call legs, by state: heard, on hold, or silent for another reason.",
-                &[Label { name: "state", values: &["connected", "held", "muted"] }],
+                "Call legs, by state: heard, on hold, silent for another reason, or not answered yet.",
+                &[Label { name: "state", values: &["connected", "held", "muted", "dialling"] }],
             ),
             call_capacity: define
                 .gauge("cusax_call_capacity", "Calls that the media ports allow at a time."),
@@ -146,7 +146,7 @@ impl Metrics {
                 "cusax_bindings",
                 "Call legs, by how the caller's address was proven, and whether the directory ties it to a JID.",
                 &[
-                    Label { name: "strength", values: &["none", "claimed", "asserted", "digest"] },
+                    Label { name: "strength", values: &["none", "claimed", "dialled", "asserted", "digest"] },
                     Label { name: "bound", values: &["yes", "no"] },
                 ],
             ),

@@ -19,6 +19,10 @@ pub enum Operation {
     LockRoom,
     /// Let people in again.
     UnlockRoom,
+    /// Call someone into a room.
+    Dial,
+    /// Give up a call that nobody has answered.
+    HangUp,
     /// Take someone out of the mix.
     Mute,
     /// Put someone back into the mix.
@@ -94,13 +98,15 @@ pub enum Kind {
 
 impl Operation {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ListRooms,
         Self::ShowRoom,
         Self::SetRoom,
         Self::DestroyRoom,
         Self::LockRoom,
         Self::UnlockRoom,
+        Self::Dial,
+        Self::HangUp,
         Self::Mute,
         Self::Unmute,
         Self::Kick,
@@ -186,6 +192,42 @@ impl Operation {
                 changes: true,
                 of_rooms: true,
                 params: &[ROOM],
+            },
+            Self::Dial => &Spec {
+                name: "dial",
+                title: "Call someone into a room",
+                node: "urn:x-cusax:command:dial",
+                http: ("POST", "/rooms/{room}/dial"),
+                cli: &["room", "dial"],
+                changes: true,
+                of_rooms: true,
+                params: &[
+                    ROOM,
+                    Param {
+                        name: "uri",
+                        label: "SIP or tel URI",
+                        kind: Kind::Text,
+                        required: true,
+                    },
+                ],
+            },
+            Self::HangUp => &Spec {
+                name: "endDial",
+                title: "Give up a call that nobody has answered",
+                node: "urn:x-cusax:command:hang-up",
+                http: ("DELETE", "/rooms/{room}/dial/{call}"),
+                cli: &["room", "hang-up"],
+                changes: true,
+                of_rooms: true,
+                params: &[
+                    ROOM,
+                    Param {
+                        name: "call",
+                        label: "Number of the call",
+                        kind: Kind::Text,
+                        required: true,
+                    },
+                ],
             },
             Self::Mute => &Spec {
                 name: "mute",

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 38] = [
+pub const OPTIONS: [(&str, Takes); 45] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -132,6 +132,13 @@ pub const OPTIONS: [(&str, Takes); 38] = [
     ("sip.max_requests_of_one", Takes::Live),
     ("sip.max_burst_of_one", Takes::Live),
     ("sip.max_wrong_passwords", Takes::Live),
+    ("sip.dial_allow", Takes::Live),
+    ("sip.max_dials", Takes::Live),
+    ("sip.outbound_proxy", Takes::Live),
+    ("sip.outbound_user", Takes::Live),
+    ("sip.outbound_password", Takes::Live),
+    ("sip.outbound_password_file", Takes::Live),
+    ("sip.outbound_realm", Takes::Live),
     ("media.address", Takes::Restart),
     ("media.ports", Takes::Restart),
     ("media.workers", Takes::Restart),
@@ -144,7 +151,7 @@ pub const OPTIONS: [(&str, Takes); 38] = [
     ("log.format", Takes::Restart),
 ];
 /// Options whose values are in no log.
-const SECRETS: [&str; 2] = ["xmpp.secret", "http.token"];
+const SECRETS: [&str; 3] = ["xmpp.secret", "sip.outbound_password", "http.token"];
 
 #[cfg(test)]
 mod tests {
@@ -195,6 +202,9 @@ mod tests {
                 "tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a",
                 "trusted_domains": ["example.com"], "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1,
                 "max_wrong_passwords": 1,
+                "dial_allow": ["+49"], "max_dials": 1,
+                "outbound_proxy": "sip:192.0.2.1", "outbound_user": "u", "outbound_password": "p",
+                "outbound_password_file": "f", "outbound_realm": "r",
             },
             "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
             "store": { "url": "sqlite:x" },

@@ -11,10 +11,12 @@ use jid::{BareJid, DomainPart};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::dialplan::{DialPlan, NotDialled};
 use crate::directory::{Directory, Secret, User};
-use crate::id::{PersonId, RoomName};
+use crate::id::{DialId, PersonId, RoomName};
 use crate::journal::Row;
 use crate::operation::Operation;
+use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -54,6 +56,10 @@ pub enum Question {
     Kick(RoomName, PersonId, Option<String>),
     /// Ban someone, for a reason.
     Ban(RoomName, PersonId, Option<String>),
+    /// Call somebody into a room, by SIP or tel URI.
+    Dial(RoomName, String),
+    /// Give up a call that nobody has answered.
+    EndDial(RoomName, DialId),
     /// Tell everyone in any room something.
     Announce(Announcement),
     /// All users of the directory.
@@ -151,6 +157,12 @@ impl Question {
             Operation::DestroyRoom => Self::DeleteRoom(room()?),
             Operation::LockRoom => Self::Lock(room()?, true),
             Operation::UnlockRoom => Self::Lock(room()?, false),
+            Operation::Dial => Self::Dial(room()?, needed("uri")?.to_owned()),
+            Operation::HangUp => {
+                let number = needed("call")?.strip_prefix('d').and_then(|it| it.parse().ok());
+                let call = number.map(DialId).ok_or("call: is no number such as d3")?;
+                Self::EndDial(room()?, call)
+            }
             Operation::Mute => Self::Mute(room()?, person()?, true),
             Operation::Unmute => Self::Mute(room()?, person()?, false),
             Operation::Kick => Self::Kick(room()?, person()?, reason()),
@@ -175,12 +187,18 @@ impl Question {
 pub struct Admin {
     domain: DomainPart,
     sip_domain: String,
+    dialplan: DialPlan,
 }
 
 impl Admin {
     /// The face of rooms at `domain` whose conference URIs are at `sip_domain`.
-    pub fn new(domain: DomainPart, sip_domain: String) -> Self {
-        Self { domain, sip_domain }
+    pub fn new(domain: DomainPart, sip_domain: String, dialplan: DialPlan) -> Self {
+        Self { domain, sip_domain, dialplan }
+    }
+
+    /// Takes other rules for calls that go out.
+    pub fn set_dialplan(&mut self, dialplan: DialPlan) {
+        self.dialplan = dialplan;
     }
 
     /// Reads a request as a command, or answers it here. Changes of the directory are made here.
@@ -240,6 +258,16 @@ impl Admin {
                 }
                 Err(refusal) => refuse(refusal),
             },
+            Question::Dial(name, uri) => match self.dialplan.callee(&uri, directory) {
+                Ok(callee) => ask(name, Command::Dial(Box::new(callee))),
+                Err(why @ NotDialled::NoAddress) => {
+                    done(400, json!({ "error": format!("uri: {why}") }))
+                }
+                Err(NotDialled::NotAllowed) => refuse(Refusal::MayNotBeCalled),
+            },
+            Question::EndDial(name, dial) => {
+                ask(name, Command::EndDial { dial, end: DialEnd::Cancelled })
+            }
             Question::Announce(it) if it.announcement.trim().is_empty() => {
                 done(400, json!({ "error": "announcement: is empty" }))
             }
@@ -352,11 +380,16 @@ fn changed(settings: &Settings, changes: Value) -> Result<Settings, String> {
 /// The HTTP status of a refusal.
 fn status(refusal: Refusal) -> u16 {
     match refusal {
-        Refusal::NoSuchRoom | Refusal::NoSuchHat | Refusal::NoSuchPerson | Refusal::NotHere => 404,
+        Refusal::NoSuchCall
+        | Refusal::NoSuchRoom
+        | Refusal::NoSuchHat
+        | Refusal::NoSuchPerson
+        | Refusal::NotHere => 404,
         Refusal::BadSettings => 400,
         Refusal::Banned
         | Refusal::Forbidden
         | Refusal::Locked
+        | Refusal::MayNotBeCalled
         | Refusal::MayNotCreate
         | Refusal::MayNotRegister
         | Refusal::MembersOnly
@@ -366,14 +399,22 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::RoomsOwnHat
         | Refusal::TooSoon { .. }
         | Refusal::WrongPassword => 403,
-        Refusal::LastOwner | Refusal::NickTaken | Refusal::NotToYourself => 409,
+        Refusal::AlreadyCalled
+        | Refusal::LastOwner
+        | Refusal::NickTaken
+        | Refusal::NotToYourself => 409,
         Refusal::NoCommonMedia => 422,
         Refusal::Draining | Refusal::Full | Refusal::TooMany => 503,
     }
 }
 
 fn problem(refusal: Refusal) -> Value {
-    let error = match refusal {
+    json!({ "error": words(refusal) })
+}
+
+fn words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::AlreadyCalled => "that address is being called already",
         Refusal::BadSettings => "these settings contradict themselves or break a limit",
         Refusal::Banned => "banned",
         Refusal::Draining => "the server is going down",
@@ -381,12 +422,14 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::Full => "the room is full",
         Refusal::LastOwner => "a room keeps at least one owner",
         Refusal::Locked => "the room is locked",
+        Refusal::MayNotBeCalled => "that address may not be called",
         Refusal::MayNotCreate => "may not create rooms",
         Refusal::MayNotRegister => "may not register with this room",
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
         Refusal::NoCommonMedia => "no codec in common",
         Refusal::NoSuchHat => "there is no such hat",
+        Refusal::NoSuchCall => "there is no such call",
         Refusal::NoSuchPerson => "nobody by that number is in the room",
         Refusal::NoSuchRoom => "there is no such room",
         Refusal::NoVoice => "no voice",
@@ -398,8 +441,7 @@ fn problem(refusal: Refusal) -> Value {
         Refusal::TooMany => "a limit of the server is reached",
         Refusal::TooSoon { .. } => "this room is slow",
         Refusal::WrongPassword => "the password is missing or wrong",
-    };
-    json!({ "error": error })
+    }
 }
 
 /// Shows a fact to those who watch: ids and levels, never what was said.
@@ -413,6 +455,19 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::ChatEntered { person, .. } => ("chat-entered", json!({ "person": someone(*person) })),
         Fact::CallEntered { person, leg, .. } => {
             ("call-entered", json!({ "person": someone(*person), "leg": leg.to_string() }))
+        }
+        Fact::Dialled { dial } => {
+            ("dialled", json!({ "call": room.dials.get(dial).map(schema::dial) }))
+        }
+        Fact::DialEnded { was, end } => {
+            let (why, status, text) = match end {
+                DialEnd::Answered => ("answered", None, None),
+                DialEnd::Cancelled => ("cancelled", None, None),
+                DialEnd::Failed { status, text } => ("failed", Some(*status), Some(text.as_str())),
+                DialEnd::KeptOut(refusal) => ("kept-out", None, Some(words(*refusal))),
+            };
+            let call = schema::dial(was);
+            ("dial-ended", json!({ "call": call, "why": why, "status": status, "text": text }))
         }
         Fact::ChatLeft { person, lost, .. } => {
             ("chat-left", json!({ "person": someone(*person), "lost": lost }))

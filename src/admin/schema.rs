@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::stamp;
 use crate::directory::User;
 use crate::room::Room;
+use crate::room::dial::{Callee, Dial};
 use crate::room::person::{Level, Mutes, Person, Proof, Who};
 
 /// A room in a list: its counts, not its people.
@@ -49,8 +50,27 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "slow_mode_s": room.settings.slow_mode_s,
         "archive": room.settings.archive,
     });
+    value["calling"] = room.dials.values().map(dial).collect();
     value["people"] = room.people.values().map(|it| person(room, it)).collect();
     value
+}
+
+/// A call that a room makes.
+pub fn dial(dial: &Dial) -> Value {
+    let Callee { uri, person } = &dial.callee;
+    let jid = match &person.who {
+        Who::Jid(jid) => Some(jid.to_string()),
+        Who::Aor(_) | Who::Unknown(_) => None,
+    };
+    let by = dial.by.as_ref().and_then(|by| by.nick.as_ref());
+    json!({
+        "id": dial.id.to_string(),
+        "uri": uri,
+        "name": person.name,
+        "jid": jid,
+        "by": by.map(|nick| nick.as_str()),
+        "since": stamp(dial.since),
+    })
 }
 
 /// Someone in a room.
@@ -110,6 +130,7 @@ pub fn strength(proof: Option<Proof>, who: &Who) -> &'static str {
     match (proof, who) {
         (None, _) | (Some(_), Who::Unknown(_)) => "none",
         (Some(Proof::Claimed), _) => "claimed",
+        (Some(Proof::Dialled), _) => "dialled",
         (Some(Proof::Asserted), _) => "asserted",
         (Some(Proof::Digest), _) => "digest",
     }

@@ -73,6 +73,20 @@ pub(super) enum RoomWish {
         /// The room.
         room: String,
     },
+    /// Call somebody into a room; it does not wait for their answer.
+    Dial {
+        /// The room.
+        room: String,
+        /// A SIP or tel URI, as in sip:bob@example.org.
+        uri: String,
+    },
+    /// Give up a call that nobody has answered.
+    HangUp {
+        /// The room.
+        room: String,
+        /// The call's number, as in d3.
+        call: String,
+    },
     /// Take someone out of the mix.
     Mute(Someone),
     /// Put someone back into the mix.
@@ -249,6 +263,15 @@ pub(super) fn rooms(wish: RoomWish, reach: Reach) -> ExitCode {
             RoomWish::Destroy { room } => command(Method::DELETE, &["rooms", room]).await,
             RoomWish::Lock { room } => command(Method::POST, &["rooms", room, "lock"]).await,
             RoomWish::Unlock { room } => command(Method::POST, &["rooms", room, "unlock"]).await,
+            RoomWish::Dial { room, uri } => {
+                let body = json!({ "uri": uri });
+                let path = ["rooms", room, "dial"];
+                let value = client.ask(Method::POST, &path, Some(&body)).await?;
+                Ok(Answer { text: show_room(&value), value })
+            }
+            RoomWish::HangUp { room, call } => {
+                command(Method::DELETE, &["rooms", room, "dial", call]).await
+            }
             RoomWish::Mute(someone) => act(client, someone, "mute", None).await,
             RoomWish::Unmute(someone) => act(client, someone, "unmute", None).await,
             RoomWish::Kick { someone, reason } => {
@@ -540,6 +563,10 @@ fn show_room(room: &Value) -> String {
     }
     shown.push('\n');
     shown.push_str(&table(&PEOPLE, items(&room["people"])));
+    if let calls @ [_, ..] = items(&room["calling"]) {
+        shown.push('\n');
+        shown.push_str(&table(&CALLING, calls));
+    }
     shown
 }
 
@@ -627,6 +654,14 @@ const PEOPLE: [Column; 9] = [
     Column("SIP", |person| cell(&person["aor"])),
     Column("BINDING", |person| binding(&person["binding"])),
     Column("MUTED BY", |person| origins(&person["mute"])),
+];
+
+const CALLING: [Column; 5] = [
+    Column("CALLING", |call| cell(&call["id"])),
+    Column("NAME", |call| cell(&call["name"])),
+    Column("AT", |call| cell(&call["uri"])),
+    Column("JID", |call| cell(&call["jid"])),
+    Column("SINCE", |call| cell(&call["since"])),
 ];
 
 const CALLS: [Column; 9] = [

@@ -10,8 +10,9 @@ use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
-use super::{Focus, FocusConfig, Limits};
-use crate::config::Config;
+use super::{Focus, FocusConfig, Limits, Outbound};
+use crate::config::{Config, Parsed};
+use crate::dialplan::DialPlan;
 use crate::id::RoomName;
 use crate::rate::Rate;
 
@@ -40,7 +41,7 @@ impl Focus {
         let listens = |ip: IpAddr| {
             ip == flow.local.ip()
                 || ip == self.config.media_address
-                || self.config.listen.iter().any(|listen| listen.ip() == ip)
+                || self.config.listen.iter().any(|(_, listen)| listen.ip() == ip)
         };
         let domain = &self.config.domain;
         sip.host.to_string().eq_ignore_ascii_case(domain) || sip.host.ip().is_some_and(listens)
@@ -49,13 +50,18 @@ impl Focus {
     /// The conference's address on a flow, which peers can reach without knowing our domain, marked
     /// as a focus (RFC 4579 §4.2). What begins with SIPS stays SIPS (RFC 3261 §12.1.1).
     pub(super) fn contact(&self, room: &RoomName, flow: Flow, request: &Request) -> NameAddr {
+        self.contact_by(room, flow, flow.transport.is_secure() && begins_with_sips(request))
+    }
+
+    /// The same where we begin.
+    pub(super) fn contact_by(&self, room: &RoomName, flow: Flow, sips: bool) -> NameAddr {
         let ip = match flow.local.ip() {
             ip if ip.is_unspecified() => self.config.media_address,
             ip => ip,
         };
         let uri = SipUri::new(Some(room.as_str()), Host::Ip(ip), Some(flow.local.port()));
         let mut uri = uri.over(flow.transport);
-        uri.secure = flow.transport.is_secure() && begins_with_sips(request);
+        uri.secure = sips;
         // By SIPS it is TLS anyhow (RFC 5630 §3.1.4).
         if uri.secure && flow.transport == Transport::Tls {
             uri.remove_param("transport");
@@ -68,7 +74,12 @@ impl FocusConfig {
     /// What the configuration says of phones.
     pub fn new(config: &Config) -> Self {
         let sip = &config.sip;
-        let listen = sip.listen.iter().map(|listen| listen.0.address);
+        let listen = sip.listen.iter().map(|listen| (listen.0.transport, listen.0.address));
+        let outbound = sip.outbound_proxy.as_ref().map(|Parsed(proxy)| Outbound {
+            proxy: proxy.clone(),
+            credentials: sip.outbound_user.clone().zip(sip.outbound_password.clone()),
+            realm: sip.outbound_realm.clone().unwrap_or_else(|| proxy.host.to_string()),
+        });
         Self {
             domain: sip.domain.to_ascii_lowercase(),
             xmpp_domain: config.xmpp.domain.0.clone(),
@@ -76,6 +87,8 @@ impl FocusConfig {
             trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
             trusted_domains: sip.trusted_domains.clone(),
             auth: sip.auth,
+            dialplan: DialPlan::new(config),
+            outbound,
             media_address: config.media.address,
             ports: config.media.ports.0,
             limits: Limits {

@@ -40,6 +40,11 @@ impl Focus {
             self.limited.stress += 1;
             return Err(overloaded("Too Busy"));
         }
+        if request.headers.call_id().is_ok_and(|id| self.dials.values().any(|it| it.call_id == id))
+        {
+            // A call of ours that found its way back (RFC 3261 §8.2.2.2).
+            return Err(Box::new(Response::new(Status::LOOP_DETECTED)));
+        }
         let id = self.new_leg();
         let caller = self.callers.identify(now.instant, flow, request, directory, id)?;
         let name = self.room_of(&request.uri, flow)?;

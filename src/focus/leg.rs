@@ -11,7 +11,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::offer::{capabilities, codec_plan, keys, level_extension};
-use crate::id::{LegId, RoomName};
+use crate::id::{DialId, LegId, RoomName};
 use crate::mixer::plan::{LegPlan, Order};
 use crate::room::Command;
 use crate::room::person::Caller;
@@ -23,6 +23,8 @@ pub(super) struct Leg {
     pub(super) dialog: DialogId,
     pub(super) room: RoomName,
     pub(super) caller: Caller,
+    /// Which call of the room it is, if they did not call us.
+    pub(super) dialled: Option<DialId>,
     /// What our answers name as Contact.
     pub(super) contact: NameAddr,
     /// Where signalling comes from.
@@ -69,6 +71,7 @@ impl Leg {
             dialog,
             room,
             caller,
+            dialled: None,
             contact,
             source,
             secure,

@@ -7,6 +7,8 @@
 //! | read | to learn |
 //! | --- | --- |
 //! | `call` | calls: INVITE, re-INVITE, ACK, BYE |
+//! | `dial` | calls that rooms make: where to, INVITE, until somebody answers |
+//! | `refer` | REFER: moderators on the phone call others, or throw them out |
 //! | `leg` | one call leg: its dialog, offer and answer |
 //! | `offer` | our media policy |
 //! | `ports` | the RTP port pool |
@@ -22,6 +24,7 @@
 mod address;
 mod call;
 mod caller;
+mod dial;
 mod door;
 mod leg;
 mod limits;
@@ -29,6 +32,7 @@ mod notify;
 mod offer;
 mod options;
 mod ports;
+mod refer;
 mod status;
 mod subscribe;
 #[cfg(test)]
@@ -40,8 +44,8 @@ use std::time::Instant;
 
 use cusax_sip::digest::Verifier;
 use cusax_sip::endpoint::{self, DialogId, Endpoint, Event};
-use cusax_sip::flow::{Flow, Transmit};
-use cusax_sip::message::{Message, Status};
+use cusax_sip::flow::{Flow, Transmit, Transport};
+use cusax_sip::message::{Message, Method, Status};
 use cusax_sip::parse::ParseError;
 use jid::DomainPart;
 use rand::rngs::StdRng;
@@ -49,17 +53,23 @@ use rand::{Rng, SeedableRng};
 
 use crate::clock::Now;
 use crate::config::{Auth, Network, PortRange};
+use crate::dialplan::{DialPlan, Lookup};
 use crate::directory::Directory;
 use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{Order, Report};
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
 use caller::{Callers, Trust};
+use dial::Dials;
+pub use dial::Outbound;
 use leg::Leg;
 use limits::{Guesses, Throttle, Verdict};
 pub use limits::{Limited, Limits};
 use notify::{Scribe, Watchers};
+use options::SUPPORTED;
 use ports::PortPool;
+use refer::Referrals;
+pub use refer::{Referrer, Referring};
 use status::Farewell;
 
 /// What the focus is told: `[sip]` and `[media]` of the configuration.
@@ -70,13 +80,17 @@ pub struct FocusConfig {
     /// The chat rooms are `ROOM@xmpp_domain`.
     pub xmpp_domain: DomainPart,
     /// Where SIP listens: these addresses name conferences as the domain does.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<(Transport, SocketAddr)>,
     /// Whose P-Asserted-Identity counts.
     pub trusted_proxies: Vec<Network>,
     /// Whose as well, when a certificate proves who they are.
     pub trusted_domains: Vec<String>,
     /// Who may call.
     pub auth: Auth,
+    /// Whom rooms may call.
+    pub dialplan: DialPlan,
+    /// Through whom rooms call people; without one, where their address says.
+    pub outbound: Option<Outbound>,
     /// The address that SDP shows.
     pub media_address: IpAddr,
     /// The ports of audio.
@@ -95,6 +109,10 @@ pub struct Focus {
     rng: StdRng,
     next_leg: u64,
     legs: BTreeMap<LegId, Leg>,
+    /// Calls that rooms make, until they are answered.
+    dials: Dials,
+    /// Who is told what becomes of them.
+    referrals: Referrals,
     dialogs: BTreeMap<DialogId, LegId>,
     /// Who checks the passwords of rooms that have one.
     doors: BTreeMap<RoomName, Verifier>,
@@ -120,10 +138,12 @@ pub struct Ask {
 }
 
 /// To whom an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// To the caller of this leg, who waits for it.
     Call(LegId),
+    /// To who sent a REFER.
+    Refer(Box<Referring>),
     /// To nobody: it has been answered, or needs no answer.
     Nobody,
 }
@@ -135,6 +155,8 @@ pub struct Wires<'a> {
     pub sip: &'a mut Vec<Transmit>,
     /// To the media workers, in order, before anything of `sip` leaves.
     pub media: &'a mut Vec<Order>,
+    /// To whoever can find out where a server is; [`Focus::located`] takes the answer.
+    pub lookups: &'a mut Vec<Lookup>,
 }
 
 impl Focus {
@@ -143,7 +165,7 @@ impl Focus {
     pub fn new(now: Instant, config: FocusConfig, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let endpoint = endpoint::Config {
-            supported: vec![],
+            supported: SUPPORTED.iter().map(|tag| (*tag).to_owned()).collect(),
             product: PRODUCT.to_owned(),
             limits: endpoint::Limits::default(),
         };
@@ -157,6 +179,8 @@ impl Focus {
             rng,
             next_leg: 1,
             legs: BTreeMap::new(),
+            dials: Dials::new(),
+            referrals: Referrals::new(),
             dialogs: BTreeMap::new(),
             doors: BTreeMap::new(),
             throttle: Throttle::new(config.limits.requests),
@@ -235,14 +259,16 @@ impl Focus {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let times = [self.endpoint.poll_timeout(), self.watchers.poll_timeout()];
+        let dials = self.dials.values().map(|dialling| dialling.give_up_at).min();
+        let times = [self.endpoint.poll_timeout(), self.watchers.poll_timeout(), dials];
         times.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Now, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
         let events = self.endpoint.handle_timeout(now.instant, out.sip);
-        let asks = self.decode(now, events, rooms, &Directory::default(), out);
+        let mut asks = self.decode(now, events, rooms, &Directory::default(), out);
+        asks.extend(self.give_up_dials(now, out));
         self.notify(now, rooms, out);
         asks
     }
@@ -281,11 +307,25 @@ impl Focus {
         now: Now,
         reply: Reply,
         result: Result<(), Refusal>,
-        _rooms: &Rooms,
+        rooms: &Rooms,
         out: &mut Wires<'_>,
     ) {
-        let Reply::Call(id) = reply else { return };
+        let id = match reply {
+            Reply::Call(id) => id,
+            Reply::Refer(referring) => {
+                return self.answer_refer(now, *referring, result, rooms, out);
+            }
+            Reply::Nobody => return,
+        };
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.dialled.is_some() {
+            // They answered us; all that is left is to hang up if the room is gone.
+            if let Err(refusal) = result {
+                let (status, text) = status::refused(refusal);
+                self.part(now, id, Some(&Farewell::because(status.code(), text)), out);
+            }
+            return;
+        }
         let dialog = leg.dialog;
         let response = match result {
             Ok(()) => {
@@ -338,9 +378,22 @@ impl Focus {
                 for leg in people.iter().flat_map(|person| person.legs.keys()) {
                     self.part(now, *leg, Some(&farewell), out);
                 }
+                self.drop_dials(now, out, |dialling| dialling.room == room.name);
+                self.end_referrals(now, &room.name, out);
                 let ids = self.watchers.of(&room.name, |_| true);
                 self.end_watching(now, ids, &farewell, out);
                 self.doors.remove(&room.name);
+            }
+            Fact::Dialled { dial } => {
+                if let Some(dial) = room.dials.get(dial) {
+                    self.dial(now, room, dial, out);
+                }
+                self.watchers.changed(now.instant, &room.name);
+            }
+            Fact::DialEnded { was, end } => {
+                self.end_dial(now, &room.name, was.id, end, out);
+                self.report_end(now, &room.name, was.id, end, out);
+                self.watchers.changed(now.instant, &room.name);
             }
             Fact::ChatEntered { arrival: Arrival::Again, .. } => {}
             Fact::ChatEntered { arrival: Arrival::New | Arrival::Joined, .. }
@@ -424,10 +477,24 @@ impl Focus {
                 }
                 Event::Ended { dialog, why } => {
                     let Some(id) = self.dialogs.get(&dialog).copied() else { continue };
+                    if self.dials.contains_key(&id) {
+                        asks.extend(self.turned_down(now, id, &why, out));
+                        continue;
+                    }
                     asks.extend(self.forget(now, id, out).map(|leg| hang_up(leg, ending(&why))));
+                }
+                Event::Request { id, dialog, flow, request } if request.method == Method::Refer => {
+                    let to = Referrer::Silent(id);
+                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
                 }
                 Event::Request { id, dialog, flow, request } => {
                     self.request(now, id, dialog, flow, &request, rooms, out);
+                }
+                Event::Subscribe { subscription, dialog, flow, request }
+                    if request.method == Method::Refer =>
+                {
+                    let (to, dialog) = (Referrer::Subscribed(subscription), Some(dialog));
+                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
                 }
                 Event::Subscribe { subscription, dialog, flow, request } => {
                     self.subscribe(
@@ -450,18 +517,21 @@ impl Focus {
                 }
                 Event::Unsubscribed { subscription, .. } => {
                     self.watchers.remove(subscription);
+                    self.referrals.remove(&subscription);
                 }
                 Event::ReinviteCancelled { dialog } => {
                     if let Some(leg) = self.leg_of(dialog) {
                         leg.negotiation.withdraw();
                     }
                 }
-                // Answers to requests that a focus which calls nobody does not send.
-                Event::Progress { .. }
-                | Event::Answered { .. }
-                | Event::Refused { .. }
-                | Event::Retry { .. }
-                | Event::Response { .. } => {}
+                Event::Progress { dialog, response } => {
+                    self.progressed(now, dialog, &response, out);
+                }
+                Event::Answered { dialog, response } => {
+                    asks.extend(self.picked_up(now, dialog, &response, out));
+                }
+                // Answers to requests that we do not send.
+                Event::Refused { .. } | Event::Retry { .. } | Event::Response { .. } => {}
             }
         }
         asks

@@ -21,9 +21,11 @@ use jid::Jid;
 use sha2::Sha256;
 
 use super::FocusConfig;
+use super::dial::{Dialling, Dials, Progress};
 use super::leg::Leg;
 use super::offer::{LABEL, media_status};
 use crate::id::{LegId, PersonId, RoomName};
+use crate::room::dial::Dial;
 use crate::room::person::{Person, Proof, Who};
 use crate::room::settings::Whois;
 use crate::room::standing::{Affiliation, Role};
@@ -250,6 +252,15 @@ pub(super) fn may_watch(room: &Room, who: &Who, knows_password: bool) -> Result<
     Ok(())
 }
 
+/// What only the phone face knows of calls.
+#[derive(Clone, Copy)]
+pub(super) struct Calls<'a> {
+    /// Those that are up.
+    pub(super) legs: &'a BTreeMap<LegId, Leg>,
+    /// Those that rooms make.
+    pub(super) dials: &'a Dials,
+}
+
 /// What a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum View {
@@ -273,7 +284,7 @@ impl Scribe {
         config: &FocusConfig,
         policy: &Policy,
         room: &Room,
-        legs: &BTreeMap<LegId, Leg>,
+        calls: Calls<'_>,
         watcher: &Watcher,
     ) -> Conference {
         let view = view(room, &watcher.who);
@@ -281,14 +292,21 @@ impl Scribe {
         let places = room.settings.max_users.unwrap_or(policy.max_people).min(policy.max_people);
         let full = room.people.len() >= places as usize;
         let mut taken = BTreeSet::new();
-        let users = room.people.values().take(MAX_LISTED).map(|person| {
-            let mut user = self.user(config, room, legs, person, view);
+        let people = room.people.values().take(MAX_LISTED).map(|person| {
+            let mut user = self.user(config, room, calls, person, view);
             if !taken.insert(user.entity.clone()) {
                 user.entity = self.nobody(room, person.id);
                 taken.insert(user.entity.clone());
             }
             user
         });
+        let mut users: Vec<_> = people.collect();
+        for dial in room.dials.values().filter(|dial| !room.is_here(&dial.callee.person.who)) {
+            let user = self.callee(config, room, calls, dial, view);
+            if taken.insert(user.entity.clone()) {
+                users.push(user);
+            }
+        }
         Conference {
             entity: watcher.entity.clone(),
             state: State::Full,
@@ -298,7 +316,7 @@ impl Scribe {
                 active: Some(room.configured && !room.locked && !full && !policy.draining),
                 locked: Some(room.locked),
             },
-            users: Users { state: State::Full, list: users.collect() },
+            users: Users { state: State::Full, list: users },
         }
     }
 
@@ -306,7 +324,7 @@ impl Scribe {
         &self,
         config: &FocusConfig,
         room: &Room,
-        legs: &BTreeMap<LegId, Leg>,
+        calls: Calls<'_>,
         person: &Person,
         view: View,
     ) -> User {
@@ -331,11 +349,16 @@ impl Scribe {
                 (false, true) => EndpointStatus::MutedViaFocus,
                 (false, false) => EndpointStatus::Connected,
             }),
-            joining_method: Some(JoiningMethod::DialedIn),
+            joining_method: Some(match calls.legs.get(id).and_then(|leg| leg.dialled) {
+                Some(_) => JoiningMethod::DialedOut,
+                None => JoiningMethod::DialedIn,
+            }),
             joining_info: Some(Execution { when: Some(at.since), ..Execution::default() }),
-            media: vec![audio_media(person, at.hold, legs.get(id))],
+            media: vec![audio_media(person, at.hold, calls.legs.get(id))],
             ..Endpoint::default()
         });
+        let called = room.dials.values().filter(|dial| dial.callee.person.who == person.who);
+        let called = called.map(|dial| self.called(config, room, calls, dial));
         let chat = person.chats.values().min().map(|since| Endpoint {
             entity: occupant(config, room, person),
             display_text: Some(nick.to_owned()),
@@ -368,20 +391,56 @@ impl Scribe {
                 .into_iter()
                 .collect(),
             roles: roles.map(str::to_owned).collect(),
-            endpoints: audio.chain(chat).collect(),
+            endpoints: audio.chain(called).chain(chat).collect(),
+        }
+    }
+
+    /// Someone who is being called and is not here in another way.
+    fn callee(
+        &self,
+        config: &FocusConfig,
+        room: &Room,
+        calls: Calls<'_>,
+        dial: &Dial,
+        view: View,
+    ) -> User {
+        let aor = dial.callee.person.aor.as_ref().filter(|_| view == View::Open);
+        User {
+            entity: aor.map_or_else(|| self.nobody(room, dial.id), ToString::to_string),
+            state: State::Full,
+            display_text: dial.callee.person.name.clone(),
+            endpoints: vec![self.called(config, room, calls, dial)],
+            ..User::default()
+        }
+    }
+
+    /// A call that nobody has answered (RFC 4575 §5.7.3).
+    fn called(&self, config: &FocusConfig, room: &Room, calls: Calls<'_>, dial: &Dial) -> Endpoint {
+        let dialling = calls.dials.values().find(|it| it.dial == dial.id && it.room == room.name);
+        Endpoint {
+            entity: self.instance(config, room, dial.id),
+            display_text: dial.callee.person.name.clone(),
+            status: Some(match dialling.map_or(Progress::Pending, Dialling::progress) {
+                Progress::Pending => EndpointStatus::Pending,
+                Progress::Dialling => EndpointStatus::DialingOut,
+                Progress::Alerting => EndpointStatus::Alerting,
+            }),
+            joining_method: Some(JoiningMethod::DialedOut),
+            joining_info: Some(Execution { when: Some(dial.since), ..Execution::default() }),
+            ..Endpoint::default()
         }
     }
 
     /// An address for someone whose own is not to be told, the same as long as they are here
     /// (RFC 4575 §5.6). The user part must differ: Linphone takes two people whose URIs differ in
     /// `gr` alone for one.
-    fn nobody(&self, room: &Room, person: PersonId) -> String {
-        format!("sip:{}@anonymous.invalid", self.digest(room, &person.to_string()))
+    pub(super) fn nobody(&self, room: &Room, id: impl ToString) -> String {
+        format!("sip:{}@anonymous.invalid", self.digest(room, &id.to_string()))
     }
 
     /// An address for a leg, the same as long as it is up: a GRUU of our own (RFC 5627 §4.3).
-    fn instance(&self, config: &FocusConfig, room: &Room, leg: LegId) -> String {
-        let gr = self.digest(room, &leg.to_string());
+    fn instance(&self, config: &FocusConfig, room: &Room, id: impl ToString) -> String {
+        let gr = self.digest(room, &id.to_string());
         format!("{};gr={gr}", config.room_uri(&room.name))
     }
 

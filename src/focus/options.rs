@@ -1,6 +1,5 @@
 //! What a focus says of itself: OPTIONS, and the headers by which clients know one (RFC 4579 §5.13).
 
-use cusax::conference;
 use cusax_sip::endpoint::{DialogId, RequestId, refuse_method};
 use cusax_sip::flow::Flow;
 use cusax_sip::header::{CallInfo, Name, NameAddr};
@@ -57,7 +56,7 @@ impl Focus {
         match self.room_of(&request.uri, flow) {
             Ok(room) => describe(&self.config, ok, &self.contact(&room, flow, request), &room),
             Err(_) if userless && self.is_ours(&request.uri, flow) => {
-                ok.with(Name::ALLOW, methods()).with(Name::ALLOW_EVENTS, conference::PACKAGE)
+                ok.with(Name::ALLOW, methods()).with(Name::ALLOW_EVENTS, EVENTS)
             }
             Err(refusal) => *refusal,
         }
@@ -72,14 +71,25 @@ pub(super) fn describe(
     contact: &NameAddr,
     room: &RoomName,
 ) -> Response {
-    let response = response
-        .with_contact(contact)
-        .with(Name::ALLOW, methods())
-        .with(Name::ALLOW_EVENTS, conference::PACKAGE);
-    match config.chat_uri(room).parse() {
-        Ok(chat) => response.with(Name::CALL_INFO, CallInfo::new(chat, "impp")),
-        Err(_) => response,
-    }
+    let marks = marks(config, contact, room).into_iter();
+    marks.fold(response, |response, (name, value)| response.with(name, value))
+}
+
+/// The headers of [`describe`]; requests of a focus have them too.
+pub(super) fn marks(
+    config: &FocusConfig,
+    contact: &NameAddr,
+    room: &RoomName,
+) -> Vec<(Name, String)> {
+    let chat = config.chat_uri(room).parse().ok();
+    let chat = chat.map(|chat| (Name::CALL_INFO, CallInfo::new(chat, "impp").to_string()));
+    let marks = [
+        (Name::CONTACT, contact.to_string()),
+        (Name::ALLOW, methods()),
+        (Name::ALLOW_EVENTS, EVENTS.to_owned()),
+        (Name::SUPPORTED, SUPPORTED.join(", ")),
+    ];
+    marks.into_iter().chain(chat).collect()
 }
 
 pub(super) fn methods() -> String {
@@ -88,8 +98,19 @@ pub(super) fn methods() -> String {
 }
 
 /// What we do with SIP.
-const ALLOWED: &[Method] =
-    &[Method::Invite, Method::Ack, Method::Cancel, Method::Options, Method::Bye, Method::Subscribe];
+const ALLOWED: &[Method] = &[
+    Method::Invite,
+    Method::Ack,
+    Method::Cancel,
+    Method::Options,
+    Method::Bye,
+    Method::Subscribe,
+    Method::Refer,
+];
+/// What may be subscribed to; `refer` by sending a REFER alone.
+const EVENTS: &str = "conference, refer";
+/// Option tags that we understand (RFC 4488 §7).
+pub(super) const SUPPORTED: &[&str] = &["norefersub"];
 
 /// What we read and write.
 const ACCEPTED: &str = "application/sdp, application/conference-info+xml";

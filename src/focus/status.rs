@@ -20,11 +20,14 @@ pub(super) const fn refused(refusal: Refusal) -> (Status, &'static str) {
         Refusal::TooMany => (Status::BUSY_HERE, "Too Many Calls"),
         Refusal::NickTaken => (Status::TEMPORARILY_UNAVAILABLE, "Name Taken"),
         Refusal::NoCommonMedia => (Status::NOT_ACCEPTABLE_HERE, "Not Acceptable Here"),
+        Refusal::AlreadyCalled => (Status::BUSY_HERE, "Already Being Called"),
+        Refusal::NoSuchCall => (Status::NOT_FOUND, "No Such Call"),
         Refusal::NotHere => (Status::CALL_DOES_NOT_EXIST, "Not In This Conference"),
         Refusal::RoomsOwnHat => (Status::FORBIDDEN, "Said By The Room Alone"),
         Refusal::NoSuchHat => (Status::NOT_FOUND, "No Such Hat"),
         Refusal::NoSuchPerson => (Status::NOT_FOUND, "Nobody There"),
         Refusal::Forbidden
+        | Refusal::MayNotBeCalled
         | Refusal::NotAllowed
         | Refusal::NotToYourself
         | Refusal::LastOwner
@@ -49,15 +52,20 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
+    /// How to part for a reason in the words of SIP.
+    pub(super) fn because(status: u16, text: &str) -> Self {
+        Self {
+            reasons: vec![Reason::sip(status, &clip(text))],
+            subscription: "deactivated",
+            retry_after: None,
+        }
+    }
+
     /// How to part from a leg that ended while its person stays; `None` if they hung up.
     pub(super) fn after(ending: &Ending) -> Option<Self> {
         match ending {
             Ending::Departed => None,
-            Ending::Failed { status, text } => Some(Self {
-                reasons: vec![Reason::sip(*status, &clip(text))],
-                subscription: "deactivated",
-                retry_after: None,
-            }),
+            Ending::Failed { status, text } => Some(Self::because(*status, text)),
         }
     }
 }

@@ -10,7 +10,7 @@ use cusax_sip::uri::{SipUri, Uri};
 
 use super::address::address_of;
 use super::door::overloaded;
-use super::notify::{BATCH, MAX_PER_PERSON, MAX_WATCHERS, PACE, Watcher, may_watch};
+use super::notify::{BATCH, Calls, MAX_PER_PERSON, MAX_WATCHERS, PACE, Watcher, may_watch};
 use super::status::Farewell;
 use super::{Focus, Wires};
 use crate::clock::Now;
@@ -166,7 +166,8 @@ impl Focus {
             return self.end_watching(now, vec![id], &farewell, out);
         }
         let policy = rooms.policy();
-        let mut document = self.scribe.document(&self.config, policy, room, &self.legs, watcher);
+        let calls = Calls { legs: &self.legs, dials: &self.dials };
+        let mut document = self.scribe.document(&self.config, policy, room, calls, watcher);
         let told = document.users.list.iter().map(|user| user.entity.clone()).collect();
         if !afresh {
             watcher.mark_gone(&mut document);

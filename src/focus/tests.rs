@@ -13,11 +13,17 @@ use jid::{BareJid, FullJid};
 use minidom::Element;
 use proptest::prelude::*;
 
+#[path = "dial_tests.rs"]
+mod dial;
+#[path = "refer_tests.rs"]
+mod refer;
+
 use super::*;
 use crate::directory::{Secret, User};
 use crate::id::Nick;
 use crate::mixer::plan::{CodecKind, LegPlan};
 use crate::rate::Rate;
+use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -32,8 +38,8 @@ fn a_call_is_answered_by_a_focus() {
     assert_eq!(ok.status.code(), 200);
     for (name, expected) in [
         (Name::CONTACT, "<sip:tea@192.0.2.10:5060>;isfocus"),
-        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE"),
-        (Name::ALLOW_EVENTS, "conference"),
+        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE, REFER"),
+        (Name::ALLOW_EVENTS, "conference, refer"),
         (Name::CALL_INFO, "<xmpp:tea@rooms.example.org>;purpose=impp"),
         (Name::CONTENT_TYPE, "application/sdp"),
     ] {
@@ -511,13 +517,12 @@ fn options_are_told_to_all_and_other_methods_refused() {
     let ok = only_response(&scene.send(&phone.request("OPTIONS", "", "")));
     assert_eq!(ok.status.code(), 200);
     assert_eq!(ok.headers.get(&Name::CONTACT), Some("<sip:tea@192.0.2.10:5060>;isfocus"));
-    assert_eq!(ok.headers.get(&Name::ALLOW_EVENTS), Some("conference"));
+    assert_eq!(ok.headers.get(&Name::ALLOW_EVENTS), Some("conference, refer"));
     assert_eq!(
         ok.headers.get(&Name::ACCEPT),
         Some("application/sdp, application/conference-info+xml")
     );
     for (method, expected) in [
-        ("REFER", 405),
         ("MESSAGE", 405),
         ("REGISTER", 405),
         ("PUBLISH", 405),
@@ -960,7 +965,8 @@ fn many_watchers_are_told_in_turns() {
     scene.owner(Command::Lock(true));
     for _ in 0..3 {
         assert_eq!(scene.focus.poll_timeout(), Some(scene.now.instant));
-        let mut out = Wires { sip: &mut scene.sip, media: &mut scene.media };
+        let mut out =
+            Wires { sip: &mut scene.sip, media: &mut scene.media, lookups: &mut scene.lookups };
         scene.focus.handle_timeout(scene.now, &scene.rooms, &mut out);
         assert_eq!(scene.sent().len(), notify::BATCH);
     }
@@ -1053,7 +1059,8 @@ fn a_cancel_passes_with_the_call_that_it_is_about() {
     let mut carol = Phone::new("carol", 1);
     carol.headers = "Supported: x\r\n".to_owned();
     let invite = carol.invite(OFFER);
-    let mut out = Wires { sip: &mut scene.sip, media: &mut scene.media };
+    let mut out =
+        Wires { sip: &mut scene.sip, media: &mut scene.media, lookups: &mut scene.lookups };
     let from = stranger_flow(STRANGER);
     // The room has not answered yet.
     let Ok(message) = parse(invite.as_bytes()) else { panic!() };
@@ -1239,8 +1246,11 @@ struct Scene {
     directory: Directory,
     media: Vec<Order>,
     sip: Vec<Transmit>,
+    lookups: Vec<Lookup>,
     /// How many there were: no two send the same.
     floods: u32,
+    /// How calls of rooms failed.
+    failures: Vec<(u16, String)>,
 }
 
 impl Scene {
@@ -1253,10 +1263,20 @@ impl Scene {
         let config = FocusConfig {
             domain: "conf.example.org".to_owned(),
             xmpp_domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
-            listen: vec!["192.0.2.10:5060".parse().unwrap()],
+            listen: [Transport::Udp, Transport::Tcp]
+                .map(|transport| (transport, "192.0.2.10:5060".parse().unwrap()))
+                .to_vec(),
             trusted_proxies: vec!["192.0.2.1".parse().unwrap()],
             trusted_domains: vec![],
             auth,
+            dialplan: DialPlan::new(
+                &serde_json::from_value(serde_json::json!({
+                    "xmpp": { "domain": "rooms.example.org", "secret": "x" },
+                    "sip": { "domain": "conf.example.org", "dial_allow": ["example.org"] },
+                }))
+                .unwrap(),
+            ),
+            outbound: None,
             media_address: "192.0.2.10".parse().unwrap(),
             ports: PortRange { first: 40_000, last: 40_999 },
             limits: Limits {
@@ -1284,7 +1304,9 @@ impl Scene {
             directory,
             media: vec![],
             sip: vec![],
+            lookups: vec![],
             floods: 0,
+            failures: vec![],
         };
         let enter = Command::EnterChat { nick: Nick::new("Olga").unwrap(), password: None };
         scene.owner(enter);
@@ -1323,8 +1345,12 @@ impl Scene {
     }
 
     fn publish(&mut self, room: &RoomName, facts: &[Fact]) {
-        let mut out = Wires { sip: &mut self.sip, media: &mut self.media };
+        let mut out =
+            Wires { sip: &mut self.sip, media: &mut self.media, lookups: &mut self.lookups };
         for fact in facts {
+            if let Fact::DialEnded { end: DialEnd::Failed { status, text }, .. } = fact {
+                self.failures.push((*status, text.clone()));
+            }
             let room = self.rooms.get(room).unwrap();
             self.focus.render(self.now, room, fact, &mut out);
         }
@@ -1335,14 +1361,16 @@ impl Scene {
         for Ask { room, by, command, reply } in asks {
             let applied = self.rooms.apply(self.now, &room, &by, command);
             let result = applied.as_ref().map(|_| ()).map_err(|refusal| *refusal);
-            let mut out = Wires { sip: &mut self.sip, media: &mut self.media };
+            let mut out =
+                Wires { sip: &mut self.sip, media: &mut self.media, lookups: &mut self.lookups };
             self.focus.answer(self.now, reply, result, &self.rooms, &mut out);
             self.publish(&room, &applied.unwrap_or_default());
         }
     }
 
     fn receive(&mut self, flow: Flow, bytes: &[u8]) {
-        let mut out = Wires { sip: &mut self.sip, media: &mut self.media };
+        let mut out =
+            Wires { sip: &mut self.sip, media: &mut self.media, lookups: &mut self.lookups };
         let asks = self.focus.receive(
             self.now,
             flow,
@@ -1355,7 +1383,8 @@ impl Scene {
     }
 
     fn report(&mut self, report: &Report) {
-        let mut out = Wires { sip: &mut self.sip, media: &mut self.media };
+        let mut out =
+            Wires { sip: &mut self.sip, media: &mut self.media, lookups: &mut self.lookups };
         let asks = self.focus.report(self.now, report, &self.rooms, &mut out);
         self.ask(asks);
     }
@@ -1410,7 +1439,8 @@ impl Scene {
         while let Some(at) = self.focus.poll_timeout().filter(|at| *at <= end.instant) {
             let step = at.saturating_duration_since(self.now.instant);
             self.now = self.now + step;
-            let mut out = Wires { sip: &mut self.sip, media: &mut self.media };
+            let mut out =
+                Wires { sip: &mut self.sip, media: &mut self.media, lookups: &mut self.lookups };
             let asks = self.focus.handle_timeout(self.now, &self.rooms, &mut out);
             self.ask(asks);
         }

@@ -4,7 +4,7 @@
 //! | read | to learn |
 //! | --- | --- |
 //! | [`xmpp`] | the component link (XEP-0114) |
-//! | [`sip`] | SIP's sockets |
+//! | [`sip`], [`locate`] | SIP's sockets, and where servers are that calls go to |
 //! | [`media`] | RTP's sockets and the threads that mix |
 //! | [`store`], `save`, `archive` | what survives a restart, who waits for it, who reads of it later |
 //! | [`http`] | metrics, health, the admin API |
@@ -16,6 +16,7 @@
 mod archive;
 pub mod client;
 pub mod http;
+pub mod locate;
 pub mod media;
 pub mod probe;
 mod process;
@@ -83,9 +84,14 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     let media =
         Media::start(workers, &metrics, &reports, random).context("cannot start the mixer")?;
     health.media.store(true, Relaxed);
-    let (http, bound) =
-        Http::serve(config.http.listen, token, inputs, metrics.clone(), Arc::clone(&health))
-            .await?;
+    let (http, bound) = Http::serve(
+        config.http.listen,
+        token,
+        inputs.clone(),
+        metrics.clone(),
+        Arc::clone(&health),
+    )
+    .await?;
     let bridge = Bridge::new(Now::read(), &config, &secret, seed, snapshot, metrics.clone());
     let link = xmpp::spawn(
         xmpp::Config {
@@ -100,7 +106,8 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
 
     let saver = Saver::new(store);
-    let mut shell = Shell { bridge, media, saver, archive, link, sip, http, metrics, health };
+    let mut shell =
+        Shell { bridge, media, saver, archive, link, sip, inputs, http, metrics, health };
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
@@ -169,6 +176,7 @@ struct Shell {
     archive: Archive,
     link: LinkHandle,
     sip: SipSockets,
+    inputs: mpsc::Sender<Input>,
     http: Http,
     metrics: Metrics,
     health: Arc<Health>,
@@ -211,6 +219,9 @@ impl Shell {
         }
         if !out.stanzas.is_empty() {
             self.link.send(std::mem::take(&mut out.stanzas));
+        }
+        for lookup in out.lookups.drain(..) {
+            locate::find(lookup, self.inputs.clone());
         }
         for transmit in out.sip.drain(..) {
             self.metrics.count_sent(&transmit.bytes);

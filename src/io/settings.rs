@@ -89,7 +89,7 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         let value = Value::new(Some(&name.to_owned()), value);
         layers = layers.set_override(&key, value).map_err(|why| bad(vec![why.to_string()]))?;
     }
-    let config: Config = layers
+    let mut config: Config = layers
         .build()
         .and_then(Layers::try_deserialize)
         .map_err(|why| bad(vec![why.to_string()]))?;
@@ -110,6 +110,10 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         (None, None) => None,
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
+    let sip = &config.sip;
+    let outbound =
+        read("sip.outbound_password_file", &sip.outbound_password, &sip.outbound_password_file);
+    config.sip.outbound_password = outbound;
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
     let tls = Tls::load(&config.sip).unwrap_or_else(|problem| {
         problems.push(problem);
@@ -136,5 +140,11 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 5] =
-    ["sip.listen", "sip.trusted_domains", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];
+const LISTS: [&str; 6] = [
+    "sip.dial_allow",
+    "sip.listen",
+    "sip.trusted_domains",
+    "sip.trusted_proxies",
+    "xmpp.admins",
+    "xmpp.uri_fields",
+];

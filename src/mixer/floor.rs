@@ -57,6 +57,8 @@ impl Floor {
             | Fact::Configured { .. }
             | Fact::AvatarChanged
             | Fact::HatsChanged { .. }
+            | Fact::Dialled { .. }
+            | Fact::DialEnded { .. }
             | Fact::NickRegistered { .. }
             | Fact::LockChanged => {}
         }

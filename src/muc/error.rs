@@ -181,6 +181,13 @@ impl From<Refusal> for Fault {
             Refusal::NickTaken => {
                 Self::new(Cancel, Condition::Conflict, "That nickname belongs to somebody else.")
             }
+            Refusal::AlreadyCalled => {
+                Self::new(Cancel, Condition::Conflict, "That address is being called already.")
+            }
+            Refusal::MayNotBeCalled => {
+                Self::new(Cancel, Condition::NotAllowed, "That address may not be called.")
+            }
+            Refusal::NoSuchCall => Self::new(Cancel, Condition::ItemNotFound, "That call is over."),
             Refusal::NoCommonMedia => Self::new(Modify, Condition::NotAcceptable, ""),
             // §7.4, §7.5
             Refusal::NotHere => Self::not_here(),

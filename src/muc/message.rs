@@ -18,7 +18,7 @@ use super::stanza::{Address, Head};
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
 use crate::clock::{Now, stamp};
-use crate::id::{Nick, PersonId, RoomName};
+use crate::id::{DialId, Nick, PersonId, RoomName};
 use crate::room::history::{Payload, Said};
 use crate::room::person::Who;
 use crate::room::settings::{Settings, Whois};
@@ -184,6 +184,21 @@ impl Muc {
         }
         out.extend(sent);
         Ok(joining)
+    }
+
+    /// Whoever is called and has a chat account is invited there as well (RFC 7081 §4, XEP-0045
+    /// §7.8.2), unless they are here.
+    pub(super) fn invite_callee(&self, room: &Room, dial: DialId, out: &mut Stanzas) {
+        let Some(dial) = room.dials.get(&dial) else { return };
+        let Who::Jid(jid) = &dial.callee.person.who else { return };
+        let here = room.people.values().any(|it| it.jid() == Some(jid) && !it.chats.is_empty());
+        if !here {
+            let room_jid = self.room_jid(&room.name);
+            let nick = dial.by.as_ref().and_then(|by| by.nick.as_ref());
+            let from =
+                nick.map_or_else(|| room_jid.to_string(), |nick| format!("{room_jid}/{nick}"));
+            out.push(self.invitation(room, &Jid::from(jid.clone()), &from, None, None));
+        }
     }
 
     /// An invitation as the room sends it, for old and new clients (XEP-0249).

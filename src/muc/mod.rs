@@ -335,7 +335,8 @@ impl Muc {
             }
             Fact::AvatarChanged => self.show_changed(room, &[104], out),
             // Who registered has the answer to their iq.
-            Fact::NickRegistered { .. } => {}
+            Fact::Dialled { dial } => self.invite_callee(room, *dial, out),
+            Fact::NickRegistered { .. } | Fact::DialEnded { .. } => {}
             // XEP-0045 has no word for a lock: who is refused is told why.
             Fact::LockChanged => {}
             Fact::Destroyed { people, end } => self.show_destroyed(room, people, end, out),

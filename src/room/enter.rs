@@ -89,6 +89,12 @@ impl Room {
         if self.by_leg(leg).is_some() {
             return Err(Refusal::NotAllowed);
         }
+        self.seat(now, leg, caller).map(|fact| vec![fact])
+    }
+
+    /// Brings a leg in that passed all checks: to its person, if they are here in another way.
+    pub(super) fn seat(&mut self, now: Now, leg: LegId, caller: Caller) -> Result<Fact, Refusal> {
+        let who = caller.who.clone();
         let here = self.people.all_of(&who);
         let (id, arrival) = match here.max_by_key(|person| !person.chats.is_empty()) {
             Some(person) if person.legs.len() >= MAX_LEGS => return Err(Refusal::TooMany),
@@ -100,7 +106,7 @@ impl Room {
         };
         let at = Leg { caller, since: now.utc, hold: false, sends: true };
         self.people.add_leg(id, leg, at);
-        Ok(vec![Fact::CallEntered { person: id, leg, arrival }])
+        Ok(Fact::CallEntered { person: id, leg, arrival })
     }
 
     pub(super) fn rename(&mut self, by: &By, nick: Nick) -> Result<Vec<Fact>, Refusal> {
@@ -151,7 +157,7 @@ impl Room {
 
     /// Lock and capacity, for one more person: admins and owners get in over both, up to
     /// [`RESERVED`] (§7.2.9); who is here may take another nick in a locked room.
-    fn has_place(
+    pub(super) fn has_place(
         &self,
         policy: &Policy,
         who: &Who,
@@ -172,7 +178,8 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn is_here(&self, who: &Who) -> bool {
+    /// Whether someone is here, in whichever way.
+    pub fn is_here(&self, who: &Who) -> bool {
         self.people.all_of(who).next().is_some()
     }
 

@@ -12,12 +12,14 @@
 //! | [`history`] | what was said, and what newcomers are told of it |
 //! | [`hats`] | what owners call people |
 //! | [`avatar`] | the picture that stands for a room |
+//! | [`dial`] | calls that a room makes |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
 //! | `moderate` | roles, affiliations, lock, destruction |
 //! | `register` | nicks that members keep |
 
 pub mod avatar;
+pub mod dial;
 mod enter;
 pub mod hats;
 pub mod history;
@@ -39,8 +41,9 @@ use jid::{BareJid, FullJid};
 use minidom::Element;
 
 use crate::clock::Now;
-use crate::id::{LegId, Nick, PersonId, RoomName};
+use crate::id::{DialId, LegId, Nick, PersonId, RoomName};
 use avatar::Avatar;
+use dial::{Callee, Dial, DialEnd};
 use hats::{Hats, Look};
 use history::{History, Payload, Said};
 use people::People;
@@ -73,6 +76,8 @@ pub struct Policy {
     pub max_rooms_of_one: usize,
     /// How many people one room may hold when its owner sets no limit.
     pub max_people: u32,
+    /// How many calls all rooms may be making at a time.
+    pub max_dials: usize,
     /// The server is going down: nobody new is let in.
     pub draining: bool,
 }
@@ -105,6 +110,8 @@ pub struct Room {
     pub history: History,
     /// Everyone here, in the order in which they came.
     pub people: People,
+    /// Whom it calls who have not answered.
+    pub dials: BTreeMap<DialId, Dial>,
     /// Lasting relations; who is not in it has none.
     affiliations: BTreeMap<Who, Affiliation>,
     /// The picture that stands for it, if there is one.
@@ -120,6 +127,7 @@ pub struct Room {
     /// What holds for people who left, if they come back.
     kept: BTreeMap<Who, Kept>,
     next_person: u64,
+    next_dial: u64,
     /// No more; swept after its last facts were shown.
     ended: bool,
 }
@@ -223,6 +231,22 @@ pub enum Command {
     },
     /// Raise a hand, or lower it.
     RaiseHand(bool),
+    /// Call somebody into the conference (RFC 4579 §5.2, §5.5).
+    Dial(Box<Callee>),
+    /// Give up a call that nobody has answered, or take note that it failed.
+    EndDial {
+        /// Which.
+        dial: DialId,
+        /// How it ends.
+        end: DialEnd,
+    },
+    /// Somebody answered a call of the room: bring them into the conference.
+    Connect {
+        /// The call.
+        dial: DialId,
+        /// Its leg, numbered by the phone face.
+        leg: LegId,
+    },
 
     // --- speaking ---------------------------------------------------------------------------
     /// Say something to all (XEP-0045 §7.4).
@@ -451,6 +475,19 @@ pub enum Fact {
         /// How it ended.
         ending: Ending,
     },
+    /// The room calls somebody.
+    Dialled {
+        /// The call.
+        dial: DialId,
+    },
+    /// A call of the room is over or, if it was answered, one like any other: then
+    /// [`Self::CallEntered`] follows.
+    DialEnded {
+        /// The call, as it was.
+        was: Box<Dial>,
+        /// How it ended.
+        end: DialEnd,
+    },
     /// Someone is out of chat and call: each session and leg in `was` ended with them.
     Gone {
         /// Who, as they were.
@@ -644,6 +681,12 @@ pub enum Refusal {
     NickTaken,
     /// No codec in common.
     NoCommonMedia,
+    /// The room calls that address already.
+    AlreadyCalled,
+    /// Nobody may be called at that address.
+    MayNotBeCalled,
+    /// That call is over, or there never was one of that number.
+    NoSuchCall,
     /// The asker is not in the room.
     NotHere,
     /// Nobody of that nick or number is in the room.
@@ -787,6 +830,10 @@ impl Rooms {
         by: &By,
         command: Command,
     ) -> Result<Vec<Fact>, Refusal> {
+        let dials = self.rooms.values().map(|room| room.dials.len());
+        if matches!(command, Command::Dial(_)) && dials.sum::<usize>() >= self.policy.max_dials {
+            return Err(Refusal::TooMany);
+        }
         if let Some(room) = self.rooms.get_mut(name).filter(|room| !room.ended) {
             let facts = room.apply(now, &self.policy, by, command)?;
             if room.ended {
@@ -820,7 +867,11 @@ impl Rooms {
         self.policy.draining = true;
         self.rooms
             .iter_mut()
-            .map(|(name, room)| (name.clone(), room.throw_out(Departure::Shutdown, |_| true)))
+            .map(|(name, room)| {
+                let mut facts = room.end_dials(|_| true);
+                facts.extend(room.throw_out(Departure::Shutdown, |_| true));
+                (name.clone(), facts)
+            })
             .collect()
     }
 
@@ -869,6 +920,7 @@ impl Room {
             subject: None,
             history: History::default(),
             people: People::default(),
+            dials: BTreeMap::new(),
             affiliations: BTreeMap::new(),
             avatar: None,
             hats: Hats::default(),
@@ -877,6 +929,7 @@ impl Room {
             admins,
             kept: BTreeMap::new(),
             next_person: 1,
+            next_dial: 1,
             ended: false,
         }
     }
@@ -902,6 +955,9 @@ impl Room {
             }
             Command::ChangeLeg { hold, sends } => self.change_leg(by, hold, sends),
             Command::HangUp { ending } => self.hang_up(by, ending),
+            Command::Dial(callee) => self.dial(now, policy, by, *callee),
+            Command::EndDial { dial, end } => self.end_dial(by, dial, end),
+            Command::Connect { dial, leg } => self.connect(now, policy, dial, leg),
             Command::RaiseHand(up) => self.raise_hand(now, by, up),
             Command::Say { id, payload } => self.say(now, by, id, payload),
             Command::Whisper { to, id, payload } => self.whisper(by, &to, id, payload),
@@ -930,6 +986,7 @@ impl Room {
             Command::CancelConfiguration => self.cancel_configuration(by),
             Command::Destroy { reason, alternate } => self.destroy(by, reason, alternate),
         }?;
+        facts.extend(self.end_dials_after(&facts));
         if self.people.is_empty() && !self.ended && !self.settings.persistent && !facts.is_empty() {
             let end = if self.configured { RoomEnd::Emptied } else { RoomEnd::NeverConfigured };
             facts.push(self.end(end));
@@ -1073,6 +1130,7 @@ impl Default for Policy {
             max_rooms: 10_000,
             max_rooms_of_one: 100,
             max_people: 5_000,
+            max_dials: 100,
             draining: false,
         }
     }

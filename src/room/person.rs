@@ -26,6 +26,8 @@ pub enum Who {
 pub enum Proof {
     /// Their own word: the From of an `open` server.
     Claimed,
+    /// The address was called, and somebody answered there.
+    Dialled,
     /// The word of a trusted proxy (RFC 3325).
     Asserted,
     /// A password (RFC 8760).

@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) param: Option<&'static str>,
     /// Another port than the focus': that of a proxy.
     pub(crate) proxy: Option<u16>,
+    /// Be found at the proxy.
+    pub(crate) register: bool,
     /// Another domain in the address of record than the focus'.
     pub(crate) domain: Option<&'static str>,
 }
@@ -82,13 +84,13 @@ impl Caller {
             ("--password", options.password.as_deref().unwrap_or_default()),
         ];
         let more = options.param.map(|param| ("--param", param));
-        let arguments: Vec<String> = arguments
-            .into_iter()
-            .chain(more)
-            .flat_map(|(name, value)| [name, value])
-            .map(str::to_owned)
-            .collect();
+        let arguments = arguments.into_iter().chain(more).flat_map(|(name, value)| [name, value]);
+        let arguments = arguments.chain(options.register.then_some("--register"));
+        let arguments: Vec<String> = arguments.map(str::to_owned).collect();
         let peer = Peer::start(&format!("phone-{user}"), "caller.py", &arguments, dir);
+        if options.register {
+            peer.tell("register", json!({}));
+        }
         Self { record, peer }
     }
 
@@ -103,6 +105,20 @@ impl Caller {
         });
         self.wait(mark, "audio", |event| event["ev"] == "audio" || event["ev"] == "established");
         established["t"].as_f64().expect("every event has a time")
+    }
+
+    /// Waits until somebody calls.
+    pub(crate) fn rings(&self, mark: usize) {
+        self.wait(mark, "a call", |event| event["ev"] == "incoming");
+    }
+
+    /// Answers whoever calls, sending a tone, and waits until audio flows; gives the time.
+    pub(crate) fn answer_call(&self, hz: f64) -> f64 {
+        let mark = self.mark();
+        self.tell("tone", json!({ "hz": hz, "dbfs": TONE_DBFS }));
+        self.tell("answer", json!({}));
+        let audio = self.wait(mark, "audio", |event| event["ev"] == "audio");
+        audio["t"].as_f64().expect("every event has a time")
     }
 
     /// The answer that it received to its call, SDP and all.

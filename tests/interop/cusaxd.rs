@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     http::{self, Answer},
     process::{Process, command},
-    site::{ADMIN, CHAT, CONFERENCES, Loopback, Ports, ROOMS, SECRET},
+    site::{ADMIN, CHAT, CONFERENCES, PHONES, Plan, Ports, ROOMS, SECRET},
     wait::{PATIENCE, pause, until},
 };
 
@@ -32,10 +32,10 @@ pub(crate) struct Cusaxd {
 
 impl Cusaxd {
     /// Writes its configuration into `dir`, starts it and waits until it says that it is ready.
-    pub(crate) fn start(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> Self {
+    pub(crate) fn start(dir: &Path, ports: Ports, plan: &Plan) -> Self {
         let config = dir.join("cusaxd.toml");
         certify(dir);
-        fs::write(&config, configuration(dir, ports, auth, phones)).expect("a file of ours");
+        fs::write(&config, configuration(dir, ports, plan)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -155,8 +155,13 @@ fn certify(dir: &Path) {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a file of ours");
 }
 
-fn configuration(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> String {
-    let Ports { component, sip, tls, ws, wss, http, media, .. } = ports;
+fn configuration(dir: &Path, ports: Ports, plan: &Plan) -> String {
+    let Ports { component, sip, proxy, tls, ws, wss, http, media, .. } = ports;
+    let Plan { auth, phones, .. } = *plan;
+    let out = match plan.proxy {
+        true => format!("outbound_proxy = \"sip:127.0.0.1:{proxy}\""),
+        false => String::new(),
+    };
     let last = media + MEDIA_PORTS - 1;
     format!(
         r#"[xmpp]
@@ -172,6 +177,8 @@ tls_certificate = "{certificate}"
 tls_key = "{key}"
 trusted_proxies = ["127.0.0.1/32"]
 auth = "{auth}"
+dial_allow = ["{PHONES}", "127.0.0.1"]
+{out}
 
 [media]
 address = "{address}"

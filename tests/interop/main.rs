@@ -35,6 +35,7 @@ mod cases {
     mod browser;
     mod commands;
     mod dashboards;
+    mod dialout;
     mod document;
     mod doors;
     mod gajim;

@@ -248,7 +248,7 @@ impl Site {
             Server::Ejabberd => XmppServer::Ejabberd(Ejabberd::start(&dir, ports)),
         };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
-        let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones);
+        let cusaxd = Cusaxd::start(&dir, ports, &plan);
         if plan.directory {
             for user in ["alice", "bob", "carol", "dave"] {
                 cusaxd.enroll(user, &format!("sip:{user}@{CONFERENCES}"), &password(user));

@@ -24,10 +24,11 @@ use std::{env, fs};
 
 use cusax_sip::header::Name;
 use cusax_sip::message::{Request, Response};
-use cusaxd::admin::Question;
-use cusaxd::bridge::Input;
+use cusaxd::admin::{self, Question};
+use cusaxd::bridge::{Input, Outbox};
 use cusaxd::id::PersonId;
 use cusaxd::mixer::plan::Order;
+use cusaxd::room::By;
 use minidom::Element;
 use serde_json::{Value, json};
 
@@ -51,6 +52,32 @@ fn scenes_of_both_faces() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whoever is called and has a chat account is invited there too, once.
+#[test]
+fn a_call_is_an_invitation_to_the_chat() {
+    let mut site = Site::new(&[]);
+    let mut ask = |question| {
+        let request = admin::Request { ticket: 1, by: By::Operator("test".to_owned()), question };
+        let mut out = Outbox::default();
+        site.bridge.handle(site.now, Input::Admin(request), &mut out);
+        assert_eq!(out.admin[0].status, 200, "{}", out.admin[0].body);
+        out
+    };
+    ask(Question::PutUser(
+        "carol@example.org".parse().unwrap(),
+        json!({ "aor": "sip:carol@phones.example.org" }),
+    ));
+    ask(Question::PutRoom(cave(), json!({})));
+    let out = ask(Question::Dial(cave(), "sip:carol@phones.example.org".to_owned()));
+    assert_eq!(out.lookups[0].uri.to_string(), "sip:carol@phones.example.org");
+    let sent: Vec<_> = out.stanzas.each().collect();
+    let [invitation] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(invitation.attr("to"), Some("carol@example.org"));
+    assert_eq!(invitation.attr("from"), Some("cave@rooms.example.org"));
+    let x = invitation.get_child("x", "http://jabber.org/protocol/muc#user").unwrap();
+    assert!(x.has_child("invite", "http://jabber.org/protocol/muc#user"));
 }
 
 /// Alice and the owner are bound by the directory; Bob and Dave are nobody's.

@@ -29,6 +29,7 @@ use std::{env, fs};
 
 use cusaxd::admin::{self, Admin, Question, Step};
 use cusaxd::clock::Now;
+use cusaxd::dialplan::DialPlan;
 use cusaxd::directory::Directory;
 use cusaxd::id::{LegId, Nick, RoomName};
 use cusaxd::journal;
@@ -186,6 +187,13 @@ impl Server {
             admin: Admin::new(
                 DomainPart::new("rooms.example.org").unwrap().into_owned(),
                 "conf.example.org".to_owned(),
+                DialPlan::new(
+                    &serde_json::from_value(serde_json::json!({
+                        "xmpp": { "domain": "rooms.example.org", "secret": "x" },
+                        "sip": { "domain": "conf.example.org" },
+                    }))
+                    .unwrap(),
+                ),
             ),
             directory: Directory::default(),
             archive: Archive::default(),

@@ -7,6 +7,7 @@ use cusaxd::clock::Now;
 use cusaxd::directory::{Secret, User};
 use cusaxd::id::{LegId, PersonId, RoomName};
 use cusaxd::operation::{Kind, Operation};
+use cusaxd::room::dial::Callee;
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::{By, Command, Policy, Rooms};
@@ -137,6 +138,12 @@ fn lounge() -> (Rooms, RoomName) {
     apply(By::Leg(LegId(2)), Command::ChangeLeg { hold: true, sends: false });
     apply(chat("alice"), Command::Mute { person: PersonId(1), on: true });
     apply(operator(), Command::Mute { person: PersonId(2), on: true });
+    for (user, by) in [("carol", operator()), ("dave", chat("alice"))] {
+        let uri = format!("sip:{user}@example.org");
+        let mut person = caller(Who::Jid(jid(user)), Some(&uri), Proof::Dialled);
+        person.name = Some(user.to_owned());
+        apply(by, Command::Dial(Box::new(Callee { uri, person })));
+    }
     (rooms, name)
 }
 
@@ -153,6 +160,8 @@ fn rooms_are_as_described() {
     for key in ["jid", "aor", "mute", "hand", "legs"] {
         assert!(have(key), "nobody has {key}: {shown:#}");
     }
+    let calls = shown["calling"].as_array().unwrap();
+    assert!(calls.iter().any(|it| it["by"].is_string() && it["jid"].is_string()), "{shown:#}");
     for strength in ["none", "digest", "asserted"] {
         assert!(people.iter().any(|it| it["binding"]["strength"] == strength), "{shown:#}");
     }

@@ -228,7 +228,8 @@ pub enum Event {
         /// The call.
         dialog: DialogId,
     },
-    /// Somebody subscribes. Answer with [`Endpoint::answer_subscribe`], and if that is a 2xx call
+    /// Somebody subscribes, or sends a REFER, which subscribes to its own progress (RFC 3515 §2.4.4)
+    /// unless it says `Refer-Sub: false`; then it is an [`Event::Request`]. Answer with [`Endpoint::answer_subscribe`], and if that is a 2xx call
     /// [`Endpoint::notify`] at once. `Expires: 0` asks for one report and no more.
     Subscribe {
         /// The subscription.
@@ -237,7 +238,7 @@ pub enum Event {
         dialog: DialogId,
         /// How it came.
         flow: Flow,
-        /// The SUBSCRIBE. It has a readable Event header.
+        /// The REFER, or the SUBSCRIBE, which has a readable Event header.
         request: Request,
     },
     /// A subscription is refreshed, or with `Expires: 0` ended. Answer it like
@@ -587,6 +588,7 @@ impl Endpoint {
         match request.method {
             Method::Invite => self.handle_invite(now, flow, request, out),
             Method::Subscribe => self.handle_subscribe(now, flow, None, request, out),
+            Method::Refer => self.handle_refer(now, flow, None, request, out),
             Method::Bye => {
                 self.reject(flow, &request, Response::new(Status::CALL_DOES_NOT_EXIST), out);
             }
@@ -617,12 +619,13 @@ impl Endpoint {
             Method::Invite => self.handle_reinvite(now, flow, id, request, out),
             Method::Bye => self.handle_bye(now, flow, id, request, out),
             Method::Subscribe => self.handle_subscribe(now, flow, Some(id), request, out),
+            Method::Refer => self.handle_refer(now, flow, Some(id), request, out),
             _ => self.handle_other(now, flow, Some(id), request, out),
         }
     }
 
     /// Hands a request to the user.
-    fn handle_other(
+    pub(crate) fn handle_other(
         &mut self,
         now: Instant,
         flow: Flow,

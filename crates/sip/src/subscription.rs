@@ -188,6 +188,28 @@ impl Endpoint {
         }
     }
 
+    /// Takes a REFER, in a dialog or without one: a subscription to what becomes of it (RFC 3515 §2.4.4),
+    /// unless the peer wants none (RFC 4488 §4).
+    pub(crate) fn handle_refer(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        within: Option<DialogId>,
+        request: Request,
+        out: &mut Vec<Transmit>,
+    ) {
+        let wanted = request.headers.get(&Name::REFER_SUB).and_then(|it| it.split(';').next());
+        if wanted.is_some_and(|wanted| wanted.trim().eq_ignore_ascii_case("false")) {
+            return self.handle_other(now, flow, within, request, out);
+        }
+        let mut event = header::Event::new("refer");
+        if let (Some(_), Ok(cseq)) = (within, request.headers.cseq()) {
+            // Several of one dialog are told apart by it (RFC 3515 §2.4.6).
+            event.params.set("id", Some(&cseq.number.to_string()));
+        }
+        self.handle_new_subscription(now, flow, within, event, request, out);
+    }
+
     fn handle_new_subscription(
         &mut self,
         now: Instant,

@@ -19,7 +19,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response, sse};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 use jid::BareJid;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use super::process;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
-use crate::id::{PersonId, RoomName};
+use crate::id::{DialId, PersonId, RoomName};
 use crate::metrics::Metrics;
 use crate::room::By;
 use listener::{Limited, Peer};
@@ -265,12 +265,14 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 10] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 12] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
         ("/rooms/{room}/lock", post(lock)),
         ("/rooms/{room}/unlock", post(unlock)),
+        ("/rooms/{room}/dial", post(dial)),
+        ("/rooms/{room}/dial/{call}", delete(end_dial)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
         ("/announce", post(announce)),
         ("/users", get(users)),
@@ -385,6 +387,37 @@ async fn lock(State(http): State<Http>, Path(name): Path<String>) -> Response {
 async fn unlock(State(http): State<Http>, Path(name): Path<String>) -> Response {
     match read_room(&name) {
         Ok(room) => http.ask(Question::Lock(room, false)).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn dial(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+    let question = || {
+        let room = read_room(&name)?;
+        match read_json(&body)?.get("uri") {
+            Some(Value::String(uri)) => Ok(Question::Dial(room, uri.clone())),
+            Some(_) | None => Err(refusal(StatusCode::BAD_REQUEST, "uri: expected a string")),
+        }
+    };
+    match question() {
+        Ok(question) => http.ask(question).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn end_dial(
+    State(http): State<Http>,
+    Path((name, call)): Path<(String, String)>,
+) -> Response {
+    let question = || {
+        let room = read_room(&name)?;
+        let number = call.strip_prefix('d').and_then(|number| number.parse().ok());
+        let call = number.map(DialId);
+        call.map(|call| Question::EndDial(room, call))
+            .ok_or_else(|| refusal(StatusCode::NOT_FOUND, "there is no such call"))
+    };
+    match question() {
+        Ok(question) => http.ask(question).await,
         Err(refused) => *refused,
     }
 }

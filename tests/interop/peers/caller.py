@@ -119,8 +119,8 @@ class Phone:
             user=options.user,
             domain=options.domain,
             password=options.password,
-            registrar=options.proxy,  # where requests go first: nothing is registered
-            reg_interval=0,
+            registrar=options.proxy,  # where requests go first
+            reg_interval=60 if options.register else 0,
             transport=options.transport,
             audio_codecs=tuple(options.codecs.split(",")),
             auth_user=options.user,
@@ -193,6 +193,9 @@ class Phone:
 
     # The commands.
 
+    async def register(self):
+        await self.agent.register()
+
     async def dial(self, uri, headers=None):
         # A server on this machine may answer before the library has made its `Call`, which then
         # misses that: it is told again.
@@ -212,6 +215,17 @@ class Phone:
 
     async def hangup(self):
         await self.call.hangup()
+
+    async def transfer(self, uri):
+        """Sends REFER; what came of it is told by an event."""
+        self.transferring = asyncio.ensure_future(self.follow(uri))
+
+    async def follow(self, uri):
+        try:
+            await self.call.transfer(uri)
+            lines.emit("transferred", ok=True)
+        except Exception as error:  # whatever it was
+            lines.emit("transferred", ok=False, text=str(error))
 
     async def hold(self):
         await self.call.hold()
@@ -254,11 +268,12 @@ async def main():
     parser.add_argument("--host", default="127.0.0.1", help="its own address")
     parser.add_argument("--transport", default="udp", choices=["udp", "tcp", "tls"])
     parser.add_argument("--codecs", default="opus/48000/2")
+    parser.add_argument("--register", action="store_true", help="be found at the proxy")
     parser.add_argument("--param", action="append", default=[], help="account parameter")
     parser.add_argument("--config", action="append", default=[], help="line of configuration")
     phone = Phone(parser.parse_args())
     await phone.start()
-    names = "dial answer hangup hold resume dtmf tone play silence audio".split()
+    names = "register dial answer transfer hangup hold resume dtmf tone play silence audio".split()
     try:
         await lines.serve({name: getattr(phone, name) for name in names})
     finally:

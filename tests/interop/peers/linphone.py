@@ -129,6 +129,9 @@ class Linphone:
 
     def report(self):
         if self.call is None:
+            for call in nodes(self.lib("core_get_calls", Pointer, (Pointer, self.core))):
+                self.call = self.lib("call_ref", Pointer, (Pointer, call))
+        if self.call is None:
             return
         state = self.state()
         conference = None
@@ -173,6 +176,9 @@ class Linphone:
             raise ValueError("the call was not made")
         self.lib("call_ref", Pointer, (Pointer, self.call))
 
+    async def answer(self):
+        self.lib("call_accept", ctypes.c_int, (Pointer, self.call))
+
     async def hangup(self):
         self.lib("call_terminate", ctypes.c_int, (Pointer, self.call))
 
@@ -194,7 +200,7 @@ async def main():
     parser.add_argument("--play")
     phone = Linphone(parser.parse_args())
     running = asyncio.ensure_future(phone.run())
-    names = "register dial hangup hold resume".split()
+    names = "register dial answer hangup hold resume".split()
     await lines.serve({name: getattr(phone, name) for name in names})
     if phone.call is not None and phone.state() not in ENDED:
         await phone.hangup()

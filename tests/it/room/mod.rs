@@ -1,5 +1,6 @@
 //! The room itself, without any face: who may come, who may do what to whom, and what becomes of it.
 
+mod dial;
 mod model;
 
 use std::sync::Arc;

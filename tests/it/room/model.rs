@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cusaxd::id::{LegId, Nick, PersonId, RoomName};
+use cusaxd::id::{DialId, LegId, Nick, PersonId, RoomName};
 use cusaxd::journal::{self, Row};
 use cusaxd::room::avatar::Avatar;
+use cusaxd::room::dial::{Callee, DialEnd};
 use cusaxd::room::hats::{Hats, Look};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
@@ -29,6 +30,7 @@ struct Told {
     avatar: Option<Arc<Avatar>>,
     /// By URI.
     hats: BTreeMap<String, Look>,
+    dials: BTreeSet<DialId>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -127,6 +129,10 @@ impl Told {
             Fact::SubjectChanged(_) => {
                 self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
             }
+            Fact::Dialled { dial } => assert!(self.dials.insert(*dial), "{dial} again"),
+            Fact::DialEnded { was, .. } => {
+                assert!(self.dials.remove(&was.id), "{} ended, and never began", was.id);
+            }
             Fact::AffiliationChanged { .. }
             | Fact::PresenceShown { .. }
             | Fact::VoiceRequested { .. }
@@ -174,6 +180,7 @@ impl Told {
             nicks: nicks(room),
             avatar: room.avatar.clone(),
             hats: made(room),
+            dials: room.dials.keys().copied().collect(),
         }
     }
 }
@@ -295,6 +302,10 @@ fn check_invariants(room: &Room, most: usize) {
             assert_eq!(voice, (person.role, &person.mutes), "one person, one voice");
         }
     }
+    for dial in room.dials.values() {
+        let affiliation = room.affiliation(&dial.callee.person.who);
+        assert!(affiliation > Affiliation::Outcast, "{dial:?} calls someone who is banned");
+    }
     assert!(people().count() <= most);
     assert!(room.history.iter().count() <= room.settings.history as usize);
     assert!(room.settings.persistent || people().count() > 0, "nobody is here and it goes on");
@@ -334,6 +345,9 @@ enum What {
     DestroyHat(u8),
     GiveHat(u8, usize, bool),
     Invite(usize),
+    Dial(usize),
+    EndDial(usize),
+    Connect(usize),
     Cancel,
     Destroy,
     ShowPresence,
@@ -433,6 +447,9 @@ fn what() -> impl Strategy<Value = What> {
             What::GiveHat(look, user, on)
         }),
         2 => (0..USERS.len()).prop_map(What::Invite),
+        6 => (0..IDENTITIES.len()).prop_map(What::Dial),
+        1 => (0..3_usize).prop_map(What::EndDial),
+        4 => (0..3_usize).prop_map(What::Connect),
         1 => any::<bool>().prop_map(What::Lock),
         4 => settings().prop_map(What::Configure),
         1 => Just(What::Cancel),
@@ -454,14 +471,16 @@ impl World {
         let leg = || By::Leg(legs.get(by % (legs.len() + 1)).copied().unwrap_or(LegId(999)));
         match what {
             What::Enter(..) | What::Rename(_) | What::LeaveChat | What::ShowPresence => session(),
-            What::LoseChat => By::Server,
+            What::LoseChat | What::Connect(_) => By::Server,
             What::Call { .. } => By::Leg(LegId(next_leg)),
             What::ChangeLeg(..) | What::HangUp(_) => leg(),
             What::Hand(_) | What::MuteSelf(_) | What::RequestVoice if by >= 20 => leg(),
             What::Moderate(_) | What::Mute(..) | What::Configure(_) | What::Lock(_) if by >= 32 => {
                 operator()
             }
-            What::Moderate(_) | What::Mute(..) if by >= 24 => chat("owner/0"),
+            What::Moderate(_) | What::Mute(..) | What::Dial(_) | What::EndDial(_) if by >= 24 => {
+                chat("owner/0")
+            }
             What::Moderate(_) if by >= 22 => leg(),
             What::Hand(_)
             | What::MuteSelf(_)
@@ -481,6 +500,8 @@ impl World {
             | What::DestroyHat(_)
             | What::GiveHat(..)
             | What::Invite(_)
+            | What::Dial(_)
+            | What::EndDial(_)
             | What::Cancel
             | What::Destroy => session(),
         }
@@ -505,6 +526,8 @@ impl World {
                 _ => affiliate(IDENTITIES[whom % IDENTITIES.len()], affiliation),
             },
         };
+        let dials: Vec<_> = self.rooms.iter().flat_map(|room| room.dials.keys()).copied().collect();
+        let dial = |number: usize| dials.get(number).copied().unwrap_or(DialId(999));
         match what {
             What::Enter(text, password) => Command::EnterChat {
                 nick: nick(NICKS[text]),
@@ -572,6 +595,15 @@ impl World {
             What::Invite(whom) => {
                 Command::Invite(vec![Invited { jid: jid(USERS[whom]), reason: None }])
             }
+            What::Dial(whom) => {
+                let text = IDENTITIES[whom].trim_start_matches('@');
+                let person = Caller { proof: Proof::Dialled, ..caller(who(text)) };
+                Command::Dial(Box::new(Callee { uri: text.to_owned(), person }))
+            }
+            What::EndDial(number) => {
+                Command::EndDial { dial: dial(number), end: DialEnd::Cancelled }
+            }
+            What::Connect(number) => Command::Connect { dial: dial(number), leg: LegId(next_leg) },
             What::Cancel => Command::CancelConfiguration,
             What::Destroy => Command::Destroy { reason: None, alternate: None },
             What::ShowPresence => Command::ShowPresence,

@@ -96,7 +96,7 @@ fn dropped_at_the_door() {
 
 #[test]
 fn what_the_endpoint_leaves_to_its_user() {
-    for method in ["OPTIONS", "MESSAGE", "REGISTER", "REFER", "NOTIFY", "FOO", "PUBLISH", "INFO"] {
+    for method in ["OPTIONS", "MESSAGE", "REGISTER", "NOTIFY", "FOO", "PUBLISH", "INFO"] {
         let mut bench = Bench::new();
         bench.hear(&outside(method, 1, "z9hG4bKx", "Require: timer\n"));
         let Event::Request { id, request, .. } = bench.event() else { panic!() };

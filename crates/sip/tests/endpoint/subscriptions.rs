@@ -434,3 +434,37 @@ fn the_subscriber_moves() {
     bench.notify(subscription, 10).unwrap();
     assert_eq!(bench.request().uri.to_string(), "sip:bob@192.0.2.7:5082");
 }
+
+#[test]
+fn a_refer_subscribes_to_what_becomes_of_it() {
+    let mut bench = Bench::new();
+    let to = "Refer-To: <sip:carol@example.org>\n";
+    bench.hear(&outside("REFER", 1, "z9hG4bKr1", to));
+    let Event::Subscribe { subscription, request, .. } = bench.event() else { panic!() };
+    assert_eq!(request.method, Method::Refer);
+    bench.user(|it, now, out| it.answer_subscribe(now, subscription, status(200), out));
+    assert_eq!(bench.response().status, Status::OK);
+    bench.notify(subscription, 10).unwrap();
+    let notify = bench.request();
+    assert_eq!(notify.headers.get(&Name::EVENT), Some("refer"));
+    bench.reply(&notify, 200, "");
+    bench.events();
+    terminate(&mut bench, subscription, "noresource");
+    let last = bench.request();
+    assert_eq!(state(&last), "terminated;reason=noresource");
+    bench.reply(&last, 200, "");
+    bench.drain();
+    // Refused, it leaves nothing.
+    bench.hear(&outside("REFER", 2, "z9hG4bKr2", to));
+    let Event::Subscribe { subscription, .. } = bench.event() else { panic!() };
+    bench.user(|it, now, out| it.answer_subscribe(now, subscription, status(403), out));
+    assert_eq!(bench.response().status, Status::FORBIDDEN);
+    bench.drain();
+    // Who wants no reports gets an answer and no more (RFC 4488 §4).
+    bench.hear(&outside("REFER", 3, "z9hG4bKr3", &format!("{to}Refer-Sub: false\n")));
+    let Event::Request { id, request, .. } = bench.event() else { panic!() };
+    assert_eq!(request.method, Method::Refer);
+    bench.user(|it, now, out| it.respond(now, id, status(200), out));
+    assert_eq!(bench.response().status, Status::OK);
+    bench.drain();
+}

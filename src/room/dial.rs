@@ -1,0 +1,174 @@
+//! Calls that a room makes: whom a moderator wants in, until they answer or the call fails
+//! (RFC 4579 §5.2, §5.5).
+
+use std::time::SystemTime;
+
+use super::person::{Caller, Who};
+use super::standing::Affiliation;
+use super::{Actor, By, Departure, Fact, Policy, Refusal, Room};
+use crate::clock::Now;
+use crate::id::{DialId, LegId};
+
+/// Whom to call, and who that will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callee {
+    /// Where they are called: a SIP URI, which the phone face reads.
+    pub uri: String,
+    /// Who answers there, as far as is known.
+    pub person: Caller,
+}
+
+/// A call that the room makes and nobody has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Its number in this room.
+    pub id: DialId,
+    /// Who is called.
+    pub callee: Callee,
+    /// Who wanted it; `None` for an operator.
+    pub by: Option<Actor>,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// How a call of the room ended: each ends once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialEnd {
+    /// It was answered: the callee is in.
+    Answered,
+    /// It was given up: by a moderator, or because the callee was thrown out meanwhile.
+    Cancelled,
+    /// It was refused, or never got through.
+    Failed {
+        /// A SIP status that says how.
+        status: u16,
+        /// For people.
+        text: String,
+    },
+    /// It was answered, and by then the room had reasons to keep the callee out.
+    KeptOut(Refusal),
+}
+
+impl Room {
+    /// The checks of someone who comes, in their order, for someone who is called; a moderator's wish
+    /// is as good as the password.
+    pub(super) fn dial(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        by: &By,
+        callee: Callee,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let asker = self.asker(by);
+        asker.may_moderate()?;
+        self.may_be_let_in(policy, &callee.person)?;
+        if self.dials.values().any(|dial| dial.callee.uri == callee.uri) {
+            return Err(Refusal::AlreadyCalled);
+        }
+        if self.dials.len() >= MAX_DIALS {
+            return Err(Refusal::TooMany);
+        }
+        let id = DialId(self.next_dial);
+        self.next_dial += 1;
+        let dial = Dial { id, callee, by: asker.actor, since: now.utc };
+        self.dials.insert(id, dial);
+        Ok(vec![Fact::Dialled { dial: id }])
+    }
+
+    pub(super) fn end_dial(
+        &mut self,
+        by: &By,
+        dial: DialId,
+        end: DialEnd,
+    ) -> Result<Vec<Fact>, Refusal> {
+        self.asker(by).may_moderate()?;
+        let was = Box::new(self.dials.remove(&dial).ok_or(Refusal::NoSuchCall)?);
+        Ok(vec![Fact::DialEnded { was, end }])
+    }
+
+    /// Much may have changed while it rang, so what was checked then is checked again.
+    pub(super) fn connect(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        dial: DialId,
+        leg: LegId,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let was = self.dials.remove(&dial).ok_or(Refusal::NoSuchCall)?;
+        let callee = was.callee.person.clone();
+        let entered =
+            self.may_be_let_in(policy, &callee).and_then(|()| self.seat(now, leg, callee));
+        let end = match &entered {
+            Ok(_) => DialEnd::Answered,
+            Err(refusal) => DialEnd::KeptOut(*refusal),
+        };
+        let ended = Fact::DialEnded { was: Box::new(was), end };
+        Ok(std::iter::once(ended).chain(entered).collect())
+    }
+
+    fn may_be_let_in(&self, policy: &Policy, callee: &Caller) -> Result<(), Refusal> {
+        if policy.draining {
+            return Err(Refusal::Draining);
+        }
+        if !self.configured {
+            return Err(Refusal::NotConfigured);
+        }
+        let affiliation = self.affiliation(&callee.who);
+        let address = callee.aor.clone().map(|aor| self.affiliation(&Who::Aor(aor)));
+        if affiliation < Affiliation::Admin
+            && (affiliation == Affiliation::Outcast || address == Some(Affiliation::Outcast))
+        {
+            return Err(Refusal::Banned);
+        }
+        if self.settings.members_only && affiliation < Affiliation::Member {
+            return Err(Refusal::MembersOnly);
+        }
+        if self.is_here(&callee.who) {
+            return Ok(());
+        }
+        self.has_place(policy, &callee.who, affiliation)
+    }
+
+    /// Whoever was thrown out or banned is not called any more.
+    pub(super) fn end_dials_after(&mut self, facts: &[Fact]) -> Vec<Fact> {
+        if self.dials.is_empty() {
+            return vec![];
+        }
+        let mut out = vec![];
+        for fact in facts {
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "two facts of many throw someone out"
+            )]
+            match fact {
+                Fact::Gone { was, departure, .. } => match departure {
+                    Departure::Left | Departure::Lost => {}
+                    Departure::Kicked
+                    | Departure::Banned
+                    | Departure::MembershipLost
+                    | Departure::MembersOnly
+                    | Departure::Shutdown => out.push(was.who.clone()),
+                },
+                Fact::AffiliationChanged { who, new: Affiliation::Outcast, .. } => {
+                    out.push(who.clone());
+                }
+                _ => {}
+            }
+        }
+        self.end_dials(|dial| {
+            let Caller { who, aor, .. } = &dial.callee.person;
+            let address = aor.clone().map(Who::Aor);
+            out.iter().any(|gone| gone == who || Some(gone) == address.as_ref())
+        })
+    }
+
+    /// Gives up the calls that `which` names.
+    pub(super) fn end_dials(&mut self, which: impl Fn(&Dial) -> bool) -> Vec<Fact> {
+        let ended: Vec<_> = self.dials.values().filter(|dial| which(dial)).map(|d| d.id).collect();
+        let ended = ended.into_iter().filter_map(|id| self.dials.remove(&id));
+        ended.map(|was| Fact::DialEnded { was: Box::new(was), end: DialEnd::Cancelled }).collect()
+    }
+}
+
+/// Calls that one room makes at a time.
+const MAX_DIALS: usize = 16;
