@@ -9,20 +9,24 @@ use std::time::{Duration, Instant};
 use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
+use jid::BareJid;
 use minidom::Element;
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::admin::{self, Admin, Step, schema};
 use crate::archive::{Loaded, Query};
-use crate::clock::Now;
+use crate::clock::{Now, stamp};
 use crate::config::{Config, CreateRooms};
 use crate::directory::Directory;
-use crate::focus::{self, Focus, FocusConfig, Limited};
+use crate::focus::{self, Focus, FocusConfig, Limited, LogInRefused};
 use crate::id::RoomName;
 use crate::journal::{self, Row, Snapshot};
 use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
 use crate::muc::{self, Muc, MucConfig};
+use crate::provision::{self, LINK_LIFETIME, Links, Proof, Terms};
 use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
 
@@ -51,6 +55,15 @@ pub enum Input {
     Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
+    /// A client asks what to set up.
+    Provision(provision::Request),
+    /// An operator wants a link that opens a user's document, once.
+    ProvisionLink {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// Whose.
+        user: BareJid,
+    },
     /// Another configuration is in force. What cannot change while the server runs is as it was.
     Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
@@ -88,6 +101,9 @@ pub struct Bridge {
     focus: Focus,
     admin: Admin,
     floor: Floor,
+    /// What clients are told to set up.
+    terms: Terms,
+    links: Links,
     metrics: Metrics,
     /// How long archives keep a message; `None`: for ever.
     keep: Option<Duration>,
@@ -143,6 +159,8 @@ impl Bridge {
             focus: Focus::new(now.instant, FocusConfig::new(config), seed),
             admin: Admin::new(domain, sip_domain),
             floor: Floor::default(),
+            terms: Terms::new(config),
+            links: Links::new(Sha256::digest([&seed[..], b"links"].concat()).into()),
             metrics,
             keep: keep(config),
             sweep: now.instant,
@@ -196,7 +214,20 @@ impl Bridge {
                     Step::Ask(ask) => self.for_operator(now, *ask, out),
                 }
             }
+            Input::Provision(request) => out.admin.push(self.provide(now, request)),
+            Input::ProvisionLink { ticket, user } => {
+                let (status, body) = match self.directory.by_jid(&user) {
+                    Some(_) => {
+                        let path = format!("/provision/{}", self.links.make(now.instant, user));
+                        let expires = stamp(now.utc + LINK_LIFETIME);
+                        (200, json!({ "path": path, "expires": expires }))
+                    }
+                    None => (404, json!({ "error": "no such user" })),
+                };
+                out.admin.push(admin::Response { ticket, status, body });
+            }
             Input::Configured(config) => {
+                self.terms = Terms::new(&config);
                 self.keep = keep(&config);
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
                 self.focus.set_config(FocusConfig::new(&config));
@@ -330,6 +361,36 @@ impl Bridge {
         let (result, facts) = self.apply(now, &room, &by, command);
         self.publish(now, &room, &facts, out);
         out.admin.push(self.admin.answer(reply, result, &self.rooms));
+    }
+
+    fn provide(&mut self, now: Now, request: provision::Request) -> admin::Response {
+        let provision::Request { ticket, from, proof, form } = request;
+        let told = match &proof {
+            Proof::Password(name, password) => {
+                let user = self.focus.log_in(now, from, name, password, &self.directory);
+                user.map(|user| self.terms.tell(user, Some(password), form))
+            }
+            Proof::Token(token) => match self.focus.admits(now, from) {
+                true => {
+                    let user = self.links.open(now.instant, token);
+                    let user = user.and_then(|user| self.directory.by_jid(&user));
+                    let told = user.map(|user| self.terms.tell(user, None, form));
+                    told.ok_or(LogInRefused::Wrong)
+                }
+                false => Err(LogInRefused::TooOften),
+            },
+        };
+        let (status, body) = match (told, proof) {
+            (Ok(told), _) => (200, told),
+            (Err(LogInRefused::Wrong), Proof::Password(..)) => {
+                (401, "no such user, or another password".to_owned())
+            }
+            (Err(LogInRefused::Wrong), Proof::Token(_)) => {
+                (404, "this link was used, has ended, or never was".to_owned())
+            }
+            (Err(LogInRefused::TooOften), _) => (429, "too often; try again later".to_owned()),
+        };
+        admin::Response { ticket, status, body: body.into() }
     }
 
     fn apply(

@@ -128,4 +128,11 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 4] = ["sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];
+const LISTS: [&str; 6] = [
+    "provision.proxies",
+    "provision.sip_transports",
+    "sip.listen",
+    "sip.trusted_proxies",
+    "xmpp.admins",
+    "xmpp.uri_fields",
+];

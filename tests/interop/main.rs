@@ -38,6 +38,7 @@ mod cases {
     mod occupants;
     mod operators;
     mod outage;
+    mod provisioning;
     mod stanzas;
     mod wire;
 }

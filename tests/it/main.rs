@@ -13,6 +13,7 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod openapi;
+mod provision;
 mod room;
 #[cfg(feature = "io")]
 mod shell;

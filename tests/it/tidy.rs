@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "mixer",
+            "provision",
             "rate",
             "reload",
             "room",
@@ -42,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "muc",
+            "provision",
             "room",
         ],
     ),
@@ -52,6 +54,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
+    // What clients are told to set up.
+    ("provision", &["config", "directory"]),
     // What may be asked of the store later.
     ("archive", &["id", "room"]),
     // What all of them look at.
