@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
-use jid::BareJid;
 use minidom::Element;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::admin::{self, Admin, Step, schema};
+use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::{Now, stamp};
 use crate::config::{Config, CreateRooms};
@@ -57,13 +56,6 @@ pub enum Input {
     Admin(admin::Request),
     /// A client asks what to set up.
     Provision(provision::Request),
-    /// An operator wants a link that opens a user's document, once.
-    ProvisionLink {
-        /// Comes back in the answer.
-        ticket: u64,
-        /// Whose.
-        user: BareJid,
-    },
     /// Another configuration is in force. What cannot change while the server runs is as it was.
     Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
@@ -173,6 +165,9 @@ impl Bridge {
             Input::Stanza(stanza) => {
                 let ask = self.muc.decode(now, stanza, &self.rooms, &mut out.stanzas);
                 out.queries.extend(std::iter::from_fn(|| self.muc.poll_query()));
+                while let Some(order) = self.muc.poll_order() {
+                    self.for_commander(now, order, out);
+                }
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
@@ -208,24 +203,10 @@ impl Bridge {
                 }
             }
             Input::Admin(request) => {
-                let Outbox { store, admin, .. } = out;
-                match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
-                    Step::Done(response) => admin.push(response),
-                    Step::Ask(ask) => self.for_operator(now, *ask, out),
-                }
+                let response = self.for_operator(now, request, out);
+                out.admin.push(response);
             }
             Input::Provision(request) => out.admin.push(self.provide(now, request)),
-            Input::ProvisionLink { ticket, user } => {
-                let (status, body) = match self.directory.by_jid(&user) {
-                    Some(_) => {
-                        let path = format!("/provision/{}", self.links.make(now.instant, user));
-                        let expires = stamp(now.utc + LINK_LIFETIME);
-                        (200, json!({ "path": path, "expires": expires }))
-                    }
-                    None => (404, json!({ "error": "no such user" })),
-                };
-                out.admin.push(admin::Response { ticket, status, body });
-            }
             Input::Configured(config) => {
                 self.terms = Terms::new(&config);
                 self.keep = keep(&config);
@@ -356,11 +337,47 @@ impl Bridge {
         }
     }
 
-    fn for_operator(&mut self, now: Now, ask: admin::Ask, out: &mut Outbox) {
-        let admin::Ask { room, by, command, reply } = ask;
-        let (result, facts) = self.apply(now, &room, &by, command);
-        self.publish(now, &room, &facts, out);
-        out.admin.push(self.admin.answer(reply, result, &self.rooms));
+    fn for_operator(
+        &mut self,
+        now: Now,
+        request: admin::Request,
+        out: &mut Outbox,
+    ) -> admin::Response {
+        match self.admin.decode(request, &self.rooms, &mut self.directory, &mut out.store) {
+            Step::Done(response) => response,
+            Step::Ask(ask) => {
+                let admin::Ask { room, by, command, reply } = *ask;
+                let (result, facts) = self.apply(now, &room, &by, command);
+                self.publish(now, &room, &facts, out);
+                self.admin.answer(reply, result, &self.rooms)
+            }
+            Step::Announce(Announcement { subject, announcement }, response) => {
+                self.muc.announce(subject.as_deref(), &announcement, &mut out.stanzas);
+                response
+            }
+            Step::Link(user, ticket) => {
+                let (status, body) = if self.terms.are_told() {
+                    let path = format!("/provision/{}", self.links.make(now.instant, user));
+                    (200, json!({ "path": path, "expires": stamp(now.utc + LINK_LIFETIME) }))
+                } else {
+                    (409, json!({ "error": "provision.enabled is false" }))
+                };
+                admin::Response { ticket, status, body }
+            }
+        }
+    }
+
+    /// An operator or moderator asks by an ad-hoc command what others ask over HTTP.
+    fn for_commander(&mut self, now: Now, order: muc::Order, out: &mut Outbox) {
+        let (status, body) = match Question::read(order.operation, &order.values) {
+            Ok(question) => {
+                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let response = self.for_operator(now, request, out);
+                (response.status, response.body)
+            }
+            Err(why) => (400, json!({ "error": why })),
+        };
+        self.muc.ordered(order, status, &body, &mut out.stanzas);
     }
 
     fn provide(&mut self, now: Now, request: provision::Request) -> admin::Response {

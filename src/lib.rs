@@ -7,6 +7,7 @@
 //! | [`muc`] | how chat clients see it (XEP-0045) |
 //! | [`focus`] | how phones see it (RFC 4579, RFC 4575) |
 //! | [`admin`] | how operators see it |
+//! | [`operation`] | what may be asked of a running server, by whichever way |
 //! | [`provision`] | what clients are told to set up (RFC 7081 §2) |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
@@ -27,6 +28,7 @@ pub mod journal;
 pub mod metrics;
 pub mod mixer;
 pub mod muc;
+pub mod operation;
 pub mod provision;
 pub mod rate;
 pub mod reload;

@@ -159,6 +159,11 @@ impl Terms {
         Self { provision: config.provision.clone(), conference }
     }
 
+    /// Whether anybody is told.
+    pub fn are_told(&self) -> bool {
+        self.provision.enabled
+    }
+
     /// A user's document. `password` is what they proved to know, if that was asked.
     pub fn tell(&self, user: &User, password: Option<&str>, form: Form) -> String {
         match form {

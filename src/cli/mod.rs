@@ -38,6 +38,16 @@ enum Subject {
         #[command(flatten)]
         reach: operate::Reach,
     },
+    /// Tell everyone who is in the chat of any room something, once.
+    Announce {
+        /// What.
+        announcement: String,
+        /// What it is about.
+        #[arg(long)]
+        subject: Option<String>,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
     /// See and change its directory: which SIP address is which JID.
     User {
         #[command(subcommand)]
@@ -71,6 +81,9 @@ pub(crate) fn run() -> ExitCode {
             Err(bad) => refuse(&bad),
         },
         Subject::Room { wish, reach } => operate::rooms(wish, reach),
+        Subject::Announce { announcement, subject, reach } => {
+            operate::announce(&announcement, subject.as_deref(), reach)
+        }
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config, probe } => check(config, probe),
@@ -148,5 +161,58 @@ const fn filter(level: Level) -> LevelFilter {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Command, CommandFactory};
+    use cusaxd::operation::{Kind, Operation};
+
+    use super::*;
+
+    /// Every command that asks a running server something, by its words.
+    fn asked(command: &Command, words: &[String], found: &mut BTreeSet<Vec<String>>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let words = [words, &[sub.get_name().to_owned()]].concat();
+            if sub.has_subcommands() {
+                asked(sub, &words, found);
+            } else {
+                found.insert(words);
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_has_every_operation_with_its_parameters_and_no_other() {
+        let all = Arguments::command();
+        let mut found = BTreeSet::new();
+        asked(&all, &[], &mut found);
+        for operation in Operation::ALL {
+            let spec = operation.spec();
+            let words: Vec<String> = spec.cli.iter().map(|word| (*word).to_owned()).collect();
+            assert!(found.remove(&words), "{words:?}");
+            let command = spec.cli.iter().fold(&all, |at, word| at.find_subcommand(word).unwrap());
+            let has = |name: &str| command.get_arguments().any(|it| it.get_id() == name);
+            for param in spec.params {
+                let there = match param.kind {
+                    Kind::Settings => has("members_only") && has("slow_mode_s"),
+                    Kind::Secret => has("password_file"),
+                    Kind::Room
+                    | Kind::AnyRoom
+                    | Kind::Person
+                    | Kind::Jid
+                    | Kind::Text
+                    | Kind::Lines => has(param.name),
+                };
+                assert!(there, "{words:?} knows no {}", param.name);
+            }
+        }
+        // What is left shows what the others have in another way, or asks no server.
+        let others = [&["call", "list"][..], &["check-config"], &["run"]];
+        let others = others.map(|it| it.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(found, others.into());
     }
 }

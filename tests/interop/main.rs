@@ -29,6 +29,7 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod commands;
     mod dashboards;
     mod document;
     mod doors;

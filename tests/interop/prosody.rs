@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     process::{Process, command},
-    site::{CHAT, Ports, ROOMS, SECRET, USERS, password},
+    site::{ADMIN, CHAT, Ports, ROOMS, SECRET, USERS, password},
     wait::{PATIENCE, until},
 };
 
@@ -22,7 +22,7 @@ impl Prosody {
         let dir = dir.join("prosody");
         let accounts = dir.join("data").join(CHAT.replace('.', "%2e")).join("accounts");
         fs::create_dir_all(&accounts).expect("the site's folder is ours");
-        for user in USERS {
+        for user in USERS.into_iter().chain([ADMIN]) {
             let account = format!("return {{ [\"password\"] = \"{}\" }};\n", password(user));
             fs::write(accounts.join(format!("{user}.dat")), account).expect("a file of ours");
         }

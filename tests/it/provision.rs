@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cusax::account::{Account, Password, Transport};
 use cusax_sip::digest::{Algorithm, Ha1};
-use cusaxd::admin::{Question, Response};
+use cusaxd::admin::{self, Question, Response};
 use cusaxd::bridge::Input;
 use cusaxd::provision::{Form, Proof, Request};
+use cusaxd::room::By;
 use serde_json::{Value, json};
 
 use crate::openapi::faults;
@@ -160,7 +161,11 @@ fn a_link_opens_for_who_cannot_give_a_password() {
     let mut site = site();
     let link = |site: &mut Site, user: &str| {
         let user = format!("{user}@example.org").parse().unwrap();
-        site.answer(Input::ProvisionLink { ticket: 7, user })
+        site.answer(Input::Admin(admin::Request {
+            ticket: 7,
+            by: By::Operator("test".to_owned()),
+            question: Question::LinkUser(user),
+        }))
     };
     assert_eq!(link(&mut site, "nobody").status, 404);
     let made = link(&mut site, "alice");
@@ -188,6 +193,9 @@ fn a_link_opens_for_who_cannot_give_a_password() {
     assert_eq!(open(&mut site, &gone, Form::Json), nothing);
     site.wait(Duration::from_secs(15 * 60));
     assert_eq!(open(&mut site, &late, Form::Json), nothing);
+    site.configure("provision", "enabled", json!(false));
+    assert_eq!(link(&mut site, "alice").status, 409);
+    site.configure("provision", "enabled", json!(true));
     // Without a password none is told, and none is said to be known.
     let again = of(link(&mut site, "alice"));
     let account = Account::from_json(&open(&mut site, &again, Form::Json).1).unwrap();

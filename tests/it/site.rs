@@ -15,6 +15,7 @@ use cusaxd::id::RoomName;
 use cusaxd::journal::Snapshot;
 use cusaxd::metrics::Metrics;
 use cusaxd::mixer::plan::Order;
+use cusaxd::room::By;
 use minidom::Element;
 use serde_json::{Value, json};
 
@@ -81,8 +82,8 @@ impl Site {
     /// An operator asks.
     pub fn ask(&mut self, question: Question) -> Vec<Seen> {
         self.requests += 1;
-        let (ticket, operator) = (u64::from(self.requests), "test".to_owned());
-        self.input(Input::Admin(Request { ticket, operator, question }))
+        let (ticket, by) = (u64::from(self.requests), By::Operator("test".to_owned()));
+        self.input(Input::Admin(Request { ticket, by, question }))
     }
 
     /// The configuration is read again, with one more option changed.

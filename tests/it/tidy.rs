@@ -43,24 +43,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "muc",
+            "operation",
             "provision",
             "room",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "operation", "rate", "room"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
-    ("admin", &["clock", "directory", "id", "journal", "room"]),
+    ("admin", &["clock", "directory", "id", "journal", "operation", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
     // What clients are told to set up.
-    ("provision", &["config", "directory"]),
+    ("provision", &["clock", "config", "directory"]),
     // What may be asked of the store later.
     ("archive", &["id", "room"]),
     // What all of them look at.
     ("room", &["clock", "id"]),
     ("directory", &["id"]),
+    ("operation", &[]),
     ("metrics", &[]),
     ("reload", &["config"]),
     ("config", &[]),

@@ -41,6 +41,7 @@ use crate::bridge::Input;
 use crate::config::Network;
 use crate::id::{PersonId, RoomName};
 use crate::metrics::Metrics;
+use crate::room::By;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -165,11 +166,7 @@ impl Http {
     }
 
     async fn ask(&self, question: Question) -> Response {
-        Self::show(self.put(question).await)
-    }
-
-    fn show(answer: Option<admin::Response>) -> Response {
-        match answer {
+        match self.put(question).await {
             Some(admin::Response { status, body, .. }) => {
                 let status = StatusCode::from_u16(status)
                     .expect("the operators' face answers with HTTP statuses");
@@ -185,8 +182,8 @@ impl Http {
 
     /// Puts a question to the loop; `None` if it does not answer in time.
     async fn put(&self, question: Question) -> Option<admin::Response> {
-        let operator = "api".to_owned();
-        self.send(|ticket| Input::Admin(admin::Request { ticket, operator, question })).await
+        let by = By::Operator("api".to_owned());
+        self.send(|ticket| Input::Admin(admin::Request { ticket, by, question })).await
     }
 
     /// Sends the loop what has to be answered under a ticket.
@@ -315,13 +312,14 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 10] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 11] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
         ("/rooms/{room}/lock", post(lock)),
         ("/rooms/{room}/unlock", post(unlock)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/announce", post(announce)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
         ("/users/{jid}/link", post(link)),
@@ -475,6 +473,16 @@ async fn act(
     }
 }
 
+async fn announce(State(http): State<Http>, body: Bytes) -> Response {
+    match read_json(&body) {
+        Ok(body) => match serde_json::from_value(body) {
+            Ok(announcement) => http.ask(Question::Announce(announcement)).await,
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+        },
+        Err(refused) => *refused,
+    }
+}
+
 async fn users(State(http): State<Http>) -> Response {
     http.ask(Question::Users).await
 }
@@ -493,13 +501,9 @@ async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Respo
     }
 }
 
-/// A link that opens a user's document, once.
 async fn link(State(http): State<Http>, Path(jid): Path<String>) -> Response {
-    if http.access().proxies.is_none() {
-        return error(StatusCode::CONFLICT, "provision.enabled is false");
-    }
     match read_jid(&jid) {
-        Ok(user) => Http::show(http.send(|ticket| Input::ProvisionLink { ticket, user }).await),
+        Ok(jid) => http.ask(Question::LinkUser(jid)).await,
         Err(refused) => *refused,
     }
 }
@@ -569,11 +573,8 @@ mod tests {
             Http::serve(listen, access, inputs, metrics.clone(), health).await.unwrap();
         tokio::spawn(async move {
             while let Some(input) = asked.recv().await {
-                let ticket = match input {
-                    Input::Admin(request) => request.ticket,
-                    Input::ProvisionLink { ticket, .. } => ticket,
-                    other => panic!("{other:?}"),
-                };
+                let Input::Admin(request) = input else { panic!("{input:?}") };
+                let ticket = request.ticket;
                 let body = Value::Null;
                 http.answer(admin::Response { ticket, status: 200, body });
             }
