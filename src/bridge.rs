@@ -43,6 +43,13 @@ pub enum Input {
         /// The message, or how far it could be read.
         message: Result<Message, ParseError>,
     },
+    /// A connection within TLS is up, before anything comes of it.
+    SipOpened {
+        /// Which.
+        flow: Flow,
+        /// The domains that the peer's certificate names (RFC 5922 §7.1); none if it showed none.
+        names: Vec<String>,
+    },
     /// What was sent on a flow, or to a place, could not be delivered (RFC 3261 §17.1.4).
     SipFailed {
         /// Where.
@@ -183,6 +190,7 @@ impl Bridge {
                     self.focus.receive(now, flow, message, &self.rooms, &self.directory, wires);
                 self.for_phones(now, asks, out);
             }
+            Input::SipOpened { flow, names } => self.focus.opened(flow, &names),
             Input::SipFailed { flow } => {
                 let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
                 let asks = self.focus.failed(now, flow, &self.rooms, wires);

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 38] = [
+pub const OPTIONS: [(&str, Takes); 42] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -117,7 +117,11 @@ pub const OPTIONS: [(&str, Takes); 38] = [
     ("xmpp.uri_fields", Takes::Live),
     ("sip.domain", Takes::Restart),
     ("sip.listen", Takes::Restart),
+    ("sip.tls_certificate", Takes::Restart),
+    ("sip.tls_key", Takes::Restart),
+    ("sip.tls_client_ca", Takes::Restart),
     ("sip.trusted_proxies", Takes::Live),
+    ("sip.trusted_domains", Takes::Restart),
     ("sip.auth", Takes::Live),
     ("sip.max_requests_of_one", Takes::Live),
     ("sip.max_burst_of_one", Takes::Live),
@@ -190,7 +194,8 @@ mod tests {
             },
             "sip": {
                 "domain": "b", "listen": ["udp:127.0.0.1:1"], "trusted_proxies": ["10.0.0.0/8"],
-                "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1,
+                "tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a",
+                "trusted_domains": ["example.com"], "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1,
                 "max_wrong_passwords": 1,
             },
             "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },

@@ -55,8 +55,8 @@ use crate::mixer::plan::{Order, Report};
 use crate::rate::Source;
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
-use caller::Callers;
 pub use caller::LogInRefused;
+use caller::{Callers, Trust};
 use leg::Leg;
 use limits::{Guesses, Throttle, Verdict};
 pub use limits::{Limited, Limits};
@@ -75,6 +75,8 @@ pub struct FocusConfig {
     pub listen: Vec<SocketAddr>,
     /// Whose P-Asserted-Identity counts.
     pub trusted_proxies: Vec<Network>,
+    /// Whose as well, when a certificate proves who they are.
+    pub trusted_domains: Vec<String>,
     /// Who may call.
     pub auth: Auth,
     /// The address that SDP shows.
@@ -147,11 +149,11 @@ impl Focus {
             product: PRODUCT.to_owned(),
             limits: endpoint::Limits::default(),
         };
-        let trusted = config.trusted_proxies.clone();
+        let trust = Trust::new(config.trusted_proxies.clone(), config.trusted_domains.clone());
         let guesses = Guesses::new(config.limits.wrong_passwords, rng.random());
         Self {
             endpoint: Endpoint::new(endpoint, rng.random()),
-            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random(), guesses),
+            callers: Callers::new(now, config.auth, trust, &config.domain, rng.random(), guesses),
             ports: PortPool::new(config.ports),
             scribe: Scribe { key: rng.random() },
             rng,
@@ -214,15 +216,21 @@ impl Focus {
             Err(ParseError::Rejected(_)) => true,
             Ok(Message::Response(_)) | Err(ParseError::Dropped(_)) => false,
         };
-        let stranger = self.callers.stranger(flow.remote.ip()).filter(|_| begins);
+        let stranger = self.callers.stranger(flow).filter(|_| begins);
         let Some(source) = stranger else { return Verdict::Admit };
         let verdict = self.throttle.admit(now.instant, source);
         self.limited.rate += u64::from(verdict != Verdict::Admit);
         verdict
     }
 
+    /// Takes note of a new connection, and of the names in its certificate, if one was verified.
+    pub fn opened(&mut self, flow: Flow, names: &[String]) {
+        self.callers.trust.opened(flow, names);
+    }
+
     /// Takes note that nothing can be sent over a flow.
     pub fn failed(&mut self, now: Now, flow: Flow, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
+        self.callers.trust.closed(flow);
         let events = self.endpoint.failed(now.instant, flow, out.sip);
         self.decode(now, events, rooms, &Directory::default(), out)
     }

@@ -55,7 +55,7 @@ use xmpp::{LinkEvent, LinkHandle};
 
 /// Runs the server until it is told to stop. `set_level` is told when another log level is in force.
 pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()> {
-    let Settings { config, secret, .. } = settings.clone();
+    let Settings { config, secret, tls, .. } = settings.clone();
     // First of all: a signal that comes while we start is not to end us in disorder.
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -76,7 +76,7 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     let (events, mut link_events) = mpsc::channel(xmpp::EVENTS);
     let archive = Archive::open(&config.store.url, inputs.clone()).await?;
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
-    let sip = SipSockets::bind(&listen, inputs.clone()).await?;
+    let sip = SipSockets::bind(&listen, tls, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
     let workers = media::Settings { workers: config.media.workers, ..Default::default() };
     let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
@@ -281,6 +281,7 @@ impl Shell {
         info!(file = %settings.file.display(), live, restart = changes.len() - live, "read again");
         set_level(settings.config.log.level);
         self.http.set_access(Access::new(settings));
+        self.sip.reload();
         let config = Box::new(settings.config.clone());
         self.bridge.handle(Now::read(), Input::Configured(config), out);
     }

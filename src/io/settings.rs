@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
+use super::sip::tls::Tls;
 use crate::config::{Config, Problem};
 use crate::reload::{self, Change, Shown, Takes};
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub secret: String,
     /// The bearer token of the admin API.
     pub token: Option<String>,
+    /// The certificate of SIP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Settings {
@@ -107,9 +111,13 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
+    let tls = Tls::load(&config.sip).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     match secret {
         Some(secret) if problems.is_empty() => {
-            Ok(Settings { file: file.to_owned(), config, secret, token })
+            Ok(Settings { file: file.to_owned(), config, secret, token, tls: tls.map(Arc::new) })
         }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }
@@ -128,10 +136,11 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
     "provision.proxies",
     "provision.sip_transports",
     "sip.listen",
+    "sip.trusted_domains",
     "sip.trusted_proxies",
     "xmpp.admins",
     "xmpp.uri_fields",

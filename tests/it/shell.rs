@@ -129,6 +129,13 @@ fn wrong_configurations_are_named() {
     check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
     check(&with("auth = \"trusted\"\n"), &["sip.trusted_proxies"]);
     check(&with("trusted_proxies = [\"10.0.0.0/40\"]\n"), &["sip.trusted_proxies", "10.0.0.0/40"]);
+    check(&with("listen = [\"tls:127.0.0.1:1\"]\n"), &["sip.tls_certificate", "missing"]);
+    check(&with("tls_certificate = \"x\"\n"), &["sip.tls_key", "missing"]);
+    let none = "tls_certificate = \"/nonexistent\"\ntls_key = \"/nonexistent\"\n";
+    check(&with(none), &["sip.tls_certificate", "/nonexistent", "No such file"]);
+    check(&with("tls_client_ca = \"x\"\n"), &["sip.tls_client_ca"]);
+    check(&with("trusted_domains = [\"a.org\"]\n"), &["sip.trusted_domains", "sip.tls_client_ca"]);
+    check(&with("trusted_domains = [\"*.a.org\"]\n"), &["sip.trusted_domains", "wildcards"]);
     for key in ["max_requests_of_one", "max_burst_of_one", "max_wrong_passwords"] {
         check(&with(&format!("{key} = 0\n")), &[&format!("sip.{key}"), "at least 1"]);
         check(&with(&format!("{key} = 4294967295\n")), &[]);
