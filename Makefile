@@ -37,5 +37,8 @@ hermetic:
 interop:
 	cargo test --test interop --locked
 
+# cusaxd beside Janus AudioBridge: tables, and target/bench/report.json. BENCH_QUICK=1 only shows that it works.
 bench:
-	cargo bench --locked
+	scripts/setup.sh --bench
+	cargo build --release --locked -p cusaxd -p cusax-load
+	scripts/bench $(ARGS)
