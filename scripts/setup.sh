@@ -15,8 +15,10 @@ case "${1:-}" in
 *) packages+=(prosody python3-venv) ;;
 esac
 if [ -z "${1:-}" ]; then
+    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
+        chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0)
+    # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
     command -v npm >/dev/null || packages+=(nodejs npm)
-    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus)
 fi
 services=(prosody ejabberd kamailio prometheus janus)
 
@@ -77,14 +79,18 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     cp "$wanted" "$venv/requirements.txt"
 fi
 
-# The one that runs in a browser needs Node, and is no part of the demo.
-wanted=tests/interop/peers/package-lock.json
-node=.peers/node
-if [ "${1:-}" != --run ] && ! cmp -s "$wanted" "$node/package-lock.json"; then
-    echo "installing the JavaScript peer into $node"
-    mkdir -p "$node"
-    cp tests/interop/peers/package.json "$wanted" "$node/"
-    npm --prefix "$node" ci --silent --no-audit --no-fund
+# So do those written in JavaScript.
+if [ "${1:-}" != --run ]; then
+    wanted=tests/interop/peers/package-lock.json
+    node=.peers/node
+    if ! cmp -s "$wanted" "$node/installed.json"; then
+        echo "installing the JavaScript peers into $node"
+        rm -rf "$node"
+        mkdir -p "$node"
+        cp tests/interop/peers/package.json "$wanted" "$node/"
+        (cd "$node" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$wanted" "$node/installed.json"
+    fi
 fi
 
 if ! command -v cargo >/dev/null; then

@@ -207,7 +207,8 @@ impl Muc {
             Who::Aor(_) | Who::Unknown(_) => None,
         };
         let nick = here.map(|person| &person.nick).or(kept);
-        // §17.4 forbids the role here, though §9.5 and §10.5 would allow it.
+        // §17.4 forbids the role here, though §9.5 and §10.5 would allow it; Converse.js takes the
+        // nick beside one for it.
         let item = Xml::new("item", ns::MUC_ADMIN)
             .attr("affiliation", affiliation.as_str())
             .attr("jid", self.bare(who)?.as_str())

@@ -1,5 +1,5 @@
-//! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
-//! Linphone, SIPp and Prometheus, all on loopback.
+//! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, nbxmpp,
+//! Profanity, Converse.js, baresip, Linphone, SIPp and Prometheus, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -9,13 +9,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod baresip;
+mod converse;
 mod cusaxd;
 mod ejabberd;
+mod gajim;
 mod http;
 mod kamailio;
 mod linphone;
 mod peer;
 mod process;
+mod profanity;
 mod prometheus;
 mod prosody;
 mod recording;
@@ -29,11 +32,12 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod browser;
     mod commands;
     mod dashboards;
     mod document;
     mod doors;
-    mod ejabberd;
+    mod gajim;
     mod hearing;
     mod moderation;
     mod occupants;
@@ -41,5 +45,6 @@ mod cases {
     mod outage;
     mod secure;
     mod stanzas;
+    mod terminal;
     mod wire;
 }

@@ -60,7 +60,7 @@ fn run(config: &Path, dir: &Path) -> Process {
 }
 
 fn configuration(dir: &Path, ports: Ports) -> String {
-    let Ports { clients, component, .. } = ports;
+    let Ports { clients, component, web, .. } = ports;
     let dir = dir.display();
     format!(
         r#"
@@ -72,15 +72,18 @@ c2s_ports = {{ {clients} }}
 c2s_direct_tls_ports = {{ }}
 component_ports = {{ {component} }}
 component_interfaces = {{ "127.0.0.1" }}
-http_ports = {{ }}
+http_ports = {{ {web} }}
+http_interfaces = {{ "127.0.0.1" }}
 https_ports = {{ }}
-modules_enabled = {{ "disco", "roster", "saslauth", "ping", "posix", "vcard" }}
+modules_enabled = {{ "disco", "roster", "saslauth", "ping", "posix", "vcard", "websocket" }}
 modules_disabled = {{ "s2s", "tls" }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
 storage = "internal"
 log = {{ info = "*console" }}
+consider_websocket_secure = true
+http_host = "127.0.0.1"
 VirtualHost "{CHAT}"
   disco_items = {{ {{ "{ROOMS}", "Rooms" }} }}
 Component "{ROOMS}"
