@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
 if [ "${1:-}" != --run ]; then
-    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus)
+    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus postgresql)
 fi
-services=(prosody ejabberd kamailio prometheus)
+services=(prosody ejabberd kamailio prometheus postgresql)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -134,6 +134,8 @@ fn log(settings: &Settings) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a log that cannot be written, on a full disk, by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match log.format {
         Format::Text => lines.init(),

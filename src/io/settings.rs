@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
+use super::store;
 use crate::config::{Config, Problem};
 
 /// A configuration that cannot be used.
@@ -62,6 +63,8 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         .and_then(Layers::try_deserialize)
         .map_err(|why| bad(vec![why.to_string()]))?;
     let mut problems = config.check();
+    let url = store::problem(&config.store.url);
+    problems.extend(url.map(|reason| Problem { key: "store.url", reason }));
     let mut read = |key, given: &Option<String>, file: &Option<String>| match (given, file) {
         (Some(given), _) => Some(given.clone()),
         (None, Some(file)) => match std::fs::read_to_string(file) {

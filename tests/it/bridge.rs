@@ -12,7 +12,7 @@
 //! | `owner role Alice visitor`, `owner affiliation bob@example.org outcast` | what moderators do |
 //! | `dave calls`, `dave hangs up`, `dave holds`, `dave resumes` | what phones do, through a proxy that vouches |
 //! | `operator mute p2`, `unmute p2`, `lock`, `unlock`, `set KEY VALUE` | what operators do |
-//! | `link down`, `link up`, `shutdown` | what happens to the server |
+//! | `store full`, `store empties`, `link down`, `link up`, `server stops` | what happens to the server |
 //! | `+5` | five seconds pass |
 //!
 //! A `~` before a line leaves what it brings about out of the transcript.
@@ -99,6 +99,10 @@ fn act(site: &mut Site, line: &str) -> Vec<Seen> {
     match (who, verb) {
         ("link", "up") => site.input(Input::Link(true)),
         ("link", "down") => site.input(Input::Link(false)),
+        ("store", state) => {
+            site.bridge.note_store_full(state == "full");
+            vec![]
+        }
         ("server", "stops") => site.input(Input::ShutDown),
         ("operator", "mute") => site.ask(Question::Mute(cave(), person(rest), true)),
         ("operator", "unmute") => site.ask(Question::Mute(cave(), person(rest), false)),

@@ -13,6 +13,9 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod openapi;
+#[cfg(feature = "io")]
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod room;
 #[cfg(feature = "io")]
 mod shell;
