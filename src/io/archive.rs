@@ -313,6 +313,65 @@ mod tests {
         a_page_has_a_size_and_every_text_comes_back
         what_was_taken_back_is_nowhere
         answers_by_number_and_reads_what_was_just_written
+        questions_go_by_an_index
+    }
+
+    /// However long an archive is, no question reads all of it, and none sorts more than it names.
+    async fn questions_go_by_an_index(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
+        store.write(&[archived("cave", said("m1", 0, 0, "x"))]).await.unwrap();
+        let place = Place::parse(scratch.url()).unwrap();
+        let mut connection = place.connect(Access::Read).await.unwrap();
+        let explain = match &connection {
+            Connection::Sqlite(_) => "EXPLAIN QUERY PLAN ",
+            Connection::Postgres(_) => {
+                // With so few messages it would be right to read them all.
+                connection.run("SET enable_seqscan = off; SET enable_sort = off").await.unwrap();
+                "EXPLAIN "
+            }
+        };
+        let all = Bounds {
+            archive: 1,
+            after: 0,
+            before: i64::MAX,
+            start: None,
+            end: None,
+            with: None,
+            only: vec![],
+        };
+        let nurse = Some(With::Jid(BareJid::new("nurse@example.org").unwrap()));
+        let romeo = Some(With::Nick("romeo".to_owned()));
+        let mut asked = vec![];
+        for bounds in [
+            all.clone(),
+            Bounds { start: Some(1), end: Some(2), ..all.clone() },
+            Bounds { with: nurse, ..all.clone() },
+            Bounds { with: romeo, ..all.clone() },
+            Bounds { only: vec![1, 2, 3], ..all.clone() },
+        ] {
+            asked.extend([bounds.count(), bounds.rows(true, 100), bounds.rows(false, 100)]);
+        }
+        let number = || vec![Value::from(1)];
+        asked.extend([
+            (MESSAGE.to_owned(), vec![1.into(), "m1".into()]),
+            (FIRST_MESSAGE.to_owned(), number()),
+            (LAST_MESSAGE.to_owned(), number()),
+            (NUMBERS.to_owned(), vec![1.into(), 1.into(), 2.into()]),
+        ]);
+        for (sql, values) in asked {
+            let rows = connection.all(AssertSqlSafe(format!("{explain}{sql}")), values).await;
+            let column = if scratch.is_sqlite() { "detail" } else { "QUERY PLAN" };
+            let lines = rows
+                .unwrap()
+                .iter()
+                .map(|row| row.get::<String>(column).unwrap())
+                .collect::<Vec<_>>();
+            let plan = lines.join("\n");
+            assert!(plan.contains("messages"), "{plan}");
+            let sorts = plan.contains("TEMP B-TREE") || plan.contains("Sort");
+            let reads = plan.contains("SCAN messages") || plan.contains("Seq Scan");
+            assert!(!reads && (!sorts || sql.contains(" IN (")), "{sql}\n{plan}");
+        }
     }
 
     const AUTHORS: [&str; 3] = ["juliet", "romeo", "nurse"];

@@ -31,9 +31,15 @@ pub(crate) struct Cusaxd {
 
 impl Cusaxd {
     /// Writes its configuration into `dir`, starts it and waits until it says that it is ready.
-    pub(crate) fn start(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> Self {
+    pub(crate) fn start(
+        dir: &Path,
+        ports: Ports,
+        auth: &str,
+        phones: Loopback,
+        store: &str,
+    ) -> Self {
         let config = dir.join("cusaxd.toml");
-        fs::write(&config, configuration(dir, ports, auth, phones)).expect("a file of ours");
+        fs::write(&config, configuration(ports, auth, phones, store)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -143,7 +149,7 @@ fn run(config: &Path, dir: &Path) -> Process {
     Process::start("cusaxd", &mut cusaxd, &dir.join("cusaxd.log"), false)
 }
 
-fn configuration(dir: &Path, ports: Ports, auth: &str, phones: Loopback) -> String {
+fn configuration(ports: Ports, auth: &str, phones: Loopback, store: &str) -> String {
     let Ports { component, sip, http, media, .. } = ports;
     let last = media + MEDIA_PORTS - 1;
     format!(
@@ -166,7 +172,7 @@ ports = "{media}-{last}"
 max_stress = 1.0
 
 [store]
-url = "sqlite:{store}"
+url = "{store}"
 
 [http]
 listen = "127.0.0.1:{http}"
@@ -177,7 +183,6 @@ level = "debug"
 "#,
         listen = phones.at(sip),
         address = phones.address(),
-        store = dir.join("cusaxd.db").display(),
     )
 }
 

@@ -1,5 +1,5 @@
 //! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
-//! Linphone, SIPp and Prometheus, all on loopback.
+//! Linphone, SIPp, Prometheus and PostgreSQL, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -15,6 +15,8 @@ mod http;
 mod kamailio;
 mod linphone;
 mod peer;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod process;
 mod prometheus;
 mod prosody;
@@ -39,5 +41,6 @@ mod cases {
     mod operators;
     mod outage;
     mod stanzas;
+    mod storm;
     mod wire;
 }

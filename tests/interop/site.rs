@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     pub(crate) proxy: bool,
     /// The loopback address at which phones find the focus and its media.
     pub(crate) phones: Loopback,
+    /// The URL of the store; `None`: a file of its own.
+    pub(crate) store: Option<String>,
 }
 
 /// One of this machine's addresses for itself.
@@ -111,7 +113,13 @@ pub(crate) enum Server {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { auth: "open", server: Server::Prosody, proxy: false, phones: Loopback::V4 }
+        Self {
+            auth: "open",
+            server: Server::Prosody,
+            proxy: false,
+            phones: Loopback::V4,
+            store: None,
+        }
     }
 }
 
@@ -192,7 +200,9 @@ impl Site {
             }
         };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
-        let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones);
+        let file = || format!("sqlite:{}", dir.join("cusaxd.db").display());
+        let store = plan.store.unwrap_or_else(file);
+        let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones, &store);
         Some(Self { cusaxd, server, kamailio, ports, phones: plan.phones, dir, _turn: turn })
     }
 

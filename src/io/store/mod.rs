@@ -18,7 +18,7 @@ use jid::BareJid;
 use minidom::Element;
 use sqlx::error::ErrorKind;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::directory::{Secret, User};
 use crate::id::{Nick, RoomName};
@@ -141,7 +141,7 @@ impl Store {
         if self.connection.is_none() {
             let mut connection = self.place.connect(Access::Write).await?;
             connection.lock(&self.place).await?;
-            info!("the store is reached again");
+            debug!("the store is reached again");
             self.connection = Some(connection);
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
