@@ -33,7 +33,7 @@ hermetic:
 	cargo test --workspace --locked
 	cargo doc --workspace --no-deps --locked
 
-# Prosody, ejabberd, Kamailio, slixmpp, baresip, Linphone, SIPp, Prometheus.
+# Prosody, ejabberd, Kamailio, slixmpp, nbxmpp, Profanity, Converse.js, baresip, Linphone, JsSIP, SIPp, Prometheus.
 interop:
 	cargo test --test interop --locked
 

@@ -10,7 +10,10 @@ cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
 if [ "${1:-}" != --run ]; then
-    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus postgresql)
+    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
+        postgresql chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0)
+    # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
+    command -v npm >/dev/null || packages+=(nodejs npm)
 fi
 services=(prosody ejabberd kamailio prometheus postgresql)
 
@@ -63,6 +66,20 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
     cp "$wanted" "$venv/requirements.txt"
+fi
+
+# So do those written in JavaScript.
+if [ "${1:-}" != --run ]; then
+    wanted=tests/interop/peers/package-lock.json
+    node=.peers/node
+    if ! cmp -s "$wanted" "$node/installed.json"; then
+        echo "installing the JavaScript peers into $node"
+        rm -rf "$node"
+        mkdir -p "$node"
+        cp tests/interop/peers/package.json "$wanted" "$node/"
+        (cd "$node" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+        cp "$wanted" "$node/installed.json"
+    fi
 fi
 
 if ! command -v cargo >/dev/null; then

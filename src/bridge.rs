@@ -10,8 +10,9 @@ use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
+use serde_json::json;
 
-use crate::admin::{self, Admin, Step, schema};
+use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::Now;
 use crate::config::{Config, CreateRooms};
@@ -40,6 +41,13 @@ pub enum Input {
         /// The message, or how far it could be read.
         message: Result<Message, ParseError>,
     },
+    /// A connection within TLS is up, before anything comes of it.
+    SipOpened {
+        /// Which.
+        flow: Flow,
+        /// The domains that the peer's certificate names (RFC 5922 §7.1); none if it showed none.
+        names: Vec<String>,
+    },
     /// What was sent on a flow, or to a place, could not be delivered (RFC 3261 §17.1.4).
     SipFailed {
         /// Where.
@@ -51,6 +59,8 @@ pub enum Input {
     Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
+    /// Another configuration is in force. What cannot change while the server runs is as it was.
+    Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
     ShutDown,
 }
@@ -108,17 +118,7 @@ impl Bridge {
     ) -> Self {
         let domain = config.xmpp.domain.0.clone();
         let sip_domain = config.sip.domain.to_ascii_lowercase();
-        let mut rooms = Rooms::new(Policy {
-            admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
-            creation: match config.xmpp.create_rooms {
-                CreateRooms::Anyone => Creation::Anyone,
-                CreateRooms::Admins => Creation::Admins,
-            },
-            max_rooms: config.xmpp.max_rooms,
-            max_rooms_of_one: config.xmpp.max_rooms_of_one,
-            max_people: config.xmpp.max_people,
-            draining: false,
-        });
+        let mut rooms = Rooms::new(policy(config));
         let mut history = snapshot.history;
         for (room, affiliations) in snapshot.rooms {
             let said = history.remove(&room.name).unwrap_or_default();
@@ -154,7 +154,7 @@ impl Bridge {
             admin: Admin::new(domain, sip_domain),
             floor: Floor::default(),
             metrics,
-            keep: (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days),
+            keep: keep(config),
             sweep: now.instant,
             store_full: false,
         }
@@ -166,6 +166,9 @@ impl Bridge {
             Input::Stanza(stanza) => {
                 let ask = self.muc.decode(now, stanza, &self.rooms, &mut out.stanzas);
                 out.queries.extend(std::iter::from_fn(|| self.muc.poll_query()));
+                while let Some(order) = self.muc.poll_order() {
+                    self.for_commander(now, order, out);
+                }
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
@@ -181,6 +184,7 @@ impl Bridge {
                     self.focus.receive(now, flow, message, &self.rooms, &self.directory, wires);
                 self.for_phones(now, asks, out);
             }
+            Input::SipOpened { flow, names } => self.focus.opened(flow, &names),
             Input::SipFailed { flow } => {
                 let wires = &mut focus::Wires { sip: &mut out.sip, media: &mut out.media };
                 let asks = self.focus.failed(now, flow, &self.rooms, wires);
@@ -201,11 +205,17 @@ impl Bridge {
                 }
             }
             Input::Admin(request) => {
-                let Outbox { store, admin, .. } = out;
-                let store = (!self.store_full).then_some(store);
-                match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
-                    Step::Done(response) => admin.push(response),
-                    Step::Ask(ask) => self.for_operator(now, *ask, out),
+                let response = self.for_operator(now, request, out);
+                out.admin.push(response);
+            }
+            Input::Configured(config) => {
+                self.keep = keep(&config);
+                self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                self.focus.set_config(FocusConfig::new(&config));
+                let draining = self.rooms.policy().draining;
+                let policy = Policy { draining, ..policy(&config) };
+                for (room, facts) in self.rooms.set_policy(now, policy) {
+                    self.publish(now, &room, &facts, out);
                 }
             }
             Input::ShutDown => {
@@ -316,11 +326,39 @@ impl Bridge {
         }
     }
 
-    fn for_operator(&mut self, now: Now, ask: admin::Ask, out: &mut Outbox) {
-        let admin::Ask { room, by, command, reply } = ask;
-        let (result, facts) = self.apply(now, &room, &by, command);
-        self.publish(now, &room, &facts, out);
-        out.admin.push(self.admin.answer(reply, result, &self.rooms));
+    fn for_operator(
+        &mut self,
+        now: Now,
+        request: admin::Request,
+        out: &mut Outbox,
+    ) -> admin::Response {
+        let store = (!self.store_full).then_some(&mut out.store);
+        match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
+            Step::Done(response) => response,
+            Step::Ask(ask) => {
+                let admin::Ask { room, by, command, reply } = *ask;
+                let (result, facts) = self.apply(now, &room, &by, command);
+                self.publish(now, &room, &facts, out);
+                self.admin.answer(reply, result, &self.rooms)
+            }
+            Step::Announce(Announcement { subject, announcement }, response) => {
+                self.muc.announce(subject.as_deref(), &announcement, &mut out.stanzas);
+                response
+            }
+        }
+    }
+
+    /// An operator or moderator asks by an ad-hoc command what others ask over HTTP.
+    fn for_commander(&mut self, now: Now, order: muc::Order, out: &mut Outbox) {
+        let (status, body) = match Question::read(order.operation, &order.values) {
+            Ok(question) => {
+                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let response = self.for_operator(now, request, out);
+                (response.status, response.body)
+            }
+            Err(why) => (400, json!({ "error": why })),
+        };
+        self.muc.ordered(order, status, &body, &mut out.stanzas);
     }
 
     fn apply(
@@ -366,6 +404,24 @@ impl Bridge {
             out.events.extend(admin::render(room, fact));
         }
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        admins: Arc::new(config.xmpp.admins.iter().map(|admin| admin.0.clone()).collect()),
+        creation: match config.xmpp.create_rooms {
+            CreateRooms::Anyone => Creation::Anyone,
+            CreateRooms::Admins => Creation::Admins,
+        },
+        max_rooms: config.xmpp.max_rooms,
+        max_rooms_of_one: config.xmpp.max_rooms_of_one,
+        max_people: config.xmpp.max_people,
+        draining: false,
+    }
+}
+
+fn keep(config: &Config) -> Option<Duration> {
+    (config.xmpp.archive_days > 0).then(|| DAY * config.xmpp.archive_days)
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -8,11 +8,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use cusax_sip::flow::Transport;
 use jid::{BareJid, DomainPart};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The link to the XMPP server, and what the chat side allows.
@@ -34,7 +35,7 @@ pub struct Config {
 }
 
 /// `[xmpp]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Xmpp {
     /// The component's own domain: rooms are `ROOM@domain`.
@@ -72,17 +73,31 @@ pub struct Xmpp {
 }
 
 /// `[sip]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sip {
     /// Conference URIs are `sip:ROOM@domain`.
     pub domain: String,
-    /// Where to listen: `udp:ADDRESS:PORT`, `tcp:ADDRESS:PORT`.
+    /// Where to listen: `udp:ADDRESS:PORT`, and so `tcp:`, `tls:`, `ws:` and `wss:`.
     #[serde(default = "default_sip_listen")]
     pub listen: Vec<Parsed<Listen>>,
+    /// A PEM file with the certificate that `tls:` and `wss:` show, and those up to its authority.
+    #[serde(default)]
+    pub tls_certificate: Option<String>,
+    /// A PEM file with its key, which only we may read.
+    #[serde(default)]
+    pub tls_key: Option<String>,
+    /// A PEM file with the authorities of peers: who shows a certificate must have it from one of them,
+    /// and only to whom they vouch for do we open TLS ourselves. Without it nobody is asked for one.
+    #[serde(default)]
+    pub tls_client_ca: Option<String>,
     /// Networks whose P-Asserted-Identity counts (RFC 3325).
     #[serde(default)]
     pub trusted_proxies: Vec<Parsed<Network>>,
+    /// SIP domains that count as trusted proxies, wherever they come from, when they prove by a
+    /// certificate who they are (RFC 5922 §7).
+    #[serde(default)]
+    pub trusted_domains: Vec<String>,
     /// Who may call: `digest` (a user of the directory, or through a trusted proxy), `trusted`
     /// (through a trusted proxy) or `open` (anyone, under any name: for demonstrations).
     #[serde(default)]
@@ -102,7 +117,7 @@ pub struct Sip {
 }
 
 /// `[media]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
     /// The address that SDP shows and RTP is bound to.
@@ -117,7 +132,7 @@ pub struct Media {
 }
 
 /// `[store]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// Where rooms, affiliations, archives and the directory are kept: `sqlite:FILE` or
@@ -126,7 +141,7 @@ pub struct Store {
 }
 
 /// `[http]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Where metrics, health and the admin API are served.
@@ -138,7 +153,7 @@ pub struct Http {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
@@ -148,7 +163,7 @@ pub struct Log {
 }
 
 /// Who may create rooms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CreateRooms {
     /// Anyone who can reach the service.
@@ -159,7 +174,7 @@ pub enum CreateRooms {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// Users of the directory by digest (RFC 8760), and whom a trusted proxy vouches for.
@@ -172,7 +187,7 @@ pub enum Auth {
 }
 
 /// Log levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// We stop.
@@ -189,7 +204,7 @@ pub enum Level {
 }
 
 /// Log formats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A line for people.
@@ -201,11 +216,11 @@ pub enum Format {
 
 /// A SIP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// Datagrams.
-    Udp(SocketAddr),
-    /// Streams.
-    Tcp(SocketAddr),
+pub struct Listen {
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
 }
 
 /// A network in CIDR notation; a single address is a network of one.
@@ -280,7 +295,9 @@ impl Config {
         if listeners.len() < self.sip.listen.len() {
             wrong("sip.listen", "names one listener twice");
         }
-        if self.sip.auth == Auth::Trusted && self.sip.trusted_proxies.is_empty() {
+        self.sip.check_tls(&mut wrong);
+        let nobody = self.sip.trusted_proxies.is_empty() && self.sip.trusted_domains.is_empty();
+        if self.sip.auth == Auth::Trusted && nobody {
             wrong(
                 "sip.trusted_proxies",
                 "is empty, so with sip.auth = \"trusted\" nobody can call",
@@ -310,6 +327,33 @@ impl Config {
             (Some(_), None) | (None, _) => {}
         }
         problems
+    }
+}
+
+impl Sip {
+    /// Whether a listener of ours needs a certificate.
+    pub fn has_tls(&self) -> bool {
+        self.listen.iter().any(|listen| listen.0.transport.is_secure())
+    }
+
+    fn check_tls(&self, wrong: &mut impl FnMut(&'static str, &str)) {
+        let needs = "is missing, and sip.listen has tls: or wss:";
+        match (&self.tls_certificate, &self.tls_key) {
+            (None, None) if self.has_tls() => wrong("sip.tls_certificate", needs),
+            (Some(_), None) => wrong("sip.tls_key", "is missing besides sip.tls_certificate"),
+            (None, Some(_)) => wrong("sip.tls_certificate", "is missing besides sip.tls_key"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
+            wrong("sip.tls_client_ca", "is of no use without sip.tls_certificate");
+        }
+        if !self.trusted_domains.is_empty() && self.tls_client_ca.is_none() {
+            wrong("sip.trusted_domains", "cannot prove anything without sip.tls_client_ca");
+        }
+        let unfit = |name: &String| name.is_empty() || name.contains(['*', '@', ':', '/', ' ']);
+        if self.trusted_domains.iter().any(unfit) {
+            wrong("sip.trusted_domains", "must be domain names, without wildcards");
+        }
     }
 }
 
@@ -350,6 +394,18 @@ impl FromStr for Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
 impl FromStr for PortRange {
     type Err = &'static str;
 
@@ -368,23 +424,20 @@ impl FromStr for Listen {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected a listener such as udp:127.0.0.1:5060 or tcp:[::1]:5060";
+        const EXPECTED: &str =
+            "expected a listener such as udp:127.0.0.1:5060, tcp:[::1]:5060 or tls:127.0.0.1:5061";
         let (transport, address) = text.split_once(':').ok_or(EXPECTED)?;
         let address = address.parse().map_err(|_| EXPECTED)?;
-        match transport {
-            "udp" => Ok(Self::Udp(address)),
-            "tcp" => Ok(Self::Tcp(address)),
-            _ => Err(EXPECTED),
-        }
+        let all = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+        let named = |it: &Transport| it.to_string().to_ascii_lowercase() == transport;
+        let transport = all.into_iter().find(named).ok_or(EXPECTED)?;
+        Ok(Self { transport, address })
     }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Udp(address) => write!(f, "udp:{address}"),
-            Self::Tcp(address) => write!(f, "tcp:{address}"),
-        }
+        write!(f, "{}:{}", self.transport.to_string().to_ascii_lowercase(), self.address)
     }
 }
 
@@ -396,6 +449,12 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|why| de::Error::custom(format_args!("`{text}`: {why}")))
+    }
+}
+
+impl<T: fmt::Display> Serialize for Parsed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -435,7 +494,7 @@ fn default_server() -> String {
 
 fn default_sip_listen() -> Vec<Parsed<Listen>> {
     let address = SocketAddr::from(([127, 0, 0, 1], 5060));
-    vec![Parsed(Listen::Udp(address)), Parsed(Listen::Tcp(address))]
+    [Transport::Udp, Transport::Tcp].map(|it| Parsed(Listen { transport: it, address })).to_vec()
 }
 
 fn default_max_requests_of_one() -> u32 {
@@ -511,10 +570,23 @@ mod tests {
 
     #[test]
     fn listeners_name_a_transport() {
-        for good in ["udp:127.0.0.1:5060", "tcp:[::1]:5060"] {
+        for good in [
+            "udp:127.0.0.1:5060",
+            "tcp:[::1]:5060",
+            "tls:127.0.0.1:5061",
+            "ws:127.0.0.1:80",
+            "wss:127.0.0.1:443",
+        ] {
             assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
         }
-        for bad in ["127.0.0.1:5060", "sctp:127.0.0.1:5060", "udp:localhost", "udp:1.2.3.4", ""] {
+        for bad in [
+            "127.0.0.1:5060",
+            "sctp:127.0.0.1:5060",
+            "TLS:1.2.3.4:5",
+            "udp:localhost",
+            "udp:1.2.3.4",
+            "",
+        ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
     }

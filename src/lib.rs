@@ -7,8 +7,10 @@
 //! | [`muc`] | how chat clients see it (XEP-0045) |
 //! | [`focus`] | how phones see it (RFC 4579, RFC 4575) |
 //! | [`admin`] | how operators see it |
+//! | [`operation`] | what may be asked of a running server, by whichever way |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
+//! | [`reload`] | what a changed configuration changes while it runs |
 //! | [`bridge`] | how one input travels through all of these |
 
 pub mod admin;
@@ -25,5 +27,7 @@ pub mod journal;
 pub mod metrics;
 pub mod mixer;
 pub mod muc;
+pub mod operation;
 pub mod rate;
+pub mod reload;
 pub mod room;

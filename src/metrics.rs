@@ -74,6 +74,8 @@ pub struct Metrics {
     pub component_queue: IntGauge,
     /// Changes that wait for the store.
     pub store_unsaved: IntGauge,
+    /// Whether the configuration that was read last was refused.
+    pub config_refused: IntGauge,
     /// Failures of the store.
     pub store_errors: IntCounter,
     /// Faults that were contained, by part.
@@ -234,6 +236,10 @@ impl Metrics {
                 "cusax_jitter_buffer_seconds",
                 "How long audio waits in jitter buffers.",
                 &[0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.4],
+            ),
+            config_refused: define.gauge(
+                "cusax_config_refused",
+                "1 while the configuration that was read last (SIGHUP) is refused, and the old one in force.",
             ),
             store_unsaved: define
                 .gauge("cusax_store_unsaved_changes", "Changes that wait for the store."),

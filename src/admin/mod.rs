@@ -9,11 +9,12 @@ use cusax::identity::Aor;
 use cusax_sip::digest::{Algorithm, Ha1};
 use jid::{BareJid, DomainPart};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::directory::{Directory, Secret, User};
 use crate::id::{PersonId, RoomName};
 use crate::journal::Row;
+use crate::operation::Operation;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -27,8 +28,9 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 pub struct Request {
     /// Comes back in the answer.
     pub ticket: u64,
-    /// Who asks, for audit.
-    pub operator: String,
+    /// Who asks: an operator by the name that audit shows, or a chat session with no more power than
+    /// the room gives it.
+    pub by: By,
     /// What.
     pub question: Question,
 }
@@ -52,12 +54,24 @@ pub enum Question {
     Kick(RoomName, PersonId, Option<String>),
     /// Ban someone, for a reason.
     Ban(RoomName, PersonId, Option<String>),
+    /// Tell everyone in any room something.
+    Announce(Announcement),
     /// All users of the directory.
     Users,
     /// Add or replace a user of the directory.
     PutUser(BareJid, Value),
     /// Remove a user of the directory.
     DeleteUser(BareJid),
+}
+
+/// Something that everyone is told (XEP-0133 §4.23).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announcement {
+    /// What it is about, if that is said.
+    pub subject: Option<String>,
+    /// What.
+    pub announcement: String,
 }
 
 /// An answer.
@@ -107,6 +121,53 @@ pub enum Step {
     Done(Response),
     /// The room has to say.
     Ask(Box<Ask>),
+    /// Everyone is to be told, then this is the answer.
+    Announce(Announcement, Response),
+}
+
+impl Question {
+    /// Reads what an [`Operation`] needs to know, by the names of its parameters; an error is for
+    /// people.
+    pub fn read(operation: Operation, values: &Map<String, Value>) -> Result<Self, String> {
+        let text = |key: &str| values.get(key).and_then(Value::as_str);
+        let needed = |key: &str| text(key).ok_or_else(|| format!("{key}: is missing"));
+        let room = || {
+            let name = needed("room")?;
+            RoomName::new(name).map_err(|_| "room: is not a name of a room".to_owned())
+        };
+        let person = || {
+            let number = needed("person")?.strip_prefix('p').and_then(|it| it.parse().ok());
+            number.map(PersonId).ok_or_else(|| "person: is no number such as p3".to_owned())
+        };
+        let jid = || BareJid::new(needed("jid")?).map_err(|_| "jid: is no bare JID".to_owned());
+        let reason = || text("reason").map(str::to_owned);
+        Ok(match operation {
+            Operation::ListRooms => Self::Rooms,
+            Operation::ShowRoom => Self::Room(room()?),
+            Operation::SetRoom => {
+                let settings = values.get("settings").cloned();
+                Self::PutRoom(room()?, settings.unwrap_or_else(|| json!({})))
+            }
+            Operation::DestroyRoom => Self::DeleteRoom(room()?),
+            Operation::LockRoom => Self::Lock(room()?, true),
+            Operation::UnlockRoom => Self::Lock(room()?, false),
+            Operation::Mute => Self::Mute(room()?, person()?, true),
+            Operation::Unmute => Self::Mute(room()?, person()?, false),
+            Operation::Kick => Self::Kick(room()?, person()?, reason()),
+            Operation::Ban => Self::Ban(room()?, person()?, reason()),
+            Operation::Announce => {
+                let value = Value::Object(values.clone());
+                Self::Announce(serde_json::from_value(value).map_err(|why| why.to_string())?)
+            }
+            Operation::ListUsers => Self::Users,
+            Operation::PutUser => {
+                let mut body = values.clone();
+                body.remove("jid");
+                Self::PutUser(jid()?, Value::Object(body))
+            }
+            Operation::DeleteUser => Self::DeleteUser(jid()?),
+        })
+    }
 }
 
 /// The operators' face.
@@ -131,8 +192,7 @@ impl Admin {
         directory: &mut Directory,
         store: Option<&mut Vec<Row>>,
     ) -> Step {
-        let Request { ticket, operator, question } = request;
-        let by = By::Operator(operator);
+        let Request { ticket, by, question } = request;
         let done = |status, body| Step::Done(Response { ticket, status, body });
         let refuse = |refusal| done(status(refusal), problem(refusal));
         let ask = |room: RoomName, command| {
@@ -154,7 +214,7 @@ impl Admin {
             Question::PutRoom(name, changes) => {
                 let settings = match rooms.get(&name) {
                     Some(room) => room.settings.clone(),
-                    None => Settings { persistent: true, ..Settings::default() },
+                    None => Settings::of_operators(),
                 };
                 match changed(&settings, changes) {
                     Ok(settings) => ask(name, Command::Configure(Box::new(settings))),
@@ -181,6 +241,16 @@ impl Admin {
                 }
                 Err(refusal) => refuse(refusal),
             },
+            Question::Announce(it) if it.announcement.trim().is_empty() => {
+                done(400, json!({ "error": "announcement: is empty" }))
+            }
+            Question::Announce(it) => {
+                let length = it.announcement.len() + it.subject.as_ref().map_or(0, String::len);
+                if length > MAX_ANNOUNCEMENT {
+                    return done(400, json!({ "error": "announcement: is too long" }));
+                }
+                Step::Announce(it, Response { ticket, status: 204, body: Value::Null })
+            }
             Question::Users => done(
                 200,
                 json!({ "users": directory.users().map(schema::user).collect::<Vec<_>>() }),
@@ -412,3 +482,6 @@ fn departure_word(departure: Departure) -> &'static str {
         Departure::Shutdown => "shutdown",
     }
 }
+
+/// The longest announcement with its subject, in bytes.
+const MAX_ANNOUNCEMENT: usize = 8 * 1024;

@@ -11,6 +11,9 @@ use cusaxd::config::{Format, Level};
 use cusaxd::io;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Joins XMPP chat rooms and SIP calls (CUSAX, RFC 7081).
 #[derive(Debug, Parser)]
@@ -32,6 +35,16 @@ enum Subject {
     Room {
         #[command(subcommand)]
         wish: operate::RoomWish,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// Tell everyone who is in the chat of any room something, once.
+    Announce {
+        /// What.
+        announcement: String,
+        /// What it is about.
+        #[arg(long)]
+        subject: Option<String>,
         #[command(flatten)]
         reach: operate::Reach,
     },
@@ -68,6 +81,9 @@ pub(crate) fn run() -> ExitCode {
             Err(bad) => refuse(&bad),
         },
         Subject::Room { wish, reach } => operate::rooms(wish, reach),
+        Subject::Announce { announcement, subject, reach } => {
+            operate::announce(&announcement, subject.as_deref(), reach)
+        }
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config, probe } => check(config, probe),
@@ -98,14 +114,14 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    log(&settings);
+    let set_level = log(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("cusaxd-io")
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(io::run(settings)),
+        Ok(runtime) => runtime.block_on(io::run(settings, set_level)),
         Err(why) => Err(why.into()),
     };
     match ended {
@@ -122,23 +138,83 @@ fn refuse(bad: &settings::BadConfig) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn log(settings: &Settings) {
+/// Starts to log. What it gives changes the level.
+fn log(settings: &Settings) -> impl Fn(Level) + use<> {
     let log = &settings.config.log;
-    let level = match log.level {
+    let (level, handle) = reload::Layer::new(filter(log.level));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a log that cannot be written, on a full disk, by a panic.
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(level);
+    match log.format {
+        Format::Text => registry.with(lines).init(),
+        Format::Json => registry.with(lines.json()).init(),
+    }
+    // Fails only without a subscriber, and this one stays.
+    move |level| drop(handle.reload(filter(level)))
+}
+
+const fn filter(level: Level) -> LevelFilter {
+    match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-    };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(std::io::stderr().is_terminal())
-        // It would tell of a log that cannot be written, on a full disk, by a panic.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    match log.format {
-        Format::Text => lines.init(),
-        Format::Json => lines.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Command, CommandFactory};
+    use cusaxd::operation::{Kind, Operation};
+
+    use super::*;
+
+    /// Every command that asks a running server something, by its words.
+    fn asked(command: &Command, words: &[String], found: &mut BTreeSet<Vec<String>>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let words = [words, &[sub.get_name().to_owned()]].concat();
+            if sub.has_subcommands() {
+                asked(sub, &words, found);
+            } else {
+                found.insert(words);
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_has_every_operation_with_its_parameters_and_no_other() {
+        let all = Arguments::command();
+        let mut found = BTreeSet::new();
+        asked(&all, &[], &mut found);
+        for operation in Operation::ALL {
+            let spec = operation.spec();
+            let words: Vec<String> = spec.cli.iter().map(|word| (*word).to_owned()).collect();
+            assert!(found.remove(&words), "{words:?}");
+            let command = spec.cli.iter().fold(&all, |at, word| at.find_subcommand(word).unwrap());
+            let has = |name: &str| command.get_arguments().any(|it| it.get_id() == name);
+            for param in spec.params {
+                let there = match param.kind {
+                    Kind::Settings => has("members_only") && has("slow_mode_s"),
+                    Kind::Secret => has("password_file"),
+                    Kind::Room
+                    | Kind::AnyRoom
+                    | Kind::Person
+                    | Kind::Jid
+                    | Kind::Text
+                    | Kind::Lines => has(param.name),
+                };
+                assert!(there, "{words:?} knows no {}", param.name);
+            }
+        }
+        // What is left shows what the others have in another way, or asks no server.
+        let others = [&["call", "list"][..], &["check-config"], &["run"]];
+        let others = others.map(|it| it.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(found, others.into());
     }
 }

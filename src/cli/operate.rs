@@ -261,6 +261,15 @@ pub(super) fn rooms(wish: RoomWish, reach: Reach) -> ExitCode {
     })
 }
 
+/// Tells everyone something.
+pub(super) fn announce(announcement: &str, subject: Option<&str>, reach: Reach) -> ExitCode {
+    operate(reach, async |client| {
+        let body = json!({ "announcement": announcement, "subject": subject });
+        let value = client.ask(Method::POST, &["announce"], Some(&body)).await?;
+        Ok(Answer { text: String::new(), value })
+    })
+}
+
 /// Does what is asked about users.
 pub(super) fn users(wish: UserWish, reach: Reach) -> ExitCode {
     operate(reach, async |client| match &wish {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use cusax::identity::xmpp_uri;
 use cusax_sip::flow::{Flow, Transport};
-use cusax_sip::header::NameAddr;
-use cusax_sip::message::{Response, Status};
+use cusax_sip::header::{Name, NameAddr, Warning};
+use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
 use super::{Focus, FocusConfig, Limits};
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::id::RoomName;
 use crate::rate::Rate;
 
@@ -21,6 +21,13 @@ impl Focus {
         let Some(sip) = uri.as_sip() else {
             return Err(Box::new(Response::new(Status::UNSUPPORTED_URI_SCHEME)));
         };
+        // Somebody on the way has broken the promise of SIPS (RFC 3261 §26.2.2, RFC 5630 §5.3).
+        if sip.secure && !flow.transport.is_secure() {
+            let (code, agent) = (380, self.config.domain.clone());
+            let warning = Warning { code, agent, text: "SIPS Not Allowed".to_owned() };
+            let refusal = Response::new(Status::TEMPORARILY_UNAVAILABLE);
+            return Err(Box::new(refusal.with(Name::WARNING, warning)));
+        }
         let name = sip.user().and_then(|user| RoomName::from_sip_user(&user).ok());
         match name {
             Some(name) if self.is_ours(uri, flow) => Ok(name),
@@ -40,16 +47,18 @@ impl Focus {
     }
 
     /// The conference's address on a flow, which peers can reach without knowing our domain, marked
-    /// as a focus (RFC 4579 §4.2).
-    pub(super) fn contact(&self, room: &RoomName, flow: Flow) -> NameAddr {
+    /// as a focus (RFC 4579 §4.2). What begins with SIPS stays SIPS (RFC 3261 §12.1.1).
+    pub(super) fn contact(&self, room: &RoomName, flow: Flow, request: &Request) -> NameAddr {
         let ip = match flow.local.ip() {
             ip if ip.is_unspecified() => self.config.media_address,
             ip => ip,
         };
-        let mut uri = SipUri::new(Some(room.as_str()), Host::Ip(ip), Some(flow.local.port()));
-        match flow.transport {
-            Transport::Udp => {}
-            Transport::Tcp => uri.set_param("transport", Some("tcp")),
+        let uri = SipUri::new(Some(room.as_str()), Host::Ip(ip), Some(flow.local.port()));
+        let mut uri = uri.over(flow.transport);
+        uri.secure = flow.transport.is_secure() && begins_with_sips(request);
+        // By SIPS it is TLS anyhow (RFC 5630 §3.1.4).
+        if uri.secure && flow.transport == Transport::Tls {
+            uri.remove_param("transport");
         }
         NameAddr::new(uri).with_param("isfocus", None)
     }
@@ -59,14 +68,13 @@ impl FocusConfig {
     /// What the configuration says of phones.
     pub fn new(config: &Config) -> Self {
         let sip = &config.sip;
-        let listen = sip.listen.iter().map(|listen| match listen.0 {
-            Listen::Udp(address) | Listen::Tcp(address) => address,
-        });
+        let listen = sip.listen.iter().map(|listen| listen.0.address);
         Self {
             domain: sip.domain.to_ascii_lowercase(),
             xmpp_domain: config.xmpp.domain.0.clone(),
             listen: listen.collect(),
             trusted_proxies: sip.trusted_proxies.iter().map(|proxy| proxy.0).collect(),
+            trusted_domains: sip.trusted_domains.clone(),
             auth: sip.auth,
             media_address: config.media.address,
             ports: config.media.ports.0,
@@ -91,6 +99,17 @@ impl FocusConfig {
     pub fn chat_uri(&self, room: &RoomName) -> String {
         xmpp_uri(&Jid::from(room.jid(&self.xmpp_domain)))
     }
+}
+
+/// Whether what a request begins is under SIPS: by its URI, or where it wants to be reached.
+fn begins_with_sips(request: &Request) -> bool {
+    let secure = |uri: &Uri| uri.as_sip().is_some_and(|uri| uri.secure);
+    let routes = request.headers.record_routes().unwrap_or_default();
+    let reached = match routes.first() {
+        Some(route) => secure(&route.uri),
+        None => request.headers.contact().is_ok_and(|it| it.is_some_and(|it| secure(&it.uri))),
+    };
+    secure(&request.uri) || reached
 }
 
 /// A SIP URI without anything but user, host and port.

@@ -41,13 +41,12 @@ impl Focus {
             return Err(overloaded("Too Busy"));
         }
         let id = self.new_leg();
-        let source = flow.remote.ip();
-        let caller = self.callers.identify(now.instant, source, request, directory, id)?;
+        let caller = self.callers.identify(now.instant, flow, request, directory, id)?;
         let name = self.room_of(&request.uri, flow)?;
         let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
             return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
         };
-        let (password, denied) = match self.knows_password(now, source, room, request)? {
+        let (password, denied) = match self.knows_password(now, flow, room, request)? {
             Ok(()) => (room.settings.password.clone(), Denied::Missing),
             Err(denied) => (None, denied),
         };
@@ -59,7 +58,8 @@ impl Focus {
         let Some(port) = self.ports.take(now.instant, &mut self.rng) else {
             return Err(overloaded("No Media Ports Left"));
         };
-        let contact = self.contact(&name, flow);
+        let contact = self.contact(&name, flow, request);
+        let source = flow.remote.ip();
         let incoming = Incoming { id, dialog, room: name, caller, contact, source };
         let address = SocketAddr::new(self.config.media_address, port);
         let mut leg = Leg::new(incoming, address, &mut self.rng);

@@ -1,10 +1,11 @@
 //! Who calls: the word of a trusted proxy, a password, or, where the server is open, their own.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use cusax::identity::Aor;
 use cusax_sip::digest::{Algorithm, Denied, Ha1, Verifier};
+use cusax_sip::flow::Flow;
 use cusax_sip::header::{Challenge, Name, NameAddr};
 use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::Uri;
@@ -20,11 +21,47 @@ use crate::room::person::{Caller, Proof, Who};
 #[derive(Debug)]
 pub(super) struct Callers {
     auth: Auth,
-    trusted: Vec<Network>,
+    /// Who vouches for others.
+    pub(super) trust: Trust,
     domain: String,
     verifier: Verifier,
     /// Who guesses, at passwords of users and of rooms.
     pub(super) guesses: Guesses,
+}
+
+/// Who vouches for others.
+#[derive(Debug)]
+pub(super) struct Trust {
+    networks: Vec<Network>,
+    domains: Vec<String>,
+    /// The connections of those domains that are open.
+    proven: BTreeSet<Flow>,
+}
+
+impl Trust {
+    /// Proxies in these networks, and those that prove to be of these domains.
+    pub(super) fn new(networks: Vec<Network>, domains: Vec<String>) -> Self {
+        Self { networks, domains, proven: BTreeSet::new() }
+    }
+
+    /// Takes note of a new connection, and of whom its certificate names, if one was verified.
+    pub(super) fn opened(&mut self, flow: Flow, names: &[String]) {
+        self.closed(flow);
+        let ours = |name: &String| self.domains.iter().any(|it| it.eq_ignore_ascii_case(name));
+        if names.iter().any(ours) {
+            self.proven.insert(flow);
+        }
+    }
+
+    /// Takes note of its end.
+    pub(super) fn closed(&mut self, flow: Flow) {
+        self.proven.remove(&flow);
+    }
+
+    fn covers(&self, flow: Flow) -> bool {
+        self.networks.iter().any(|network| network.contains(flow.remote.ip()))
+            || self.proven.contains(&flow)
+    }
 }
 
 impl Callers {
@@ -32,22 +69,24 @@ impl Callers {
     pub(super) fn new(
         now: Instant,
         auth: Auth,
-        trusted: Vec<Network>,
+        trust: Trust,
         domain: &str,
         key: [u8; 32],
         guesses: Guesses,
     ) -> Self {
         let verifier = Verifier::new(now, domain, ALGORITHMS, key);
-        Self { auth, trusted, domain: domain.to_owned(), verifier, guesses }
+        Self { auth, trust, domain: domain.to_owned(), verifier, guesses }
     }
 
-    /// The source that an address counts for; `None` for a trusted proxy, which stands for many.
-    pub(super) fn stranger(&self, address: IpAddr) -> Option<Source> {
-        (!self.trusts(address)).then(|| Source::of(address))
+    /// Who may call from now on, and which networks' word counts for that.
+    pub(super) fn set_rules(&mut self, auth: Auth, trusted: Vec<Network>) {
+        self.auth = auth;
+        self.trust.networks = trusted;
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(address))
+    /// The source that a flow counts for; `None` for a trusted proxy, which stands for many.
+    pub(super) fn stranger(&self, flow: Flow) -> Option<Source> {
+        (!self.trust.covers(flow)).then(|| Source::of(flow.remote.ip()))
     }
 
     /// Who sent a request, or what to answer instead of doing it. `leg` tells one nameless caller
@@ -55,19 +94,19 @@ impl Callers {
     pub(super) fn identify(
         &mut self,
         now: Instant,
-        source: IpAddr,
+        flow: Flow,
         request: &Request,
         directory: &Directory,
         leg: LegId,
     ) -> Result<Caller, Box<Response>> {
         let private = wants_privacy(request);
-        let trusted = self.trusts(source);
+        let trusted = self.trust.covers(flow);
         if trusted && let Some(asserted) = self.asserted(request) {
             let (aor, display) = asserted;
             return Ok(known(directory, aor, display.as_deref(), Proof::Asserted, private));
         }
         match self.auth {
-            Auth::Digest => self.digest(now, source, request, directory, private),
+            Auth::Digest => self.digest(now, flow, request, directory, private),
             Auth::Trusted if trusted => Ok(nameless(leg)),
             Auth::Trusted => {
                 let refusal = Response::new(Status::FORBIDDEN).with_reason("Not From Here");
@@ -91,7 +130,7 @@ impl Callers {
     fn digest(
         &mut self,
         now: Instant,
-        source: IpAddr,
+        flow: Flow,
         request: &Request,
         directory: &Directory,
         private: bool,
@@ -99,7 +138,7 @@ impl Callers {
         let attempt = match self.verifier.claimed_user(request) {
             Some(user) => {
                 let realm = self.verifier.realm().to_owned();
-                Some(self.attempt(now, source, &realm, &user)?)
+                Some(self.attempt(now, flow, &realm, &user)?)
             }
             None => None,
         };
@@ -134,11 +173,11 @@ impl Callers {
     pub(super) fn attempt(
         &mut self,
         now: Instant,
-        source: IpAddr,
+        flow: Flow,
         realm: &str,
         user: &str,
     ) -> Result<Try, Box<Response>> {
-        let attempt = self.guesses.of(self.stranger(source), realm, user);
+        let attempt = self.guesses.of(self.stranger(flow), realm, user);
         if self.guesses.may(now, attempt) {
             return Ok(attempt);
         }
@@ -297,7 +336,10 @@ const MAX_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use cusax_sip::digest::Account;
+    use cusax_sip::flow::Transport;
     use cusax_sip::header::Headers;
     use cusax_sip::message::{Message, Method};
     use cusax_sip::parse;
@@ -364,6 +406,32 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_trusted_by_its_certificate_wherever_it_comes_from() {
+        let now = Now::read().instant;
+        let mut callers = callers_with(now, Auth::Trusted);
+        let asserted = "P-Asserted-Identity: <sip:carol@example.org>\r\n";
+        let request = invite("<sip:bob@example.org>", asserted);
+        let flow = Flow { transport: Transport::Tls, ..from(OTHER) };
+        let mut who = |names: &[&str], asked: Flow| {
+            callers
+                .trust
+                .opened(flow, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            show(&callers.identify(now, asked, &request, &directory(), LegId(9)))
+        };
+        let carol = "sip:carol@example.org Asserted carol";
+        assert_eq!(who(&["other.org", "Proxy.Example.ORG"], flow), carol);
+        // Another connection from there has proven nothing, nor has one that took the place of the first.
+        assert_eq!(who(&["proxy.example.org"], from(OTHER)), "403");
+        for names in [&[][..], &["example.org"], &["x.proxy.example.org"], &["*.example.org"]] {
+            assert_eq!(who(names, flow), "403", "{names:?}");
+        }
+        assert_eq!(who(&["proxy.example.org"], flow), carol);
+        callers.trust.closed(flow);
+        let refused = callers.identify(now, flow, &request, &directory(), LegId(9));
+        assert_eq!(show(&refused), "403");
+    }
+
+    #[test]
     fn an_open_server_believes_from_and_binds_nothing() {
         for (from, expected) in [
             ("\"The Boss\" <sip:alice@example.org>", "sip:alice@example.org Claimed The Boss"),
@@ -381,7 +449,7 @@ mod tests {
     fn a_password_proves_who_one_is() {
         let now = Now::read().instant;
         let mut callers = callers_with(now, Auth::Digest);
-        let source = OTHER.parse().unwrap();
+        let source = from(OTHER);
         for algorithm in ["SHA-256", "MD5"] {
             let request = invite("<sip:alice@example.org>", "");
             let challenged =
@@ -434,10 +502,15 @@ mod tests {
     const PROXY: &str = "192.0.2.1";
     const OTHER: &str = "192.0.2.77";
 
+    fn from(source: &str) -> Flow {
+        let local = "192.0.2.200:5060".parse().unwrap();
+        let remote = SocketAddr::new(source.parse().unwrap(), 5060);
+        Flow { transport: Transport::Udp, local, remote }
+    }
+
     fn identify(auth: Auth, source: &str, request: &Request) -> String {
         let now = Now::read().instant;
-        let source = source.parse().unwrap();
-        show(&callers_with(now, auth).identify(now, source, request, &directory(), LegId(9)))
+        show(&callers_with(now, auth).identify(now, from(source), request, &directory(), LegId(9)))
     }
 
     fn show(identity: &Result<Caller, Box<Response>>) -> String {
@@ -459,7 +532,8 @@ mod tests {
 
     fn callers_with(now: Instant, auth: Auth) -> Callers {
         let trusted = vec![format!("{PROXY}/32").parse().unwrap()];
-        Callers::new(now, auth, trusted, "conf", [7; 32], Guesses::new(5, [1, 2]))
+        let trust = Trust::new(trusted, vec!["proxy.example.org".to_owned()]);
+        Callers::new(now, auth, trust, "conf", [7; 32], Guesses::new(5, [1, 2]))
     }
 
     fn directory() -> Directory {

@@ -1,8 +1,7 @@
 //! What keeps callers out: refusals as answers, passwords of rooms.
 
-use std::net::IpAddr;
-
 use cusax_sip::digest::{Denied, Ha1, Verifier};
+use cusax_sip::flow::Flow;
 use cusax_sip::header::{Name, RetryAfter};
 use cusax_sip::message::{Request, Response, Status};
 use rand::Rng;
@@ -37,7 +36,7 @@ impl Focus {
     pub(super) fn knows_password(
         &mut self,
         now: Now,
-        source: IpAddr,
+        flow: Flow,
         room: &Room,
         request: &Request,
     ) -> Result<Result<(), Denied>, Box<Response>> {
@@ -47,7 +46,7 @@ impl Focus {
             return Ok(Err(Denied::Missing));
         }
         let realm = door.realm().to_owned();
-        let attempt = self.callers.attempt(now.instant, source, &realm, "")?;
+        let attempt = self.callers.attempt(now.instant, flow, &realm, "")?;
         let ha1 = |user: &str, algorithm| Some(Ha1::new(algorithm, user, &realm, password));
         let verified = self.door(now, &room.name).verify(now.instant, request, ha1).map(|_| ());
         self.callers.guesses.note(now.instant, attempt, verified);

@@ -65,6 +65,11 @@ impl Throttle {
         Self { rate, sources: Recent::new(MAX_SOURCES) }
     }
 
+    /// Another rate, for what comes from now on.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Counts a new request.
     pub(super) fn admit(&mut self, now: Instant, source: Source) -> Verdict {
         let rate = self.rate;
@@ -131,6 +136,11 @@ impl Guesses {
             refused: 0,
             wrong: 0,
         }
+    }
+
+    /// Another number of wrong passwords, for those that come from now on.
+    pub(super) fn set_most(&mut self, most: u32) {
+        self.most = most;
     }
 
     /// How many tries were not looked at so far.

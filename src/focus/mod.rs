@@ -54,7 +54,7 @@ use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{Order, Report};
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
-use caller::Callers;
+use caller::{Callers, Trust};
 use leg::Leg;
 use limits::{Guesses, Throttle, Verdict};
 pub use limits::{Limited, Limits};
@@ -62,7 +62,7 @@ use notify::{Scribe, Watchers};
 use ports::PortPool;
 use status::Farewell;
 
-/// What the focus is told once: `[sip]` and `[media]` of the configuration.
+/// What the focus is told: `[sip]` and `[media]` of the configuration.
 #[derive(Clone, Debug)]
 pub struct FocusConfig {
     /// Conference URIs are `sip:ROOM@domain`.
@@ -73,6 +73,8 @@ pub struct FocusConfig {
     pub listen: Vec<SocketAddr>,
     /// Whose P-Asserted-Identity counts.
     pub trusted_proxies: Vec<Network>,
+    /// Whose as well, when a certificate proves who they are.
+    pub trusted_domains: Vec<String>,
     /// Who may call.
     pub auth: Auth,
     /// The address that SDP shows.
@@ -145,11 +147,11 @@ impl Focus {
             product: PRODUCT.to_owned(),
             limits: endpoint::Limits::default(),
         };
-        let trusted = config.trusted_proxies.clone();
+        let trust = Trust::new(config.trusted_proxies.clone(), config.trusted_domains.clone());
         let guesses = Guesses::new(config.limits.wrong_passwords, rng.random());
         Self {
             endpoint: Endpoint::new(endpoint, rng.random()),
-            callers: Callers::new(now, config.auth, trusted, &config.domain, rng.random(), guesses),
+            callers: Callers::new(now, config.auth, trust, &config.domain, rng.random(), guesses),
             ports: PortPool::new(config.ports),
             scribe: Scribe { key: rng.random() },
             rng,
@@ -163,6 +165,15 @@ impl Focus {
             watchers: Watchers::default(),
             config,
         }
+    }
+
+    /// Puts another configuration in force, for what comes from now on. Its addresses, domains and ports
+    /// have to be those that the focus began with.
+    pub fn set_config(&mut self, config: FocusConfig) {
+        self.callers.set_rules(config.auth, config.trusted_proxies.clone());
+        self.callers.guesses.set_most(config.limits.wrong_passwords);
+        self.throttle.set_rate(config.limits.requests);
+        self.config = config;
     }
 
     /// Takes a message, or what came in place of one. What would begin something meets the limits of
@@ -203,15 +214,21 @@ impl Focus {
             Err(ParseError::Rejected(_)) => true,
             Ok(Message::Response(_)) | Err(ParseError::Dropped(_)) => false,
         };
-        let stranger = self.callers.stranger(flow.remote.ip()).filter(|_| begins);
+        let stranger = self.callers.stranger(flow).filter(|_| begins);
         let Some(source) = stranger else { return Verdict::Admit };
         let verdict = self.throttle.admit(now.instant, source);
         self.limited.rate += u64::from(verdict != Verdict::Admit);
         verdict
     }
 
+    /// Takes note of a new connection, and of the names in its certificate, if one was verified.
+    pub fn opened(&mut self, flow: Flow, names: &[String]) {
+        self.callers.trust.opened(flow, names);
+    }
+
     /// Takes note that nothing can be sent over a flow.
     pub fn failed(&mut self, now: Now, flow: Flow, rooms: &Rooms, out: &mut Wires<'_>) -> Vec<Ask> {
+        self.callers.trust.closed(flow);
         let events = self.endpoint.failed(now.instant, flow, out.sip);
         self.decode(now, events, rooms, &Directory::default(), out)
     }

@@ -55,7 +55,7 @@ impl Focus {
         }
         let userless = request.uri.as_sip().is_some_and(|uri| uri.user().is_none());
         match self.room_of(&request.uri, flow) {
-            Ok(room) => describe(&self.config, ok, &self.contact(&room, flow), &room),
+            Ok(room) => describe(&self.config, ok, &self.contact(&room, flow, request), &room),
             Err(_) if userless && self.is_ours(&request.uri, flow) => {
                 ok.with(Name::ALLOW, methods()).with(Name::ALLOW_EVENTS, conference::PACKAGE)
             }

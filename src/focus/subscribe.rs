@@ -61,9 +61,8 @@ impl Focus {
             Some(leg) => (leg.caller.who.clone(), leg.room.clone(), address_of(&leg.contact.uri)),
             None => {
                 let nobody = self.new_leg();
-                let source = flow.remote.ip();
                 let caller =
-                    self.callers.identify(now.instant, source, request, directory, nobody)?;
+                    self.callers.identify(now.instant, flow, request, directory, nobody)?;
                 let name = self.room_of(&request.uri, flow)?;
                 let entity = self.entity(request, &name);
                 (caller.who, name, entity)
@@ -72,7 +71,7 @@ impl Focus {
         let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
             return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
         };
-        let knows = self.knows_password(now, flow.remote.ip(), room, request)?;
+        let knows = self.knows_password(now, flow, room, request)?;
         if let Err(refusal) = may_watch(room, &who, knows.is_ok()) {
             let denied = knows.err().unwrap_or(Denied::Missing);
             return Err(self.refuse(now, &name, refusal, denied));
@@ -82,7 +81,7 @@ impl Focus {
             let refusal = Response::new(Status::FORBIDDEN).with_reason("Too Many Subscriptions");
             return Err(Box::new(refusal));
         }
-        let contact = self.contact(&name, flow);
+        let contact = self.contact(&name, flow, request);
         Ok(Watcher::new(now.instant, name, who, entity, contact, knows.is_ok()))
     }
 

@@ -425,6 +425,42 @@ fn dead_media_ends_the_call() {
     }
 }
 
+/// Which Contact answers whom: the transport that was used, and SIPS for what begins with it.
+#[test]
+fn contacts_follow_the_transport_and_sips_stays_sips() {
+    let mut scene = Scene::new(Auth::Digest);
+    let mut asked = 0;
+    let mut check = |transport, uri: &str, contact: &str, expected: &str| {
+        asked += 1;
+        let flow = Flow { transport, ..flow() };
+        let text = format!(
+            "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5062;branch=z9hG4bK{asked}\r\n\
+             From: <sip:x@example.org>;tag=1\r\nTo: <{uri}>\r\nCall-ID: {asked}\r\nCSeq: 1 OPTIONS\r\n\
+             {contact}Content-Length: 0\r\n\r\n"
+        );
+        scene.receive(flow, text.as_bytes());
+        let sent = scene.sip.pop().unwrap();
+        assert_eq!(sent.flow, flow);
+        let Ok(Message::Response(answer)) = parse(&sent.bytes) else { panic!() };
+        let contact = answer.headers.get(&Name::CONTACT).unwrap_or_default();
+        let warning = answer.headers.get(&Name::WARNING).unwrap_or_default();
+        assert_eq!(format!("{} {contact}{warning}", answer.status.code()), expected);
+    };
+    let (sip, sips) = ("sip:tea@conf.example.org", "sips:tea@conf.example.org");
+    let plain = "Contact: <sip:x@192.0.2.1>\r\n";
+    let secure = "Contact: <sips:x@192.0.2.1>\r\n";
+    check(Transport::Tls, sip, plain, "200 <sip:tea@192.0.2.10:5060;transport=tls>;isfocus");
+    check(Transport::Tls, sip, secure, "200 <sips:tea@192.0.2.10:5060>;isfocus");
+    check(Transport::Tls, sips, "", "200 <sips:tea@192.0.2.10:5060>;isfocus");
+    check(Transport::Ws, sip, plain, "200 <sip:tea@192.0.2.10:5060;transport=ws>;isfocus");
+    check(Transport::Wss, sips, plain, "200 <sips:tea@192.0.2.10:5060;transport=ws>;isfocus");
+    check(Transport::Tcp, sip, secure, "200 <sip:tea@192.0.2.10:5060;transport=tcp>;isfocus");
+    // Where somebody may read along, SIPS has been broken (RFC 5630 §5.3).
+    for transport in [Transport::Tcp, Transport::Ws] {
+        check(transport, sips, plain, "480 380 conf.example.org \"SIPS Not Allowed\"");
+    }
+}
+
 #[test]
 fn options_are_told_to_all_and_other_methods_refused() {
     let mut scene = Scene::new(Auth::Digest);
@@ -1176,6 +1212,7 @@ impl Scene {
             xmpp_domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
             listen: vec!["192.0.2.10:5060".parse().unwrap()],
             trusted_proxies: vec!["192.0.2.1".parse().unwrap()],
+            trusted_domains: vec![],
             auth,
             media_address: "192.0.2.10".parse().unwrap(),
             ports: PortRange { first: 40_000, last: 40_999 },

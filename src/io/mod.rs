@@ -39,21 +39,23 @@ use tracing::{error, info, warn};
 
 use crate::bridge::{Bridge, Input, Outbox};
 use crate::clock::Now;
+use crate::config::Level;
 use crate::journal::Row;
 use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
+use crate::reload::{Change, Takes};
 use archive::Archive;
 use http::{Health, Http};
 use media::Media;
 use save::{Saved, Saver};
-use settings::Settings;
+use settings::{BadConfig, Settings};
 use sip::SipSockets;
 use store::Store;
 use xmpp::{LinkEvent, LinkHandle};
 
-/// Runs the server until it is told to stop.
-pub async fn run(settings: Settings) -> Result<()> {
-    let Settings { config, secret, token } = settings;
+/// Runs the server until it is told to stop. `set_level` is told when another log level is in force.
+pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()> {
+    let Settings { config, secret, token, tls, .. } = settings.clone();
     // First of all: a signal that comes while we start is not to end us in disorder.
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -74,7 +76,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (events, mut link_events) = mpsc::channel(xmpp::EVENTS);
     let archive = Archive::open(&config.store.url, inputs.clone()).await?;
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
-    let sip = SipSockets::bind(&listen, inputs.clone()).await?;
+    let sip = SipSockets::bind(&listen, tls, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
     let workers = media::Settings { workers: config.media.workers, ..Default::default() };
     let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
@@ -120,7 +122,7 @@ pub async fn run(settings: Settings) -> Result<()> {
                 None
             }
             _ = hang_up.recv() => {
-                warn!("the configuration is read at start-up: restart to apply it");
+                shell.read_again(&mut settings, &set_level, &mut out);
                 None
             }
             count = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => Some(count),
@@ -276,6 +278,40 @@ impl Shell {
         self.metrics.component_queue.set(gauge(self.link.queued_bytes()));
         self.metrics.store_unsaved.set(gauge(self.saver.waiting()));
         self.health.media.store(self.media.moves(), Relaxed);
+    }
+
+    /// Reads the configuration once more. A bad one is refused whole, and the old one stays.
+    fn read_again(
+        &mut self,
+        settings: &mut Settings,
+        set_level: &impl Fn(Level),
+        out: &mut Outbox,
+    ) {
+        let new = match settings::load(&settings.file) {
+            Ok(new) => new,
+            Err(BadConfig { file, reasons }) => {
+                for reason in reasons {
+                    error!(file = %file.display(), %reason, "the configuration is refused");
+                }
+                self.metrics.config_refused.set(1);
+                return;
+            }
+        };
+        self.metrics.config_refused.set(0);
+        let changes = settings.adopt(new);
+        for Change { key, old, new, takes } in &changes {
+            match takes {
+                Takes::Live => info!(key, %old, %new, "changed"),
+                Takes::Restart => warn!(key, %old, %new, "changed, and needs a restart"),
+            }
+        }
+        let live = changes.iter().filter(|change| change.takes == Takes::Live).count();
+        info!(file = %settings.file.display(), live, restart = changes.len() - live, "read again");
+        set_level(settings.config.log.level);
+        self.http.set_token(settings.token.clone());
+        self.sip.reload();
+        let config = Box::new(settings.config.clone());
+        self.bridge.handle(Now::read(), Input::Configured(config), out);
     }
 
     /// Tells everyone, once.

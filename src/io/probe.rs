@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use cusax_sip::flow::Transport;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use tokio::sync::mpsc;
@@ -30,9 +31,12 @@ fn addresses(settings: &Settings) -> Vec<Problem> {
     let mut problems = vec![];
     let mut wrong = |key, reason| problems.push(Problem { key, reason });
     for listen in &config.sip.listen {
-        let bound = match listen.0 {
-            Listen::Udp(address) => UdpSocket::bind(address).map(drop),
-            Listen::Tcp(address) => TcpListener::bind(address).map(drop),
+        let Listen { transport, address } = listen.0;
+        let bound = match transport {
+            Transport::Udp => UdpSocket::bind(address).map(drop),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                TcpListener::bind(address).map(drop)
+            }
         };
         if let Err(why) = bound {
             wrong("sip.listen", format!("cannot bind {}: {why}", listen.0));

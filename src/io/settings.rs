@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
+use super::sip::tls::Tls;
 use super::store;
 use crate::config::{Config, Problem};
+use crate::reload::{self, Change, Shown, Takes};
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
@@ -30,14 +33,43 @@ impl fmt::Display for BadConfig {
 }
 
 /// The configuration with its secrets, which may stand in files of their own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file that they were read from.
+    pub file: PathBuf,
     /// Everything else.
     pub config: Config,
     /// The component's secret.
     pub secret: String,
     /// The bearer token of the admin API.
     pub token: Option<String>,
+    /// The certificate of SIP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Settings {
+    /// Puts what `new` changes in force, as far as it can be while the server runs; gives all of what is
+    /// not as it was.
+    pub fn adopt(&mut self, new: Self) -> Vec<Change> {
+        let mut changes = reload::changes(&self.config, &new.config);
+        // The key is the same, and what the file holds is not.
+        let mut file_changed = |key: &str, file: &Option<String>, takes| {
+            if file.is_some() && !changes.iter().any(|change| change.key == key) {
+                let hidden = Shown::secret();
+                let (old, new) = (hidden.clone(), hidden);
+                changes.push(Change { key: key.to_owned(), old, new, takes });
+            }
+        };
+        if self.secret != new.secret {
+            file_changed("xmpp.secret_file", &new.config.xmpp.secret_file, Takes::Restart);
+        }
+        if self.token != new.token {
+            file_changed("http.token_file", &new.config.http.token_file, Takes::Live);
+        }
+        self.config = reload::adopt(&self.config, &new.config);
+        self.token = new.token;
+        changes
+    }
 }
 
 /// Reads `file` and the environment (`CUSAXD__SECTION__KEY`), and finds what cannot work.
@@ -82,8 +114,14 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     };
     let secret = read("xmpp.secret_file", &config.xmpp.secret, &config.xmpp.secret_file);
     let token = read("http.token_file", &config.http.token, &config.http.token_file);
+    let tls = Tls::load(&config.sip).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     match secret {
-        Some(secret) if problems.is_empty() => Ok(Settings { config, secret, token }),
+        Some(secret) if problems.is_empty() => {
+            Ok(Settings { file: file.to_owned(), config, secret, token, tls: tls.map(Arc::new) })
+        }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }
 }
@@ -101,4 +139,5 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 4] = ["sip.listen", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];
+const LISTS: [&str; 5] =
+    ["sip.listen", "sip.trusted_domains", "sip.trusted_proxies", "xmpp.admins", "xmpp.uri_fields"];

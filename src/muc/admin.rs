@@ -207,11 +207,12 @@ impl Muc {
             Who::Aor(_) | Who::Unknown(_) => None,
         };
         let nick = here.map(|person| &person.nick).or(kept);
+        // §17.4 forbids the role here, though §9.5 and §10.5 would allow it; Converse.js takes the
+        // nick beside one for it.
         let item = Xml::new("item", ns::MUC_ADMIN)
             .attr("affiliation", affiliation.as_str())
             .attr("jid", self.bare(who)?.as_str())
-            .maybe("nick", nick.map(Nick::as_str))
-            .maybe("role", here.map(|person| person.role.as_str()));
+            .maybe("nick", nick.map(Nick::as_str));
         Some(item)
     }
 

@@ -32,6 +32,8 @@ struct Sessions {
 pub(super) struct Session {
     /// What its last presence carried: `show`, `status`, extensions.
     pub(super) shown: Vec<Element>,
+    /// Whether that differs from what it had shown before.
+    pub(super) shows_anew: bool,
     /// When it showed that, counted.
     shown_at: u64,
     /// What it asked for when it entered; taken once it was told.
@@ -46,15 +48,15 @@ pub(super) struct Session {
     pub(super) presences: Meter,
 }
 
-/// What someone asked for when they entered.
+/// What someone asked for when they entered or took another nick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The wanted nick as it was written.
     pub(super) nick: String,
     /// The stanza's id.
     pub(super) id: Option<String>,
-    /// How much history they want.
-    pub(super) history: Wanted,
+    /// How much history they want; `None` for another nick.
+    pub(super) history: Option<Wanted>,
 }
 
 /// The smallest set that meets all of these (XEP-0045 §7.2.13).
@@ -82,6 +84,7 @@ impl Chats {
         self.clock += 1;
         let sessions = self.rooms.entry(room.clone()).or_default();
         let session = sessions.sessions.entry(chat.clone()).or_default();
+        session.shows_anew = session.shown != shown;
         (session.shown, session.shown_at, session.entry) = (shown, self.clock, entry);
     }
 

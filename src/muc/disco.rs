@@ -17,7 +17,7 @@ use super::error::Fault;
 use super::limits::MAX_PAGE;
 use super::stanza::Head;
 use super::xml::ns;
-use super::{Muc, form, owner, register};
+use super::{Muc, adhoc, form, owner, register};
 use crate::clock::Now;
 use crate::id::RoomName;
 use crate::room::person::Who;
@@ -38,7 +38,9 @@ impl Muc {
         match (query.name(), query.ns().as_str()) {
             _ if set => Err(Fault::unavailable()),
             ("query", ns::DISCO_INFO) => {
-                no_node(query)?;
+                if let Some(node) = query.attr("node") {
+                    return adhoc::about(head, node, None, rooms).map(Some).ok_or(NO_NODE);
+                }
                 let identity = identity("Chat rooms with calls");
                 Ok(Some(info(identity, SERVICE.iter().copied(), vec![])))
             }
@@ -60,8 +62,10 @@ impl Muc {
     fn list(&self, head: &Head, query: &Element, rooms: &Rooms) -> Result<Element, Fault> {
         let query = DiscoItemsQuery::try_from(query.clone())
             .map_err(|_| Fault::bad_request("This query cannot be read."))?;
-        if query.node.is_some() {
-            return Err(Fault::not_found("There is no such node."));
+        match query.node.as_deref() {
+            None => {}
+            Some(ns::COMMANDS) => return Ok(adhoc::commands(head, None, rooms)),
+            Some(_) => return Err(NO_NODE),
         }
         let listed: Vec<&Room> = rooms
             .iter()
@@ -88,6 +92,7 @@ impl Muc {
         head: &Head,
         room: &Room,
         query: &Element,
+        rooms: &Rooms,
     ) -> Result<Element, Fault> {
         match query.attr("node") {
             None => {}
@@ -96,7 +101,7 @@ impl Muc {
                 return Err(Fault::not_implemented());
             }
             Some(register::NODE) => return Ok(register::registered(head, room)),
-            Some(_) => return Err(Fault::not_found("There is no such node.")),
+            Some(node) => return adhoc::about(head, node, Some(room), rooms).ok_or(NO_NODE),
         }
         let insider = insider(room, &head.from);
         if !room.configured && !insider {
@@ -128,10 +133,15 @@ impl Muc {
         head: &Head,
         room: &Room,
         query: &Element,
+        rooms: &Rooms,
     ) -> Result<Element, Fault> {
-        no_node(query)?;
         if !room.configured && !insider(room, &head.from) {
             return Err(Refusal::NoSuchRoom.into());
+        }
+        match query.attr("node") {
+            None => {}
+            Some(ns::COMMANDS) => return Ok(adhoc::commands(head, Some(room), rooms)),
+            Some(_) => return Err(NO_NODE),
         }
         Ok(DiscoItemsResult { node: None, items: vec![], rsm: None }.into())
     }
@@ -216,13 +226,6 @@ pub(super) fn identity(name: &str) -> Identity {
     }
 }
 
-fn no_node(query: &Element) -> Result<(), Fault> {
-    match query.attr("node") {
-        None => Ok(()),
-        Some(_) => Err(Fault::not_found("There is no such node.")),
-    }
-}
-
 fn info(
     identity: Identity,
     features: impl Iterator<Item = &'static str>,
@@ -269,10 +272,21 @@ fn page<'a>(
     Ok((page, set))
 }
 
-const SERVICE: [&str; 8] =
-    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::PING, ns::RSM, ns::TIME, ns::VCARD, ns::VERSION];
+const NO_NODE: Fault = Fault::not_found("There is no such node.");
+const SERVICE: [&str; 9] = [
+    ns::COMMANDS,
+    ns::DISCO_INFO,
+    ns::DISCO_ITEMS,
+    ns::MUC,
+    ns::PING,
+    ns::RSM,
+    ns::TIME,
+    ns::VCARD,
+    ns::VERSION,
+];
 
-const ROOM: [&str; 15] = [
+const ROOM: [&str; 16] = [
+    ns::COMMANDS,
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::MODERATE,

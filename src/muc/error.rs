@@ -17,11 +17,13 @@ pub(super) struct Fault {
     condition: DefinedCondition,
     /// For people.
     text: Cow<'static, str>,
+    /// What an extension has to say besides (RFC 6120 §8.3.4): an element's name and namespace.
+    detail: Option<(&'static str, &'static str)>,
 }
 
 impl Fault {
     const fn new(kind: ErrorType, condition: DefinedCondition, text: &'static str) -> Self {
-        Self { kind, condition, text: Cow::Borrowed(text) }
+        Self { kind, condition, text: Cow::Borrowed(text), detail: None }
     }
 
     /// What was sent breaks the syntax of its protocol.
@@ -84,11 +86,34 @@ impl Fault {
         Self::new(ErrorType::Cancel, DefinedCondition::FeatureNotImplemented, "")
     }
 
+    /// Another resource has it (RFC 6120 §8.3.3.2).
+    pub(super) const fn conflict(text: &'static str) -> Self {
+        Self::new(ErrorType::Cancel, DefinedCondition::Conflict, text)
+    }
+
+    /// Nobody may do it at this moment.
+    pub(super) const fn not_allowed(text: &'static str) -> Self {
+        Self::new(ErrorType::Cancel, DefinedCondition::NotAllowed, text)
+    }
+
+    /// The same with what an extension has to say besides.
+    pub(super) const fn detail(mut self, name: &'static str, ns: &'static str) -> Self {
+        self.detail = Some((name, ns));
+        self
+    }
+
+    /// The same in other words.
+    pub(super) fn saying(mut self, text: String) -> Self {
+        self.text = text.into();
+        self
+    }
+
     /// The `<error/>` element.
     fn element(&self, by: Option<BareJid>) -> Element {
         let mut error =
             StanzaError::new(self.kind.clone(), self.condition.clone(), "en", self.text.as_ref());
         error.by = by.map(Jid::from);
+        error.other = self.detail.map(|(name, ns)| Element::bare(name, ns));
         if self.text.is_empty() {
             error.texts.clear();
         }
@@ -183,7 +208,7 @@ impl From<Refusal> for Fault {
             // XEP-0500 §6
             Refusal::TooSoon { pace_s } => {
                 let text = format!("This room is slow: wait {pace_s} s between two messages.");
-                Self { text: text.into(), ..Self::too_fast("") }
+                Self::too_fast("").saying(text)
             }
             // §7.10
             Refusal::MayNotRegister => Self::new(

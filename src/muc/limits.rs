@@ -26,6 +26,12 @@ pub(super) const MAX_QUERIES: usize = 4_096;
 pub(super) const MAX_QUERIES_OF_ONE: usize = 64;
 /// How long a question to an archive waits for its answer.
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commands that wait for a form to be filled in, in all (XEP-0050).
+pub(super) const MAX_SESSIONS: usize = 1_024;
+/// The same, of one session of a client; one more gives up the oldest.
+pub(super) const MAX_SESSIONS_OF_ONE: usize = 8;
+/// How long a form may take to be filled in.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The rates of the chat face; over them, a stanza is answered with `policy-violation` or
 /// `resource-constraint` and changes nothing.

@@ -10,6 +10,7 @@
 //! | `stanza`, `xml` | who says something to what; building XML |
 //! | `presence` | join, leave, nick, status; the broadcast, with hats for the call |
 //! | `message` | groupchat, private messages, subject, history, invitations, voice requests |
+//! | `adhoc` | commands with forms, for operators and moderators |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
@@ -19,6 +20,7 @@
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
 //! | `error`, `limits` | why not, and how much |
 
+mod adhoc;
 mod admin;
 mod archive;
 mod avatar;
@@ -49,6 +51,8 @@ use crate::id::{PersonId, RoomName};
 use crate::room::person::Who;
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Command, Fact, Refusal, Room, Rooms};
+use adhoc::Commands;
+pub use adhoc::Order;
 use archive::Asked;
 use chats::{Chats, Entry};
 use error::Fault;
@@ -66,13 +70,14 @@ pub struct Muc {
     ghosts: Ghosts,
     relay: Relay,
     asked: Asked,
+    commands: Commands,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
     rng: StdRng,
 }
 
-/// What the chat face is told once.
+/// What the chat face is told.
 #[derive(Clone, Debug)]
 pub struct MucConfig {
     /// The component's domain: rooms are `ROOM@domain`.
@@ -140,9 +145,15 @@ impl Muc {
             ghosts: Ghosts::default(),
             relay: Relay::default(),
             asked: Asked::default(),
+            commands: Commands::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
+    }
+
+    /// Tells the conference URI in other fields from now on.
+    pub fn set_spellings(&mut self, spellings: Vec<String>) {
+        self.config.spellings = spellings;
     }
 
     /// Reads a stanza as a command; what needs no room, or only a look at one, is answered here.
@@ -234,7 +245,8 @@ impl Muc {
                 self.chats.show(room, &chat, shown, entry);
             }
             (Reply::Presence { head, entry, .. }, Err(refusal)) => {
-                let echo = entry.map(|_| Element::bare("x", ns::MUC));
+                let echo =
+                    entry.and_then(|entry| entry.history).map(|_| Element::bare("x", ns::MUC));
                 let by = head.room_jid();
                 out.push(Fault::from(refusal).bounce("presence", &head, echo, by));
             }
@@ -373,6 +385,10 @@ impl Muc {
             return Err(Fault::bad_request("An iq has an id."));
         }
         match head.address() {
+            Address::Service if query.is("command", ns::COMMANDS) && set => {
+                let command = (xml::lang(stanza), query);
+                self.command(now, head, command, None, rooms, out).map(|()| None)
+            }
             Address::Service => self.service_iq(now, head, set, query, rooms).map(|payload| {
                 out.push(head.result(payload));
                 None
@@ -381,11 +397,11 @@ impl Muc {
                 let room = open(rooms, &name).ok_or(Refusal::NoSuchRoom)?;
                 match (query.name(), query.ns().as_str(), set) {
                     ("query", ns::DISCO_INFO, false) => {
-                        out.push(head.result(Some(self.room_info(head, room, query)?)));
+                        out.push(head.result(Some(self.room_info(head, room, query, rooms)?)));
                         Ok(None)
                     }
                     ("query", ns::DISCO_ITEMS, false) => {
-                        out.push(head.result(Some(self.room_items(head, room, query)?)));
+                        out.push(head.result(Some(self.room_items(head, room, query, rooms)?)));
                         Ok(None)
                     }
                     ("ping", ns::PING, false) => {
@@ -423,6 +439,10 @@ impl Muc {
                     }
                     ("metadata", ns::MAM, false) => {
                         self.archive_ends(now, head, room).map(|()| None)
+                    }
+                    ("command", ns::COMMANDS, true) => {
+                        let command = (xml::lang(stanza), query);
+                        self.command(now, head, command, Some(room), rooms, out).map(|()| None)
                     }
                     ("moderate", ns::MODERATE, true) | ("apply-to", ns::FASTEN, true) => {
                         self.retract(now, head, room, query)

@@ -25,78 +25,12 @@ impl Muc {
         if affiliation < Affiliation::Owner {
             return Err(Refusal::Forbidden.into());
         }
-        let settings = &room.settings;
-        let max_users = settings.max_users.map_or("none".to_owned(), |most| most.to_string());
-        let whois = match settings.whois {
-            Whois::Anyone => "anyone",
-            Whois::Moderators => "moderators",
-        };
-        let text = FieldType::TextSingle;
-        let mut form = DataForm::new(
-            DataFormType::Form,
-            ns::MUC_ROOM_CONFIG,
-            vec![
-                form::field(NAME, text.clone(), "Name", &settings.name),
-                form::field(DESCRIPTION, text.clone(), "Description", &settings.description),
-                form::yes_no(
-                    PERSISTENT,
-                    "Keep the room when everyone has left?",
-                    settings.persistent,
-                ),
-                form::yes_no(PUBLIC, "List the room publicly?", settings.public),
-                form::yes_no(MODERATED, "Newcomers need to be given voice?", settings.moderated),
-                form::yes_no(MEMBERS_ONLY, "Only members may enter?", settings.members_only),
-                form::yes_no(PROTECTED, "Is a password needed?", settings.password.is_some()),
-                form::field(
-                    SECRET,
-                    FieldType::TextPrivate,
-                    "Password",
-                    settings.password.as_deref().unwrap_or(""),
-                ),
-                form::field(
-                    MAX_USERS,
-                    text.clone(),
-                    "Most people in the room, or none",
-                    &max_users,
-                ),
-                form::choice(
-                    WHOIS,
-                    "Who sees real addresses?",
-                    &[("moderators", "Moderators"), ("anyone", "Everyone")],
-                    whois,
-                ),
-                change_subject(settings),
-                allow_pm(settings),
-                allow_invites(settings),
-                form::choices(
-                    BROADCAST,
-                    "Whose presence is shown to the others?",
-                    ROLES,
-                    settings.presence_broadcast.iter().map(|role| role.as_str()),
-                ),
-                form::choices(
-                    MEMBER_LIST,
-                    "Who may read the list of members?",
-                    ROLES,
-                    settings.member_list.iter().map(|role| role.as_str()),
-                ),
-                form::field(LANG, text.clone(), "Language of the room", &settings.lang),
-                form::field(
-                    HISTORY,
-                    text,
-                    "How many messages are newcomers told?",
-                    &settings.history.to_string(),
-                ),
-                slow_mode(settings),
-                self.all_with(room, ADMINS, "Admins", Affiliation::Admin),
-                self.all_with(room, OWNERS, "Owners", Affiliation::Owner),
-                form::yes_no(
-                    ARCHIVE,
-                    "Archive what is said, while the room is kept?",
-                    settings.archive,
-                ),
-            ],
-        );
+        let mut fields = fields(&room.settings);
+        fields.extend([
+            self.all_with(room, ADMINS, "Admins", Affiliation::Admin),
+            self.all_with(room, OWNERS, "Owners", Affiliation::Owner),
+        ]);
+        let mut form = DataForm::new(DataFormType::Form, ns::MUC_ROOM_CONFIG, fields);
         form.title = Some("Room configuration".to_owned());
         Ok(Xml::new("query", ns::MUC_OWNER).child(Element::from(form)).into())
     }
@@ -170,6 +104,67 @@ impl Muc {
     }
 }
 
+/// A room's settings as fields of a form (XEP-0045 §16.5.3).
+pub(super) fn fields(settings: &Settings) -> Vec<Field> {
+    let max_users = settings.max_users.map_or("none".to_owned(), |most| most.to_string());
+    let whois = match settings.whois {
+        Whois::Anyone => "anyone",
+        Whois::Moderators => "moderators",
+    };
+    let text = FieldType::TextSingle;
+    vec![
+        form::field(NAME, text.clone(), "Name", &settings.name),
+        form::field(DESCRIPTION, text.clone(), "Description", &settings.description),
+        form::yes_no(PERSISTENT, "Keep the room when everyone has left?", settings.persistent),
+        form::yes_no(PUBLIC, "List the room publicly?", settings.public),
+        form::yes_no(MODERATED, "Newcomers need to be given voice?", settings.moderated),
+        form::yes_no(MEMBERS_ONLY, "Only members may enter?", settings.members_only),
+        form::yes_no(PROTECTED, "Is a password needed?", settings.password.is_some()),
+        form::field(
+            SECRET,
+            FieldType::TextPrivate,
+            "Password",
+            settings.password.as_deref().unwrap_or(""),
+        ),
+        form::field(MAX_USERS, text.clone(), "Most people in the room, or none", &max_users),
+        form::choice(
+            WHOIS,
+            "Who sees real addresses?",
+            &[("moderators", "Moderators"), ("anyone", "Everyone")],
+            whois,
+        ),
+        change_subject(settings),
+        allow_pm(settings),
+        allow_invites(settings),
+        form::choices(
+            BROADCAST,
+            "Whose presence is shown to the others?",
+            ROLES,
+            settings.presence_broadcast.iter().map(|role| role.as_str()),
+        ),
+        form::choices(
+            MEMBER_LIST,
+            "Who may read the list of members?",
+            ROLES,
+            settings.member_list.iter().map(|role| role.as_str()),
+        ),
+        form::field(LANG, text.clone(), "Language of the room", &settings.lang),
+        form::field(
+            HISTORY,
+            text,
+            "How many messages are newcomers told?",
+            &settings.history.to_string(),
+        ),
+        slow_mode(settings),
+        form::yes_no(ARCHIVE, "Archive what is said, while the room is kept?", settings.archive),
+    ]
+}
+
+/// Whether a field is a setting of a room.
+pub(super) fn is_setting(var: &str) -> bool {
+    var.starts_with("muc#roomconfig_") || var == HISTORY
+}
+
 /// XEP-0045 §10.9.
 fn destroy(destroy: &Element) -> Result<Command, Fault> {
     let alternate = destroy
@@ -185,7 +180,7 @@ fn destroy(destroy: &Element) -> Result<Command, Fault> {
 
 /// The settings with what a form changes of them; fields that it leaves out, and fields that we do
 /// not know, change nothing (XEP-0045 §10.1.3).
-fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
+pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, Fault> {
     let text = |var, old: &str| form.text(var).unwrap_or(old).trim().to_owned();
     let protected = form.boolean(PROTECTED)?.unwrap_or(old.password.is_some());
     let password = match (protected, form.text(SECRET)) {

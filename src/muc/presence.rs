@@ -119,18 +119,22 @@ impl Muc {
         if !admitted {
             return Err(Fault::too_fast("Too many at once: wait a moment."));
         }
+        let asked = |history| Entry {
+            nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
+            id: head.id.clone(),
+            history,
+        };
         let mut entry = None;
         let command = match (join, here) {
             (Some(x), _) => {
-                entry = Some(Entry {
-                    nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
-                    id: head.id.clone(),
-                    history: wanted(x)?,
-                });
+                entry = Some(asked(Some(wanted(x)?)));
                 Command::EnterChat { nick, password: xml::child_text(x, "password", ns::MUC) }
             }
             (None, Some(person)) if person.nick == nick => Command::ShowPresence,
-            (None, _) => Command::Rename { nick },
+            (None, _) => {
+                entry = Some(asked(None));
+                Command::Rename { nick }
+            }
         };
         let by = By::Chat(chat.clone());
         let reply = Reply::Presence { head: head.clone(), chat, shown: shown(stanza), entry };
@@ -198,22 +202,23 @@ impl Muc {
             codes.push(210);
         }
         out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
-        self.show_history(now, room, chat, &entry.history, out);
+        self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
         out.push(self.subject(room, chat, None, true));
 
+        let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
             session.told = true;
+            shows_anew = session.shows_anew;
         }
-        match arrival {
-            Arrival::New | Arrival::Joined => {
-                let sight = self.here(room, person);
-                let told = self.chats.told(room).filter(|(_, told)| *told != chat);
-                for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
-                    let person = Some((viewer.id, viewer.role));
-                    out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
-                }
-            }
-            Arrival::Again => {}
+        // §17.3: who only lost track is nothing new to the others, unless they show something else.
+        if arrival == Arrival::Again && !shows_anew {
+            return;
+        }
+        let sight = self.here(room, person);
+        let told = self.chats.told(room).filter(|(_, told)| *told != chat);
+        for (viewer, viewing) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
+            let person = Some((viewer.id, viewer.role));
+            out.push(sight.to(self, Eyes { chat: viewing, person, codes: &[] }, None));
         }
     }
 
@@ -383,19 +388,26 @@ impl Muc {
             hats: vec![],
             ..self.here(room, person)
         };
-        let here = self.here(room, person);
         for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| left.is_for(viewer)) {
             let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes: &[] };
             out.push(left.unavailable(self, eyes));
         }
-        self.broadcast(room, &here, out);
+        // The change may have been asked for as an entry (§17.3): these presences answer it too.
+        let mut altered = None;
         for chat in person.chats.keys() {
-            // A change asked for as an entry (§17.3) is answered by these presences alone.
             if let Some(session) = self.chats.get_mut(&room.name, chat)
                 && session.told
+                && let Some(entry) = session.entry.take()
+                && entry.nick != person.nick.as_str()
             {
-                session.entry = None;
+                altered = Some(chat);
             }
+        }
+        let here = self.here(room, person);
+        for (viewer, chat) in self.chats.told(room).filter(|(viewer, _)| here.is_for(viewer)) {
+            let codes: &[u16] = if altered == Some(chat) { &[210] } else { &[] };
+            let eyes = Eyes { chat, person: Some((viewer.id, viewer.role)), codes };
+            out.push(here.to(self, eyes, None));
         }
     }
 

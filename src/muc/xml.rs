@@ -16,6 +16,8 @@ pub(super) mod ns {
     pub(crate) const MUC_ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
     pub(crate) const MUC_ROOM_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
     pub(crate) const CONFERENCE: &str = "jabber:x:conference";
+    pub(crate) const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    pub(crate) const ADMIN: &str = "http://jabber.org/protocol/admin";
     pub(crate) const REACH: &str = "urn:xmpp:reach:0";
     pub(crate) const LEGACY_DELAY: &str = "jabber:x:delay";
     pub(crate) const HINTS: &str = "urn:xmpp:hints";
@@ -39,6 +41,12 @@ impl Xml {
 
     pub(super) fn attr(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
         set(&mut self.0, name, value.as_ref());
+        self
+    }
+
+    /// The language of what people read in it (RFC 6120 §4.7.4).
+    pub(super) fn lang(mut self, lang: &str) -> Self {
+        self.0.set_attr(Namespace::XML, NcName::try_from("lang").expect("an XML name"), lang);
         self
     }
 
@@ -80,6 +88,11 @@ impl From<Xml> for Element {
 pub(super) fn set(element: &mut Element, name: &'static str, value: &str) {
     let name = NcName::try_from(name).expect("a literal that is an XML name");
     element.set_attr(Namespace::NONE, name, value);
+}
+
+/// The language of an element, if it says (RFC 6120 §8.1.5).
+pub(super) fn lang(element: &Element) -> Option<&str> {
+    element.attr_ns(&Namespace::XML, "lang")
 }
 
 /// Takes away the attributes that address a stanza; the others, `xml:lang` among them, stay.

@@ -697,6 +697,17 @@ impl Rooms {
         &self.policy
     }
 
+    /// Puts another policy in force. Who becomes a service admin by it, or is none any more, gets the
+    /// standing in each room that goes with that.
+    pub fn set_policy(&mut self, now: Now, policy: Policy) -> Vec<(RoomName, Vec<Fact>)> {
+        self.policy = policy;
+        let admins = &self.policy.admins;
+        let set = |(name, room): (&RoomName, &mut Room)| {
+            (name.clone(), room.set_admins(now, Arc::clone(admins)))
+        };
+        self.rooms.iter_mut().map(set).filter(|(_, facts)| !facts.is_empty()).collect()
+    }
+
     /// Lets nobody new in, anywhere.
     pub fn drain(&mut self) {
         self.policy.draining = true;

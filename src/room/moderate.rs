@@ -221,8 +221,7 @@ impl Room {
             return facts;
         }
         // A domain's affiliation is that of everyone there who has none of their own.
-        let before: Vec<_> =
-            self.people.values().map(|p| (p.id, self.affiliation(&p.who))).collect();
+        let before = self.affiliations_of_people();
         let old = self.affiliations.get(who).copied().unwrap_or_default();
         if new == Affiliation::None {
             self.affiliations.remove(who);
@@ -238,6 +237,30 @@ impl Room {
         {
             facts.extend(self.release_nick(jid));
         }
+        facts.extend(self.settle(now, before, by.as_ref(), reason.as_ref()));
+        facts
+    }
+
+    /// Puts other service admins over the room.
+    pub(super) fn set_admins(&mut self, now: Now, admins: Arc<BTreeSet<BareJid>>) -> Vec<Fact> {
+        let before = self.affiliations_of_people();
+        self.admins = admins;
+        self.settle(now, before, None, None)
+    }
+
+    fn affiliations_of_people(&self) -> Vec<(PersonId, Affiliation)> {
+        self.people.values().map(|person| (person.id, self.affiliation(&person.who))).collect()
+    }
+
+    /// Gives everyone here whose affiliation is another than before what goes with it.
+    fn settle(
+        &mut self,
+        now: Now,
+        before: Vec<(PersonId, Affiliation)>,
+        by: Option<&Actor>,
+        reason: Option<&String>,
+    ) -> Vec<Fact> {
+        let mut facts = vec![];
         for (id, old) in before {
             let Some(person) = self.people.get(&id) else { continue };
             let new = self.affiliation(&person.who);
@@ -254,10 +277,16 @@ impl Room {
             };
             match departure {
                 Some(departure) => {
-                    facts.extend(self.remove(id, departure, by.clone(), reason.clone()));
+                    facts.extend(self.remove(id, departure, by.cloned(), reason.cloned()));
                 }
                 None => {
-                    facts.extend(self.follow_affiliation(now, id, old, by.clone(), reason.clone()));
+                    facts.extend(self.follow_affiliation(
+                        now,
+                        id,
+                        old,
+                        by.cloned(),
+                        reason.cloned(),
+                    ));
                 }
             }
         }

@@ -74,6 +74,11 @@ pub enum Whois {
 }
 
 impl Settings {
+    /// What a room has that an operator makes: it is kept.
+    pub fn of_operators() -> Self {
+        Self { persistent: true, ..Self::default() }
+    }
+
     /// Whether what is said is archived: a room that leaves nothing behind has no archive.
     pub fn archived(&self) -> bool {
         self.persistent && self.archive
@@ -118,7 +123,7 @@ impl Default for Settings {
 }
 
 /// Whether a text has the form of a language tag, or is empty (RFC 5646 §2.1).
-fn tag(text: &str) -> bool {
+pub fn tag(text: &str) -> bool {
     text.is_empty()
         || text.len() <= MAX_LANG
             && text.split('-').all(|part| {

@@ -24,6 +24,10 @@ pub(crate) struct Options {
     pub(crate) codecs: Option<&'static str>,
     /// `tcp` instead of UDP.
     pub(crate) tcp: bool,
+    /// TLS instead of UDP; then `proxy` is needed.
+    pub(crate) tls: bool,
+    /// A parameter of the account, such as `mediaenc=srtp-mand`.
+    pub(crate) param: Option<&'static str>,
     /// Another port than the focus': that of a proxy.
     pub(crate) proxy: Option<u16>,
     /// Another domain in the address of record than the focus'.
@@ -61,7 +65,11 @@ impl Caller {
         options: Options,
     ) -> Self {
         let record = dir.join(user);
-        let transport = if options.tcp { "tcp" } else { "udp" };
+        let transport = match (options.tcp, options.tls) {
+            (_, true) => "tls",
+            (true, false) => "tcp",
+            (false, false) => "udp",
+        };
         let proxy = format!("sip:{};transport={transport}", host.at(options.proxy.unwrap_or(port)));
         let arguments = [
             ("--user", user),
@@ -73,8 +81,13 @@ impl Caller {
             ("--codecs", options.codecs.unwrap_or("opus/48000/2")),
             ("--password", options.password.as_deref().unwrap_or_default()),
         ];
-        let arguments: Vec<String> =
-            arguments.iter().flat_map(|(name, value)| [*name, value]).map(str::to_owned).collect();
+        let more = options.param.map(|param| ("--param", param));
+        let arguments: Vec<String> = arguments
+            .into_iter()
+            .chain(more)
+            .flat_map(|(name, value)| [name, value])
+            .map(str::to_owned)
+            .collect();
         let peer = Peer::start(&format!("phone-{user}"), "caller.py", &arguments, dir);
         Self { record, peer }
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -39,7 +40,8 @@ impl Cusaxd {
         store: &str,
     ) -> Self {
         let config = dir.join("cusaxd.toml");
-        fs::write(&config, configuration(ports, auth, phones, store)).expect("a file of ours");
+        certify(dir);
+        fs::write(&config, configuration(dir, ports, auth, phones, store)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -149,8 +151,18 @@ fn run(config: &Path, dir: &Path) -> Process {
     Process::start("cusaxd", &mut cusaxd, &dir.join("cusaxd.log"), false)
 }
 
-fn configuration(ports: Ports, auth: &str, phones: Loopback, store: &str) -> String {
-    let Ports { component, sip, http, media, .. } = ports;
+/// Writes the certificate of its TLS, which nobody has to trust: `cusaxd.pem`, `cusaxd.key`.
+fn certify(dir: &Path) {
+    let names = vec![CONFERENCES.to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("plain names");
+    let key = dir.join("cusaxd.key");
+    fs::write(dir.join("cusaxd.pem"), made.cert.pem()).expect("a file of ours");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("a file of ours");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a file of ours");
+}
+
+fn configuration(dir: &Path, ports: Ports, auth: &str, phones: Loopback, store: &str) -> String {
+    let Ports { component, sip, tls, ws, wss, http, media, .. } = ports;
     let last = media + MEDIA_PORTS - 1;
     format!(
         r#"[xmpp]
@@ -161,7 +173,9 @@ admins = ["{ADMIN}@{CHAT}"]
 
 [sip]
 domain = "{CONFERENCES}"
-listen = ["udp:{listen}", "tcp:{listen}"]
+listen = ["udp:{listen}", "tcp:{listen}", "tls:{tls}", "ws:{ws}", "wss:{wss}"]
+tls_certificate = "{certificate}"
+tls_key = "{key}"
 trusted_proxies = ["127.0.0.1/32"]
 auth = "{auth}"
 
@@ -182,6 +196,11 @@ token = "{TOKEN}"
 level = "debug"
 "#,
         listen = phones.at(sip),
+        tls = phones.at(tls),
+        ws = phones.at(ws),
+        wss = phones.at(wss),
+        certificate = dir.join("cusaxd.pem").display(),
+        key = dir.join("cusaxd.key").display(),
         address = phones.address(),
     )
 }

@@ -36,7 +36,7 @@ impl Ejabberd {
         for user in USERS {
             let account = json!({ "user": user, "host": CHAT, "password": password(user) });
             until("ejabberd takes accounts", PATIENCE, || {
-                let answer = http::post(ports.http, "/api/register", None, &account).ok()?;
+                let answer = http::post(ports.web, "/api/register", None, &account).ok()?;
                 (answer.status == 200).then_some(())
             });
         }
@@ -81,7 +81,7 @@ fn libraries() -> String {
 }
 
 fn configuration(ports: Ports) -> String {
-    let Ports { clients, component, http, .. } = ports;
+    let Ports { clients, component, web, .. } = ports;
     format!(
         r#"
 hosts: [{CHAT}]
@@ -91,7 +91,8 @@ listen:
   - {{port: {clients}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: 262144, shaper: none, access: all}}
   - {{port: {component}, ip: "127.0.0.1", module: ejabberd_service, access: all, shaper: none,
      hosts: {{"{ROOMS}": {{password: "{SECRET}"}}}}}}
-  - {{port: {http}, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{/api: mod_http_api}}}}
+  - {{port: {web}, ip: "127.0.0.1", module: ejabberd_http,
+     request_handlers: {{/api: mod_http_api, /xmpp-websocket: ejabberd_http_ws}}}}
 auth_method: internal
 auth_password_format: plain
 acl: {{loopback: {{ip: [127.0.0.0/8]}}}}
@@ -101,6 +102,7 @@ modules:
   mod_disco: {{extra_domains: ["{ROOMS}"]}}
   mod_roster: {{}}
   mod_ping: {{}}
+  mod_vcard: {{}}
   mod_http_api: {{}}
 "#
     )

@@ -1,5 +1,6 @@
-//! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, baresip,
-//! Linphone, SIPp, Prometheus and PostgreSQL, all on loopback.
+//! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, nbxmpp,
+//! Profanity, Converse.js, baresip, Linphone, SIPp, Prometheus and
+//! PostgreSQL, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -9,8 +10,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod baresip;
+mod converse;
 mod cusaxd;
 mod ejabberd;
+mod gajim;
 mod http;
 mod kamailio;
 mod linphone;
@@ -18,6 +21,7 @@ mod peer;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod process;
+mod profanity;
 mod prometheus;
 mod prosody;
 mod recording;
@@ -31,16 +35,20 @@ mod wait;
 mod cases {
     mod abuse;
     mod archive;
+    mod browser;
+    mod commands;
     mod dashboards;
     mod document;
     mod doors;
-    mod ejabberd;
+    mod gajim;
     mod hearing;
     mod moderation;
     mod occupants;
     mod operators;
     mod outage;
+    mod secure;
     mod stanzas;
     mod storm;
+    mod terminal;
     mod wire;
 }

@@ -27,6 +27,32 @@ pub(crate) fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/venv/bin/python")
 }
 
+/// The packages of peers that run in Node.
+pub(crate) fn node_modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/node/node_modules")
+}
+
+/// What runs a peer program.
+#[derive(Clone, Copy)]
+pub(crate) enum Runtime {
+    /// The peers' virtual environment.
+    Python,
+    /// Debian's Python, with the libraries of its packages.
+    SystemPython,
+    /// Node.
+    Node,
+}
+
+impl Runtime {
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Python => python(),
+            Self::SystemPython => "/usr/bin/python3".into(),
+            Self::Node => "node".into(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     events: Mutex<Vec<Value>>,
@@ -45,19 +71,19 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts `peers/PROGRAM` with these arguments; its log lies in `dir`.
     pub(crate) fn start(name: &str, file: &str, arguments: &[String], dir: &Path) -> Self {
-        Self::start_in(name, file, arguments, dir, &[])
+        Self::start_in(Runtime::Python, name, file, arguments, dir)
     }
 
-    /// The same, with environment variables.
+    /// The same in another runtime.
     pub(crate) fn start_in(
+        runtime: Runtime,
         name: &str,
         file: &str,
         arguments: &[String],
         dir: &Path,
-        variables: &[(&str, &str)],
     ) -> Self {
-        let mut line = command(python());
-        line.arg(program(file)).args(arguments).envs(variables.iter().copied());
+        let mut line = command(runtime.program());
+        line.arg(program(file)).args(arguments);
         let log = dir.join(format!("{name}.log"));
         let mut process = Process::start(name, &mut line, &log, true);
         let (stdin, stdout) = process.pipes();

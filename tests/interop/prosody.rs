@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     process::{Process, command},
-    site::{CHAT, Ports, ROOMS, SECRET, USERS, password},
+    site::{ADMIN, CHAT, Ports, ROOMS, SECRET, USERS, password},
     wait::{PATIENCE, until},
 };
 
@@ -22,7 +22,7 @@ impl Prosody {
         let dir = dir.join("prosody");
         let accounts = dir.join("data").join(CHAT.replace('.', "%2e")).join("accounts");
         fs::create_dir_all(&accounts).expect("the site's folder is ours");
-        for user in USERS {
+        for user in USERS.into_iter().chain([ADMIN]) {
             let account = format!("return {{ [\"password\"] = \"{}\" }};\n", password(user));
             fs::write(accounts.join(format!("{user}.dat")), account).expect("a file of ours");
         }
@@ -60,7 +60,7 @@ fn run(config: &Path, dir: &Path) -> Process {
 }
 
 fn configuration(dir: &Path, ports: Ports) -> String {
-    let Ports { clients, component, .. } = ports;
+    let Ports { clients, component, web, .. } = ports;
     let dir = dir.display();
     format!(
         r#"
@@ -72,15 +72,18 @@ c2s_ports = {{ {clients} }}
 c2s_direct_tls_ports = {{ }}
 component_ports = {{ {component} }}
 component_interfaces = {{ "127.0.0.1" }}
-http_ports = {{ }}
+http_ports = {{ {web} }}
+http_interfaces = {{ "127.0.0.1" }}
 https_ports = {{ }}
-modules_enabled = {{ "disco", "roster", "saslauth", "ping", "posix", "vcard" }}
+modules_enabled = {{ "disco", "roster", "saslauth", "ping", "posix", "vcard", "websocket" }}
 modules_disabled = {{ "s2s", "tls" }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
 storage = "internal"
 log = {{ info = "*console" }}
+consider_websocket_secure = true
+http_host = "127.0.0.1"
 VirtualHost "{CHAT}"
   disco_items = {{ {{ "{ROOMS}", "Rooms" }} }}
 Component "{ROOMS}"

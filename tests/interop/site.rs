@@ -12,10 +12,13 @@ use std::{
 
 use crate::{
     baresip::{Caller, Options},
+    converse::Browser,
     cusaxd::{Cusaxd, MEDIA_PORTS, free},
     ejabberd::Ejabberd,
+    gajim::Gajim,
     kamailio::Kamailio,
     peer,
+    profanity::Profanity,
     prosody::Prosody,
     slixmpp::Chat,
 };
@@ -52,12 +55,19 @@ pub(crate) struct Ports {
     pub(crate) component: u16,
     /// The focus, UDP and TCP.
     pub(crate) sip: u16,
+    /// The focus by TLS.
+    pub(crate) tls: u16,
+    /// The focus by WebSocket, and by WebSocket within TLS.
+    pub(crate) ws: u16,
+    pub(crate) wss: u16,
     /// The SIP proxy, UDP and TCP.
     pub(crate) proxy: u16,
     /// The first of the RTP ports.
     pub(crate) media: u16,
-    /// The admin API of `cusaxd`; with ejabberd its own API has `http + 1`.
+    /// The admin API of `cusaxd`.
     pub(crate) http: u16,
+    /// HTTP of the XMPP server: clients in browsers, and ejabberd's own API.
+    pub(crate) web: u16,
 }
 
 /// What a site consists of.
@@ -72,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) phones: Loopback,
     /// The URL of the store; `None`: a file of its own.
     pub(crate) store: Option<String>,
+    /// Whether the directory binds everybody's calls to their JIDs.
+    pub(crate) directory: bool,
 }
 
 /// One of this machine's addresses for itself.
@@ -119,9 +131,47 @@ impl Default for Plan {
             proxy: false,
             phones: Loopback::V4,
             store: None,
+            directory: false,
         }
     }
 }
+
+impl Plan {
+    /// Digest authentication, and a directory that binds everybody's calls to their JIDs: who calls
+    /// is known, so the call and the chat are one person.
+    pub(crate) fn with_directory() -> Self {
+        Self { auth: "digest", directory: true, ..Self::default() }
+    }
+}
+
+/// Makes of each function that takes a [`Site`] two tests, `CASE::prosody` and `CASE::ejabberd`: what
+/// chat users see must not depend on the server between them and the rooms.
+macro_rules! behind_each_server {
+    ($plan:expr => $($case:ident),+) => {$(
+        mod $case {
+            use super::*;
+            use crate::site::Server;
+
+            #[test]
+            fn prosody() {
+                behind("prosody", Server::Prosody);
+            }
+
+            #[test]
+            fn ejabberd() {
+                behind("ejabberd", Server::Ejabberd);
+            }
+
+            fn behind(name: &str, server: Server) {
+                let test = format!("{}-{name}", stringify!($case));
+                if let Some(site) = Site::start_as(&test, Plan { server, ..$plan }) {
+                    super::$case(site);
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use behind_each_server;
 
 /// The XMPP server that runs.
 pub(crate) enum XmppServer {
@@ -137,6 +187,15 @@ impl XmppServer {
         match self {
             Self::Prosody(server) => server.stop(),
             Self::Ejabberd(server) => server.stop(),
+        }
+    }
+
+    /// How deep elements may be nested in a stanza that it passes on.
+    pub(crate) fn levels(&self) -> usize {
+        match self {
+            Self::Prosody(_) => 4_000,
+            // At more it ends the stream of who sent that.
+            Self::Ejabberd(_) => 500,
         }
     }
 
@@ -166,14 +225,9 @@ impl Site {
         Self::start_as(test, Plan::default())
     }
 
-    /// Starts a site with Prosody and digest authentication, whose directory binds everybody's calls
-    /// to their JIDs: who calls is known, so the call and the chat are one person.
+    /// Starts a site with Prosody where the directory knows who calls.
     pub(crate) fn with_directory(test: &str) -> Option<Self> {
-        let site = Self::start_as(test, Plan { auth: "digest", ..Plan::default() })?;
-        for user in ["alice", "bob", "carol", "dave"] {
-            site.cusaxd.enroll(user, &format!("sip:{user}@conf.test"), &password(user));
-        }
-        Some(site)
+        Self::start_as(test, Plan::with_directory())
     }
 
     /// Starts a site; `None`, with a message, when a program is missing and this is not CI.
@@ -194,21 +248,38 @@ impl Site {
         let ports = Ports::choose();
         let server = match plan.server {
             Server::Prosody => XmppServer::Prosody(Prosody::start(&dir, ports)),
-            Server::Ejabberd => {
-                let own = Ports { http: ports.http + 1, ..ports };
-                XmppServer::Ejabberd(Ejabberd::start(&dir, own))
-            }
+            Server::Ejabberd => XmppServer::Ejabberd(Ejabberd::start(&dir, ports)),
         };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
         let file = || format!("sqlite:{}", dir.join("cusaxd.db").display());
         let store = plan.store.unwrap_or_else(file);
         let cusaxd = Cusaxd::start(&dir, ports, plan.auth, plan.phones, &store);
+        if plan.directory {
+            for user in ["alice", "bob", "carol", "dave"] {
+                cusaxd.enroll(user, &format!("sip:{user}@{CONFERENCES}"), &password(user));
+            }
+        }
         Some(Self { cusaxd, server, kamailio, ports, phones: plan.phones, dir, _turn: turn })
     }
 
     /// A chat user who is online.
     pub(crate) fn chat(&self, user: &str) -> Chat {
         Chat::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A chat user with another client library, who is online.
+    pub(crate) fn gajim(&self, user: &str) -> Option<Gajim> {
+        Gajim::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A chat user at a terminal, who is online.
+    pub(crate) fn terminal(&self, user: &str) -> Option<Profanity> {
+        Profanity::start(user, self.ports.clients, &self.dir)
+    }
+
+    /// A browser in which a user's chat client is about to enter a room.
+    pub(crate) fn browser(&self, user: &str) -> Option<Browser> {
+        Browser::start(user, self.ports.web, &self.dir)
     }
 
     /// A phone that goes straight to the focus.
@@ -232,13 +303,14 @@ pub(crate) fn conference(name: &str) -> String {
     format!("sip:{name}@{CONFERENCES}")
 }
 
-/// Whether these programs and the peers' Python are there. A missing one fails the test under
+/// Whether these programs, or files of the repository, and the peers' Python are there. A missing one fails the test under
 /// `CI=true`; elsewhere the test says so and passes.
 pub(crate) fn installed(programs: &[&str]) -> Option<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| {
         env::split_paths(&path)
             .chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from))
+            .chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))])
             .any(|folder| folder.join(name).exists())
     };
     let mut missing: Vec<&str> = programs.iter().filter(|name| !found(name)).copied().collect();
@@ -274,6 +346,10 @@ impl Ports {
                     sip: at(2),
                     proxy: at(3),
                     http: at(4),
+                    tls: at(6),
+                    ws: at(7),
+                    wss: at(8),
+                    web: at(5),
                 };
             }
             tries += 1;

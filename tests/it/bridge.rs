@@ -12,6 +12,7 @@
 //! | `owner role Alice visitor`, `owner affiliation bob@example.org outcast` | what moderators do |
 //! | `dave calls`, `dave hangs up`, `dave holds`, `dave resumes` | what phones do, through a proxy that vouches |
 //! | `operator mute p2`, `unmute p2`, `lock`, `unlock`, `set KEY VALUE` | what operators do |
+//! | `configure sip.auth "open"` | the configuration is read again, with that changed |
 //! | `store full`, `store empties`, `link down`, `link up`, `server stops` | what happens to the server |
 //! | `+5` | five seconds pass |
 //!
@@ -104,6 +105,10 @@ fn act(site: &mut Site, line: &str) -> Vec<Seen> {
             vec![]
         }
         ("server", "stops") => site.input(Input::ShutDown),
+        ("configure", key) => {
+            let (section, option) = key.split_once('.').unwrap();
+            site.configure(section, option, serde_json::from_str(rest).unwrap())
+        }
         ("operator", "mute") => site.ask(Question::Mute(cave(), person(rest), true)),
         ("operator", "unmute") => site.ask(Question::Mute(cave(), person(rest), false)),
         ("operator", "lock") => site.ask(Question::Lock(cave(), true)),

@@ -401,6 +401,13 @@ const OVERVIEW: Dashboard = Dashboard {
                 },
                 Panel {
                     shape: Shape::Lines,
+                    title: "Configuration refused",
+                    about: "1 while the file that SIGHUP had read last is wrong, and the configuration from before in force. The log names the reasons.",
+                    unit: "none",
+                    queries: &[("max by (instance) (cusax_config_refused{@})", "{{instance}}")],
+                },
+                Panel {
+                    shape: Shape::Lines,
                     title: "Processor",
                     about: "Cores in use, and threads beside.",
                     unit: "none",

@@ -7,6 +7,7 @@ mod accord;
 mod archive;
 mod bridge;
 mod client;
+mod conformance;
 mod dashboards;
 mod hall;
 mod mix;

@@ -15,7 +15,10 @@
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
+//! | `root command set-room KEY=VALUE …` | an ad-hoc command of the service, without a session or of one: `root command set-room #1 …` |
+//! | `juliet@garden command lock-room` | the same of a room |
 //! | `show occupant-id` | transcripts leave these out otherwise |
+//! | `admins create rooms` | and nobody else |
 //!
 //! A `~` before a line leaves it and what it brings about out of the transcript.
 
@@ -24,12 +27,14 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use std::{env, fs};
 
+use cusaxd::admin::{self, Admin, Question, Step};
 use cusaxd::clock::Now;
+use cusaxd::directory::Directory;
 use cusaxd::id::{LegId, Nick, RoomName};
 use cusaxd::journal;
-use cusaxd::muc::{Ask, Muc, MucConfig, Rates, Reply};
+use cusaxd::muc::{Ask, Muc, MucConfig, Order, Rates, Reply};
 use cusaxd::room::person::{Caller, Proof, Who};
-use cusaxd::room::{By, Command, Ending, Policy, Refusal, Rooms};
+use cusaxd::room::{By, Command, Creation, Ending, Policy, Refusal, Rooms};
 use jid::{BareJid, DomainPart};
 use minidom::Element;
 
@@ -66,7 +71,10 @@ fn play(script: &str) -> String {
     let mut server = Server::new();
     let mut transcript = String::new();
     let ids = script.lines().any(|line| line == "show occupant-id");
-    let script = script.replace("show occupant-id\n", "");
+    if script.lines().any(|line| line == "admins create rooms") {
+        server.only_admins_create();
+    }
+    let script = script.replace("show occupant-id\n", "").replace("admins create rooms\n", "");
     for line in script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let (shown, line) = match line.strip_prefix('~') {
             Some(rest) => (false, rest.trim()),
@@ -104,10 +112,47 @@ pub fn parse(who: &str, xml: &str) -> Element {
     xml.parse().unwrap_or_else(|error| panic!("{xml}: {error}"))
 }
 
+/// An ad-hoc command: `#ID` continues a session, `!ACTION` is another than `execute`, `KEY=VALUE` are
+/// fields, in which `_` stands for a blank.
+fn command(to: &str, node: &str, words: &[&str]) -> String {
+    let node = match node {
+        "announce" => "http://jabber.org/protocol/admin#announce".to_owned(),
+        node => format!("urn:x-cusax:command:{node}"),
+    };
+    let (mut attributes, mut fields) = (String::new(), String::new());
+    for word in words {
+        match (word.split_once('='), word.split_at(1)) {
+            (Some((var, value)), _) => {
+                let value = value.replace('_', " ");
+                write!(fields, "<field var='{var}'><value>{value}</value></field>").unwrap();
+            }
+            (None, ("#", id)) => write!(attributes, " sessionid='{id}'").unwrap(),
+            (None, ("!", action)) => write!(attributes, " action='{action}'").unwrap(),
+            (None, _) => panic!("what is {word}?"),
+        }
+    }
+    let form = match fields.as_str() {
+        "" => String::new(),
+        fields => format!("<x xmlns='jabber:x:data' type='submit'>{fields}</x>"),
+    };
+    format!(
+        "<iq type='set' id='c' to='{to}'>\
+         <command xmlns='http://jabber.org/protocol/commands' node='{node}'{attributes}>{form}\
+         </command></iq>"
+    )
+}
+
+fn policy() -> Policy {
+    let admins = [BareJid::new("root@example.org").unwrap()].into();
+    Policy { admins: std::sync::Arc::new(admins), ..Policy::default() }
+}
+
 /// Rooms and the chat face, as the bridge would join them.
 pub struct Server {
     pub muc: Muc,
     pub rooms: Rooms,
+    admin: Admin,
+    directory: Directory,
     archive: Archive,
     /// The archive answers.
     reads: bool,
@@ -116,6 +161,11 @@ pub struct Server {
 }
 
 impl Server {
+    fn only_admins_create(&mut self) {
+        let policy = Policy { creation: Creation::Admins, ..policy() };
+        self.rooms = Rooms::new(policy);
+    }
+
     pub fn new() -> Self {
         let config = MucConfig {
             domain: DomainPart::new("rooms.example.org").unwrap().into_owned(),
@@ -128,11 +178,14 @@ impl Server {
             version: "1.2.3".to_owned(),
             rates: Rates::default(),
         };
-        let admins = [BareJid::new("root@example.org").unwrap()].into();
-        let policy = Policy { admins: std::sync::Arc::new(admins), ..Policy::default() };
         Self {
             muc: Muc::new(config, 7),
-            rooms: Rooms::new(policy),
+            rooms: Rooms::new(policy()),
+            admin: Admin::new(
+                DomainPart::new("rooms.example.org").unwrap().into_owned(),
+                "conf.example.org".to_owned(),
+            ),
+            directory: Directory::default(),
             archive: Archive::default(),
             reads: true,
             legs: BTreeMap::new(),
@@ -188,6 +241,13 @@ impl Server {
                 );
                 self.stanza(who, &xml, &mut out);
             }
+            [who, "command", node, words @ ..] => {
+                let (who, to) = match who.split_once('@') {
+                    Some((who, room)) => (who, format!("{room}@rooms.example.org")),
+                    None => (*who, "rooms.example.org".to_owned()),
+                };
+                self.stanza(who, &command(&to, node, words), &mut out);
+            }
             [who, ..] => {
                 let xml = line.split_once(' ').expect("a stanza").1;
                 self.stanza(who, xml, &mut out);
@@ -205,12 +265,44 @@ impl Server {
         if let Some(ask) = self.muc.decode(self.now, stanza, &self.rooms, out) {
             self.ask(ask, out);
         }
+        while let Some(order) = self.muc.poll_order() {
+            self.order(order, out);
+        }
         while let Some(query) = self.muc.poll_query().filter(|_| self.reads) {
             let loaded = self.archive.answer(&query);
             if let Some(ask) = self.muc.loaded(self.now, loaded, &self.rooms, out) {
                 self.ask(ask, out);
             }
         }
+    }
+
+    fn order(&mut self, order: Order, out: &mut Vec<Element>) {
+        let (status, body) = match Question::read(order.operation, &order.values) {
+            Ok(question) => {
+                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let (rooms, directory) = (&self.rooms, &mut self.directory);
+                let response = match self.admin.decode(request, rooms, directory, Some(&mut vec![]))
+                {
+                    Step::Done(response) => response,
+                    Step::Ask(ask) => {
+                        let admin::Ask { room, by, command, reply } = *ask;
+                        let (facts, result) = match self.apply(&room, &by, command) {
+                            Ok(facts) => (facts, Ok(())),
+                            Err(refusal) => (vec![], Err(refusal)),
+                        };
+                        self.publish(&room, &facts, out);
+                        self.admin.answer(reply, result, &self.rooms)
+                    }
+                    Step::Announce(it, response) => {
+                        self.muc.announce(it.subject.as_deref(), &it.announcement, out);
+                        response
+                    }
+                };
+                (response.status, response.body)
+            }
+            Err(why) => (400, serde_json::json!({ "error": why })),
+        };
+        self.muc.ordered(order, status, &body, out);
     }
 
     fn ask(&mut self, ask: Ask, out: &mut Vec<Element>) {

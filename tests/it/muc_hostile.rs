@@ -73,6 +73,16 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
              <set xmlns='http://jabber.org/protocol/rsm'>{set}</set></query></iq>"
         )
     };
+    let command = |node: &str, inner: &str| {
+        let ns = "http://jabber.org/protocol/commands";
+        format!("<command xmlns='{ns}' node='{node}'>{inner}</command>")
+    };
+    let person = |who: &str| {
+        format!(
+            "<x xmlns='jabber:x:data' type='submit'>\
+             <field var='person'><value>{who}</value></field></x>"
+        )
+    };
     let bad = "iq error bad-request modify";
     let none = "";
     let cases: Vec<(&str, String, &str)> = vec![
@@ -297,6 +307,36 @@ fn hostile_stanzas_are_answered_and_change_nothing() {
             "romeo",
             format!("<message type='groupchat' to='{room}'><subject>mine</subject></message>"),
             "message error forbidden auth",
+        ),
+        // Commands: who may not give them learns nothing, and nobody gives a room those of the service.
+        ("nurse", set(&command("urn:x-cusax:command:lock-room", "")), "iq error forbidden auth"),
+        ("romeo", set(&command("urn:x-cusax:command:lock-room", "")), "iq error forbidden auth"),
+        (
+            "juliet",
+            set(&command("urn:x-cusax:command:destroy-room", "")),
+            "iq error item-not-found cancel",
+        ),
+        ("juliet", set(&command("", "")), "iq error item-not-found cancel"),
+        ("juliet", set("<command xmlns='http://jabber.org/protocol/commands'/>"), bad),
+        ("juliet", set(&command("urn:x-cusax:command:kick", "<x xmlns='jabber:x:data'/>")), bad),
+        ("juliet", set(&command("urn:x-cusax:command:kick' action='explode", "")), bad),
+        ("juliet", set(&command("urn:x-cusax:command:kick' sessionid='1-command", "")), bad),
+        (
+            "juliet",
+            set(&command("urn:x-cusax:command:kick' sessionid='99999999999999999999", "")),
+            bad,
+        ),
+        ("juliet", set(&command("urn:x-cusax:command:kick", &person("p99"))), "iq error item-not-found cancel"),
+        ("juliet", set(&command("urn:x-cusax:command:kick", &person(&long))), bad),
+        (
+            "juliet",
+            set(&command("urn:x-cusax:command:ban", &person("Juliet"))),
+            "iq error conflict cancel",
+        ),
+        (
+            "juliet@example.org",
+            set(&command("urn:x-cusax:command:lock-room", "")),
+            "iq error forbidden auth",
         ),
         // muc#admin.
         ("juliet", set(&admin("")), bad),
@@ -812,4 +852,33 @@ impl Clients {
         self.log.extend(out.iter().cloned());
         out
     }
+}
+
+/// XEP-0050 §4.3: who begins commands and never ends them takes the place of nobody else.
+#[test]
+fn commands_that_nobody_ends_have_a_limit_and_an_answer() {
+    let mut server = Server::new();
+    server.line("juliet make garden Juliet");
+    let begin =
+        |server: &mut Server, who: &str| told(&server.line(&format!("{who}@garden command kick")));
+    assert_eq!(begin(&mut server, "juliet"), "iq result");
+    // The session of a client that begins eight more is over; of another it is not.
+    for _ in 0..8 {
+        assert_eq!(begin(&mut server, "juliet/tablet"), "iq result");
+    }
+    let go_on = |server: &mut Server, who: &str, id: u32| {
+        told(&server.line(&format!("{who}@garden command kick #{id}-command !cancel")))
+    };
+    assert_eq!(go_on(&mut server, "juliet", 1), "iq result");
+    assert_eq!(go_on(&mut server, "juliet/tablet", 9), "iq result");
+    assert_eq!(begin(&mut server, "juliet/tablet"), "iq result");
+    assert_eq!(begin(&mut server, "juliet/tablet"), "iq result");
+    assert_eq!(go_on(&mut server, "juliet/tablet", 2), "iq error not-allowed cancel");
+    // However many there are, there is a last.
+    let answers = (0..1_100).map(|n| begin(&mut server, &format!("juliet/{n}")));
+    let answers: std::collections::BTreeSet<_> = answers.collect();
+    let expected = ["iq error resource-constraint wait", "iq result"];
+    assert_eq!(answers.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    server.line("+901");
+    assert_eq!(begin(&mut server, "juliet"), "iq result");
 }

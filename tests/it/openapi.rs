@@ -6,6 +6,7 @@ use cusaxd::admin::{OPENAPI, schema};
 use cusaxd::clock::Now;
 use cusaxd::directory::{Secret, User};
 use cusaxd::id::{LegId, PersonId, RoomName};
+use cusaxd::operation::{Kind, Operation};
 use cusaxd::room::person::{Caller, Proof, Who};
 use cusaxd::room::settings::Settings;
 use cusaxd::room::{By, Command, Policy, Rooms};
@@ -164,6 +165,72 @@ fn what_a_room_may_be_set_to_is_what_can_be_set() {
     let described = schema_of(&document(), "SettingsChange");
     let described: Vec<&String> = described["properties"].as_object().unwrap().keys().collect();
     assert_eq!(described, settings.as_object().unwrap().keys().collect::<Vec<_>>());
+}
+
+/// The table of operations and the description name the same, with the same parameters.
+#[test]
+fn every_operation_is_described_with_its_parameters_and_no_other() {
+    let document = document();
+    let follow = |value: &Value| match value["$ref"].as_str() {
+        Some(path) => document.pointer(&path[1..]).unwrap().clone(),
+        None => value.clone(),
+    };
+    // Each path with each of its actions, as `POST /rooms/{room}/people/{person}/mute`.
+    let mut described = std::collections::BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let mut params: Vec<String> = vec![];
+        let mut actions = vec![path.clone()];
+        for param in methods["parameters"].as_array().into_iter().flatten().map(&follow) {
+            match param["name"].as_str().unwrap() {
+                "action" => {
+                    let words = param["schema"]["enum"].as_array().unwrap().iter();
+                    let words = words.map(|word| path.replace("{action}", word.as_str().unwrap()));
+                    actions = words.collect();
+                }
+                name => params.push(name.to_owned()),
+            }
+        }
+        for (method, it) in
+            methods.as_object().unwrap().iter().filter(|(it, _)| *it != "parameters")
+        {
+            let schema = follow(&it["requestBody"]["content"]["application/json"]["schema"]);
+            let body = schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned();
+            let all: Vec<String> = params.iter().cloned().chain(body).collect();
+            for path in &actions {
+                let id = it["operationId"].as_str().unwrap().to_owned();
+                described.insert((method.to_uppercase(), path.clone()), (id, all.clone()));
+            }
+        }
+    }
+    let settings = serde_json::to_value(Settings::default()).unwrap();
+    for operation in Operation::ALL {
+        let spec = operation.spec();
+        let key = (spec.http.0.to_owned(), spec.http.1.to_owned());
+        let (id, params) = described.remove(&key).unwrap_or_else(|| panic!("{key:?}"));
+        assert!(id == spec.name || id == "act", "{id}");
+        assert_eq!(spec.changes, spec.http.0 != "GET", "{id}");
+        let mut known: Vec<String> = vec![];
+        for param in spec.params {
+            match param.kind {
+                Kind::Settings => known.extend(settings.as_object().unwrap().keys().cloned()),
+                Kind::Room
+                | Kind::AnyRoom
+                | Kind::Person
+                | Kind::Jid
+                | Kind::Text
+                | Kind::Lines
+                | Kind::Secret => known.push(param.name.to_owned()),
+            }
+        }
+        // All actions on people take a body; some have no use for its reason.
+        let mut params = params;
+        params.retain(|param| id != "act" || param != "reason" || known.contains(param));
+        params.sort();
+        known.sort();
+        assert_eq!(params, known, "{}", spec.name);
+    }
+    let left: Vec<_> = described.keys().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(left, ["/events", "/openapi.json"]);
 }
 
 #[test]

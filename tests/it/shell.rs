@@ -131,6 +131,13 @@ fn wrong_configurations_are_named() {
     check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
     check(&with("auth = \"trusted\"\n"), &["sip.trusted_proxies"]);
     check(&with("trusted_proxies = [\"10.0.0.0/40\"]\n"), &["sip.trusted_proxies", "10.0.0.0/40"]);
+    check(&with("listen = [\"tls:127.0.0.1:1\"]\n"), &["sip.tls_certificate", "missing"]);
+    check(&with("tls_certificate = \"x\"\n"), &["sip.tls_key", "missing"]);
+    let none = "tls_certificate = \"/nonexistent\"\ntls_key = \"/nonexistent\"\n";
+    check(&with(none), &["sip.tls_certificate", "/nonexistent", "No such file"]);
+    check(&with("tls_client_ca = \"x\"\n"), &["sip.tls_client_ca"]);
+    check(&with("trusted_domains = [\"a.org\"]\n"), &["sip.trusted_domains", "sip.tls_client_ca"]);
+    check(&with("trusted_domains = [\"*.a.org\"]\n"), &["sip.trusted_domains", "wildcards"]);
     for key in ["max_requests_of_one", "max_burst_of_one", "max_wrong_passwords"] {
         check(&with(&format!("{key} = 0\n")), &[&format!("sip.{key}"), "at least 1"]);
         check(&with(&format!("{key} = 4294967295\n")), &[]);
@@ -303,6 +310,7 @@ fn configuration(folder: &Folder, http: u16, sip: u16, token: Option<&str>) -> S
     )
 }
 
+/// What it logs goes to a file beside its configuration.
 fn run(config: &Path) -> Child {
     // A limit on files is to fail writes, and not to end who writes.
     let mut command = Command::new("sh");
@@ -311,7 +319,7 @@ fn run(config: &Path) -> Child {
         "trap '' XFSZ; exec \"$0\" run --config \"$1\"",
         env!("CARGO_BIN_EXE_cusaxd"),
     ]);
-    let log = fs::File::options().create(true).append(true).open(config.with_extension("log"));
+    let log = fs::File::options().create(true).append(true).open(config.with_file_name("log"));
     command.arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
     for (name, _) in
         env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CUSAXD_"))
@@ -787,7 +795,7 @@ fn fails_and_comes_back(
     server.start_again();
     assert!(accepted(&server), "what was accepted is kept");
     assert_eq!(put(&server, most), 200);
-    let log = fs::read_to_string(server.config.with_extension("log")).unwrap();
+    let log = fs::read_to_string(server.config.with_file_name("log")).unwrap();
     assert!(log.contains("too many changes wait for the store"), "{log}");
     assert!(!log.contains(PASSWORD), "{log}");
 }
@@ -880,6 +888,74 @@ fn asks_over_tcp(mut stream: TcpStream) -> String {
     let mut buffer = [0; 2_048];
     let length = stream.read(&mut buffer).unwrap();
     String::from_utf8_lossy(&buffer[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_configuration_is_read_again_while_the_server_runs() {
+    let mut server = Server::start();
+    let first = fs::read_to_string(&server.config).unwrap();
+    let log = |server: &Server| fs::read_to_string(server.folder.0.join("log")).unwrap();
+    let read_again = |server: &Server, text: &str, expected: &str| {
+        fs::write(&server.config, text).unwrap();
+        let before = log(server).len();
+        server.signal(Signal::SIGHUP);
+        let new = || log(server)[before..].to_owned();
+        until("it is read again", || new().contains(expected));
+        new()
+    };
+    let refused = |server: &Server| {
+        let metrics = server.get("/metrics").body;
+        metrics.lines().any(|line| line == "cusax_config_refused 1")
+    };
+
+    // What is not as it was is told, without secrets; what can be is in force, the rest is not.
+    let second = first
+        .replace("auth = \"open\"", "auth = \"digest\"")
+        .replace(TOKEN, "another token")
+        .replace("workers = 1", "workers = 2")
+        + "[log]\nlevel = \"debug\"\n";
+    let told = read_again(&server, &second, "read again");
+    for expected in [
+        "changed key=\"http.token\" old=(secret) new=(secret)",
+        "changed key=\"sip.auth\" old=\"open\" new=\"digest\"",
+        "changed key=\"log.level\" old=\"info\" new=\"debug\"",
+        "WARN cusaxd::io: changed, and needs a restart key=\"media.workers\" old=1 new=2",
+        "live=3 restart=1",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+    assert!(!told.contains(TOKEN) && !told.contains("another token"), "{told}");
+    assert_eq!(server.get("/api/v1/rooms").status, 401);
+    server.token = Some("another token");
+    assert_eq!(server.get("/api/v1/rooms").status, 200);
+
+    // A bad file is refused whole: the good half of it is not in force either.
+    let bad = second.replace("another token", "a third").replace("digest", "maybe");
+    let told = read_again(&server, &bad, "refused");
+    assert!(told.contains("ERROR") && told.contains("maybe"), "{told}");
+    assert_eq!(server.get("/api/v1/rooms").status, 200);
+    assert!(refused(&server));
+
+    // With nothing changed since, what needs a restart still does.
+    let told = read_again(&server, &second, "read again");
+    assert!(told.contains("live=0 restart=1"), "{told}");
+    assert!(!refused(&server));
+    let told = read_again(&server, &first, "read again");
+    assert!(told.contains("live=3 restart=0"), "{told}");
+    server.token = Some(TOKEN);
+    assert_eq!(server.get("/api/v1/rooms").status, 200);
+
+    // What a file holds counts, whatever its name.
+    let secret = server.folder.write("token", "from a file");
+    let line = format!("token_file = {:?}", secret.to_str().unwrap());
+    let third = first.replace(&format!("token = {TOKEN:?}"), &line);
+    read_again(&server, &third, "live=2 restart=0");
+    server.folder.write("token", "from the same file");
+    let told = read_again(&server, &third, "live=1 restart=0");
+    assert!(told.contains("http.token_file") && !told.contains("from"), "{told}");
+    server.token = Some("from the same file");
+    assert_eq!(server.get("/api/v1/rooms").status, 200);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
 }
 
 #[test]

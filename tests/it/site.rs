@@ -15,14 +15,16 @@ use cusaxd::id::RoomName;
 use cusaxd::journal::Snapshot;
 use cusaxd::metrics::Metrics;
 use cusaxd::mixer::plan::Order;
+use cusaxd::room::By;
 use minidom::Element;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The server and the phones around it.
 pub struct Site {
     pub bridge: Bridge,
     pub now: Now,
     pub phones: Vec<Phone>,
+    config: Value,
     requests: u32,
 }
 
@@ -55,20 +57,20 @@ impl Site {
     /// A server for `ROOM@rooms.example.org` and `sip:ROOM@conf.example.org`, with no rooms, whose
     /// directory binds Alice's and the owner's calls to their JIDs.
     pub fn new(phones: &[&str]) -> Self {
-        let config: Config = serde_json::from_value(json!({
+        let config = json!({
             "xmpp": { "domain": "rooms.example.org", "secret": "x" },
             "sip": {
                 "domain": "conf.example.org",
                 "listen": ["udp:192.0.2.1:5060"],
                 "trusted_proxies": ["192.0.2.9/32"],
             },
-        }))
-        .unwrap();
+        });
         let now = Now::read();
-        let bridge = Bridge::new(now, &config, "x", [7; 32], Snapshot::default(), Metrics::new());
+        let read: Config = serde_json::from_value(config.clone()).unwrap();
+        let bridge = Bridge::new(now, &read, "x", [7; 32], Snapshot::default(), Metrics::new());
         let phone = |from: &&str| Phone { from: (*from).to_owned(), call: None, calls: 0 };
         let phones = phones.iter().map(phone).collect();
-        let mut site = Self { bridge, now, phones, requests: 0 };
+        let mut site = Self { bridge, now, phones, config, requests: 0 };
         for user in ["alice", "owner"] {
             let body = json!({ "aor": format!("sip:{user}@conf.example.org") });
             let jid = format!("{user}@example.org").parse().unwrap();
@@ -80,8 +82,15 @@ impl Site {
     /// An operator asks.
     pub fn ask(&mut self, question: Question) -> Vec<Seen> {
         self.requests += 1;
-        let (ticket, operator) = (u64::from(self.requests), "test".to_owned());
-        self.input(Input::Admin(Request { ticket, operator, question }))
+        let (ticket, by) = (u64::from(self.requests), By::Operator("test".to_owned()));
+        self.input(Input::Admin(Request { ticket, by, question }))
+    }
+
+    /// The configuration is read again, with one more option changed.
+    pub fn configure(&mut self, section: &str, option: &str, value: Value) -> Vec<Seen> {
+        self.config[section][option] = value;
+        let config = serde_json::from_value(self.config.clone()).unwrap();
+        self.input(Input::Configured(Box::new(config)))
     }
 
     /// A chat client sends a stanza.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cusaxd::reload;
+
 /// Each module, and the modules that it may name. Read it downwards: nothing looks up, and no face
 /// names another.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -22,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "rate",
+            "reload",
             "room",
         ],
     ),
@@ -39,13 +42,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "mixer",
             "muc",
+            "operation",
             "room",
         ],
     ),
     // How chat clients, phones and operators see rooms.
-    ("muc", &["archive", "clock", "id", "rate", "room"]),
+    ("muc", &["archive", "clock", "id", "operation", "rate", "room"]),
     ("focus", &["clock", "config", "directory", "id", "mixer::plan", "rate", "room"]),
-    ("admin", &["clock", "directory", "id", "journal", "room"]),
+    ("admin", &["clock", "directory", "id", "journal", "operation", "room"]),
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
@@ -54,7 +58,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What all of them look at.
     ("room", &["clock", "id"]),
     ("directory", &["id"]),
+    ("operation", &[]),
     ("metrics", &[]),
+    ("reload", &["config"]),
     ("config", &[]),
     ("rate", &["clock"]),
     ("clock", &[]),
@@ -169,7 +175,7 @@ fn the_reference_names_every_option() {
     let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut section = String::new();
     let text = fs::read_to_string(root().join("conf/cusaxd.toml")).unwrap();
-    let mut before = "";
+    let (mut before, mut restart) = ("", BTreeSet::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.to_owned();
@@ -181,10 +187,15 @@ fn the_reference_names_every_option() {
                 shown.entry(section.clone()).or_default().insert(key.to_owned()),
                 "{key} twice"
             );
+            if before.ends_with(" [restart]") {
+                restart.insert(format!("{section}.{key}"));
+            }
         }
         before = line;
     }
     assert_eq!(shown, options);
+    let takes = reload::OPTIONS.into_iter().filter(|(_, takes)| *takes == reload::Takes::Restart);
+    assert_eq!(restart, takes.map(|(key, _)| key.to_owned()).collect());
 }
 
 /// The reference works as it stands, and the defaults that it shows are the defaults.

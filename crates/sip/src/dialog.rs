@@ -183,6 +183,7 @@ impl Dialog {
         let named = self.next_hop();
         match self.flow.transport {
             Transport::Udp if long => {
+                let named = named.filter(|(transport, _)| !transport.is_secure());
                 let remote = named.map_or(self.flow.remote, |(_, remote)| remote);
                 let first = Flow { transport: Transport::Tcp, remote, ..self.flow };
                 // The connection may never come about: the way that is known to work is not kept
@@ -192,12 +193,21 @@ impl Dialog {
             Transport::Udp => Route::only(self.flow),
             Transport::Tcp => {
                 let other = named.map(|(transport, remote)| {
-                    let transport = if long { Transport::Tcp } else { transport };
+                    let datagram = transport == Transport::Udp;
+                    let transport = if datagram && long { Transport::Tcp } else { transport };
                     Flow { transport, remote, ..self.flow }
                 });
                 let other = other.filter(|other| *other != self.flow);
                 Route { first: self.flow, other, impatient: false }
             }
+            // What began where nobody reads along does not go on where somebody may.
+            Transport::Tls => {
+                let other = named.filter(|(transport, _)| *transport == Transport::Tls);
+                let other = other.map(|(_, remote)| Flow { remote, ..self.flow });
+                let other = other.filter(|other| *other != self.flow);
+                Route { first: self.flow, other, impatient: false }
+            }
+            Transport::Ws | Transport::Wss => Route::only(self.flow),
         }
     }
 
@@ -220,11 +230,16 @@ impl Dialog {
     fn next_hop(&self) -> Option<(Transport, SocketAddr)> {
         let uri = self.route_set.first().map_or(&self.target, |route| &route.uri).as_sip()?;
         let transport = match uri.transport() {
+            None | Some(uri::Transport::Udp | uri::Transport::Tcp) if uri.secure => Transport::Tls,
             None | Some(uri::Transport::Udp) => Transport::Udp,
             Some(uri::Transport::Tcp) => Transport::Tcp,
-            Some(_) => return None,
+            Some(uri::Transport::Tls) => Transport::Tls,
+            Some(uri::Transport::Ws | uri::Transport::Wss | uri::Transport::Other(_)) => {
+                return None;
+            }
         };
-        let remote = (uri.host.ip()?, uri.port.unwrap_or(5060)).into();
+        let port = uri.port.unwrap_or(uri::Transport::from(transport).default_port());
+        let remote = (uri.host.ip()?, port).into();
         // An unspecified or a group address is nobody's.
         let usable = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast();
         uri.host.ip().filter(|ip| usable(*ip)).map(|_| (transport, remote))
@@ -240,11 +255,7 @@ pub(crate) fn append(headers: &mut Headers, more: &Headers) {
 
 /// The address of our end of a flow, as a Contact.
 pub(crate) fn own_contact(flow: Flow) -> NameAddr {
-    let uri = SipUri::at(flow.local);
-    NameAddr::new(Uri::Sip(match flow.transport {
-        Transport::Udp => uri,
-        Transport::Tcp => uri.with_param("transport", Some("tcp")),
-    }))
+    NameAddr::new(Uri::Sip(SipUri::at(flow.local).over(flow.transport)))
 }
 
 /// What a Contact gives as Request-URI: a SIP URI, without what may not stand there (§19.1.1).

@@ -658,11 +658,13 @@ pub(crate) fn complete(response: &mut Response, copied: &Headers, tag: Option<&s
 /// (RFC 3261 §18.2.2, RFC 3581 §4).
 pub(crate) fn reply_flows(flow: Flow, via: &Via) -> (Flow, Option<Flow>) {
     let mut named = flow;
-    named.remote.set_port(via.port.unwrap_or(5060));
+    let port = via.port.unwrap_or(uri::Transport::from(flow.transport).default_port());
+    named.remote.set_port(port);
     match flow.transport {
         Transport::Udp if via.rport().is_some() => (flow, None),
         Transport::Udp => (named, None),
-        Transport::Tcp => (flow, Some(named).filter(|named| *named != flow)),
+        Transport::Tcp | Transport::Tls => (flow, Some(named).filter(|named| *named != flow)),
+        Transport::Ws | Transport::Wss => (flow, None),
     }
 }
 
@@ -673,9 +675,5 @@ pub(crate) fn way_back(flow: Flow, request: &Request) -> Flow {
 
 /// The Via of what we send over a flow.
 pub(crate) fn via(flow: Flow, branch: &str) -> Via {
-    let transport = match flow.transport {
-        Transport::Udp => uri::Transport::Udp,
-        Transport::Tcp => uri::Transport::Tcp,
-    };
-    Via::new(transport, flow.local, branch)
+    Via::new(flow.transport.into(), flow.local, branch)
 }

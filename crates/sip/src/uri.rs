@@ -127,6 +127,15 @@ impl SipUri {
         Self::new(None, Host::Ip(address.ip()), Some(address.port()))
     }
 
+    /// The same URI, reached by this transport (RFC 3261 §19.1.1, RFC 7118 §5.2).
+    #[must_use]
+    pub fn over(self, transport: crate::flow::Transport) -> Self {
+        match transport.uri_param() {
+            None => self,
+            Some(value) => self.with_param("transport", Some(value)),
+        }
+    }
+
     /// The user part, decoded; bytes that are not UTF-8 become U+FFFD.
     pub fn user(&self) -> Option<Cow<'_, str>> {
         self.user.as_deref().map(unescape)

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,6 +36,7 @@ use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{PersonId, RoomName};
 use crate::metrics::Metrics;
+use crate::room::By;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -47,7 +48,7 @@ struct Shared {
     inputs: mpsc::Sender<Input>,
     tickets: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<admin::Response>>>,
-    token: Option<String>,
+    token: RwLock<Option<String>>,
     events: broadcast::Sender<admin::Event>,
     metrics: Metrics,
     health: Arc<Health>,
@@ -83,11 +84,17 @@ impl Http {
         let bound = listener.local_addr()?;
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
         let (events, _) = broadcast::channel(MAX_EVENTS);
+        let token = RwLock::new(token);
         let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
         let http = Self(Arc::new(shared));
         let service = http.router().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
+    }
+
+    /// Puts another token in force.
+    pub fn set_token(&self, token: Option<String>) {
+        *self.0.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Hands an answer to the request that waits for it.
@@ -147,7 +154,8 @@ impl Http {
         self.waiting().insert(number, answer);
         // Torn up however this ends: a client that goes away leaves nothing behind.
         let ticket = Ticket { http: self, number };
-        let request = admin::Request { ticket: number, operator: "api".to_owned(), question };
+        let by = By::Operator("api".to_owned());
+        let request = admin::Request { ticket: number, by, question };
         let asked = self.0.inputs.send(Input::Admin(request));
         let answered = timeout(ANSWER_TIMEOUT, async {
             asked.await.ok()?;
@@ -198,7 +206,8 @@ impl Http {
         headers: &HeaderMap,
         given: Option<&str>,
     ) -> Result<bool, Box<Response>> {
-        let Some(token) = &self.0.token else {
+        let token = self.0.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(token) = token else {
             let why = "without http.token only loopback is answered";
             return match from.ip().to_canonical().is_loopback() && is_local(headers) {
                 true => Ok(true),
@@ -256,13 +265,14 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 9] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 10] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
         ("/rooms/{room}/lock", post(lock)),
         ("/rooms/{room}/unlock", post(unlock)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
+        ("/announce", post(announce)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
         ("/events", get(events)),
@@ -411,6 +421,16 @@ async fn act(
     };
     match question() {
         Ok(question) => http.ask(question).await,
+        Err(refused) => *refused,
+    }
+}
+
+async fn announce(State(http): State<Http>, body: Bytes) -> Response {
+    match read_json(&body) {
+        Ok(body) => match serde_json::from_value(body) {
+            Ok(announcement) => http.ask(Question::Announce(announcement)).await,
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+        },
         Err(refused) => *refused,
     }
 }

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    site::{CHAT, Site, room},
+    site::{CHAT, Plan, Site, behind_each_server, room},
     slixmpp::Chat,
 };
+
+behind_each_server!(Plan::default() => an_archive_is_walked_both_ways_cleaned_and_outlasts_a_kill);
 
 fn walk(chat: &Chat, page: u32, reverse: bool) -> Vec<Value> {
     let fields = json!({ "room": room("lounge"), "page": page, "reverse": reverse });
@@ -16,12 +18,7 @@ fn bodies(messages: &[Value]) -> Vec<&str> {
     messages.iter().map(|message| message["body"].as_str().unwrap_or_default()).collect()
 }
 
-#[test]
-fn an_archive_is_walked_both_ways_cleaned_and_outlasts_a_kill() {
-    let Some(mut site) = Site::start("an_archive_is_walked_both_ways_cleaned_and_outlasts_a_kill")
-    else {
-        return;
-    };
+fn an_archive_is_walked_both_ways_cleaned_and_outlasts_a_kill(mut site: Site) {
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
     alice.create("lounge", json!({ "muc#roomconfig_persistentroom": true }));
     bob.join("lounge");

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::{
     baresip::{Options, header},
     linphone::Linphone,
-    site::{CHAT, Plan, ROOMS, Site, password, room},
+    site::{CHAT, Plan, ROOMS, Site, behind_each_server, password, room},
 };
 
-#[test]
-fn members_only() {
-    let Some(site) = Site::with_directory("members_only") else { return };
+behind_each_server!(Plan::with_directory() => members_only, password_protected, full);
+
+fn members_only(site: Site) {
     let alice = site.chat("alice");
     alice.create("club", json!({ "muc#roomconfig_membersonly": true }));
     let carol = site.caller_as("carol", Options::known("carol"));
@@ -22,9 +22,7 @@ fn members_only() {
     carol.call("club", 600.0);
 }
 
-#[test]
-fn password_protected() {
-    let Some(site) = Site::with_directory("password_protected") else { return };
+fn password_protected(site: Site) {
     let alice = site.chat("alice");
     alice.create(
         "vault",
@@ -40,9 +38,7 @@ fn password_protected() {
     site.caller_as("bob", Options::known("bob")).call("vault", 600.0);
 }
 
-#[test]
-fn full() {
-    let Some(site) = Site::with_directory("full") else { return };
+fn full(site: Site) {
     let alice = site.chat("alice");
     alice.create("closet", json!({ "muc#roomconfig_maxusers": "2" }));
     let carol = site.caller_as("carol", Options::known("carol"));

@@ -7,10 +7,12 @@ use serde_json::json;
 use crate::{
     baresip::{Caller, Options, TONE_DBFS},
     recording::{NO_GAP, SILENT_DBFS},
-    site::{Loopback, Plan, Site, room},
+    site::{Loopback, Plan, Site, behind_each_server, room},
     steady::Stretch,
     wait::{monotonic, pause},
 };
+
+behind_each_server!(Plan::default() => three_callers_and_two_chats_are_one_room);
 
 /// How long everybody listens.
 const LISTEN: Duration = Duration::from_secs(6);
@@ -39,9 +41,7 @@ fn hear_each_other(site: &Site, callers: &[(&Caller, f64)], stretch: &Stretch, t
     }
 }
 
-#[test]
-fn three_callers_and_two_chats_are_one_room() {
-    let Some(site) = Site::start("three_callers_and_two_chats_are_one_room") else { return };
+fn three_callers_and_two_chats_are_one_room(site: Site) {
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
     alice.create("lounge", json!({}));
     bob.join("lounge");

@@ -10,16 +10,15 @@ use crate::{
     recording::{AUDIBLE_DBFS, SILENT_DBFS},
     rtp::Sink,
     sipp::Scenario,
-    site::{CHAT, Site, room},
+    site::{CHAT, Plan, Site, behind_each_server, room},
     steady::Stretch,
     wait::{PATIENCE, monotonic, pause, until},
 };
 
-#[test]
-fn a_muted_caller_is_not_heard_until_voice_is_granted() {
-    let Some(site) = Site::start("a_muted_caller_is_not_heard_until_voice_is_granted") else {
-        return;
-    };
+behind_each_server!(Plan::default() => a_muted_caller_is_not_heard_until_voice_is_granted, a_kick_from_chat_ends_the_call_with_a_reason, a_destroyed_room_hangs_up_on_everybody);
+behind_each_server!(Plan::with_directory() => a_mute_survives_hanging_up_and_dialling_again, a_ban_from_chat_ends_the_call_and_refuses_the_next, one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat);
+
+fn a_muted_caller_is_not_heard_until_voice_is_granted(site: Site) {
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let mark = alice.mark();
@@ -102,11 +101,7 @@ fn after_a_mute_no_packet_holds_the_voice() {
     call.passes(Duration::from_secs(30));
 }
 
-#[test]
-fn a_mute_survives_hanging_up_and_dialling_again() {
-    let Some(site) = Site::with_directory("a_mute_survives_hanging_up_and_dialling_again") else {
-        return;
-    };
+fn a_mute_survives_hanging_up_and_dialling_again(site: Site) {
     let (alice, carol) = (site.chat("alice"), site.chat("carol"));
     alice.create("lounge", json!({}));
     carol.join("lounge");
@@ -127,9 +122,7 @@ fn a_mute_survives_hanging_up_and_dialling_again() {
     assert!(dave.heard().first_heard(600.0, granted, granted + 2.0).is_some());
 }
 
-#[test]
-fn a_kick_from_chat_ends_the_call_with_a_reason() {
-    let Some(site) = Site::start("a_kick_from_chat_ends_the_call_with_a_reason") else { return };
+fn a_kick_from_chat_ends_the_call_with_a_reason(site: Site) {
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let mark = alice.mark();
@@ -148,12 +141,7 @@ fn a_kick_from_chat_ends_the_call_with_a_reason() {
     carol.call("lounge", 600.0);
 }
 
-#[test]
-fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
-    let Some(site) = Site::with_directory("a_ban_from_chat_ends_the_call_and_refuses_the_next")
-    else {
-        return;
-    };
+fn a_ban_from_chat_ends_the_call_and_refuses_the_next(site: Site) {
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let carol = site.caller_as("carol", Options::known("carol"));
@@ -172,13 +160,7 @@ fn a_ban_from_chat_ends_the_call_and_refuses_the_next() {
     carol.call("lounge", 600.0);
 }
 
-#[test]
-fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
-    let Some(site) =
-        Site::with_directory("one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat")
-    else {
-        return;
-    };
+fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat(site: Site) {
     let (alice, carol) = (site.chat("alice"), site.chat("carol"));
     alice.create("lounge", json!({}));
     carol.join("lounge");
@@ -214,9 +196,7 @@ fn one_person_in_chat_and_on_the_phone_is_one_occupant_with_a_hat() {
     });
 }
 
-#[test]
-fn a_destroyed_room_hangs_up_on_everybody() {
-    let Some(site) = Site::start("a_destroyed_room_hangs_up_on_everybody") else { return };
+fn a_destroyed_room_hangs_up_on_everybody(site: Site) {
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let (carol, dave) = (site.caller("carol"), site.caller("dave"));

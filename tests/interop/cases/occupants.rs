@@ -4,9 +4,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    site::{CHAT, Site, room},
+    site::{CHAT, Plan, Site, behind_each_server, room},
     slixmpp::Chat,
 };
+
+behind_each_server!(Plan::default() => occupants_ask_each_other_and_see_no_addresses, registered_nicks_and_the_picture_outlast_a_crash, the_whole_configuration_comes_back_as_it_was);
 
 fn iq(chat: &Chat, kind: &str, to: &str, xml: &str) -> Result<String, String> {
     let answer = chat.attempt("iq", json!({ "type": kind, "to": to, "xml": xml }))?;
@@ -22,9 +24,7 @@ fn register(nick: &str) -> String {
 }
 
 /// XEP-0045 §17.4.
-#[test]
-fn occupants_ask_each_other_and_see_no_addresses() {
-    let Some(site) = Site::start("occupants_ask_each_other_and_see_no_addresses") else { return };
+fn occupants_ask_each_other_and_see_no_addresses(site: Site) {
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
     alice.create("lounge", json!({}));
     bob.join("lounge");
@@ -43,11 +43,7 @@ fn occupants_ask_each_other_and_see_no_addresses() {
 }
 
 /// XEP-0045 §7.10, §7.12; XEP-0486.
-#[test]
-fn registered_nicks_and_the_picture_outlast_a_crash() {
-    let Some(mut site) = Site::start("registered_nicks_and_the_picture_outlast_a_crash") else {
-        return;
-    };
+fn registered_nicks_and_the_picture_outlast_a_crash(mut site: Site) {
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
     let lounge = room("lounge");
     alice.create("lounge", json!({ "muc#roomconfig_persistentroom": true }));
@@ -72,9 +68,7 @@ fn registered_nicks_and_the_picture_outlast_a_crash() {
 }
 
 /// XEP-0045 §10.2: a form that comes back as it was changes nothing; lists in it are full lists.
-#[test]
-fn the_whole_configuration_comes_back_as_it_was() {
-    let Some(site) = Site::start("the_whole_configuration_comes_back_as_it_was") else { return };
+fn the_whole_configuration_comes_back_as_it_was(site: Site) {
     let alice = site.chat("alice");
     alice.create("lounge", json!({}));
     let config = || -> Value { alice.tell("config", json!({ "room": room("lounge") })) };

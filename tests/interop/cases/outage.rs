@@ -7,23 +7,14 @@ use serde_json::json;
 use crate::{
     baresip::{Caller, TONE_DBFS},
     recording::SILENT_DBFS,
-    site::{CHAT, Plan, Server, Site, room},
+    site::{CHAT, Plan, Site, behind_each_server, room},
     steady::Stretch,
     wait::{PATIENCE, monotonic, pause, until},
 };
 
-#[test]
-fn prosody_restarts_and_the_call_goes_on() {
-    restarts("prosody_restarts_and_the_call_goes_on", Server::Prosody);
-}
+behind_each_server!(Plan::default() => a_restart_of_the_server_and_the_call_goes_on, killed_and_started_again_rooms_members_and_bans_are_there);
 
-#[test]
-fn ejabberd_restarts_and_the_call_goes_on() {
-    restarts("ejabberd_restarts_and_the_call_goes_on", Server::Ejabberd);
-}
-
-fn restarts(test: &str, server: Server) {
-    let Some(mut site) = Site::start_as(test, Plan { server, ..Plan::default() }) else { return };
+fn a_restart_of_the_server_and_the_call_goes_on(mut site: Site) {
     let (alice, bob) = (site.chat("alice"), site.chat("bob"));
     alice.create("lounge", json!({ "muc#roomconfig_persistentroom": true }));
     bob.join("lounge");
@@ -73,12 +64,7 @@ fn restarts(test: &str, server: Server) {
     assert!(silent(&dave, 600.0) ^ silent(&carol, 1000.0), "one of the two is muted");
 }
 
-#[test]
-fn killed_and_started_again_rooms_members_and_bans_are_there() {
-    let Some(mut site) = Site::start("killed_and_started_again_rooms_members_and_bans_are_there")
-    else {
-        return;
-    };
+fn killed_and_started_again_rooms_members_and_bans_are_there(mut site: Site) {
     let alice = site.chat("alice");
     let fields = json!({
         "muc#roomconfig_persistentroom": true,

@@ -252,7 +252,7 @@ async def main():
     parser.add_argument("--record", required=True, help="prefix of the recordings' paths")
     parser.add_argument("--password", default="")
     parser.add_argument("--host", default="127.0.0.1", help="its own address")
-    parser.add_argument("--transport", default="udp", choices=["udp", "tcp"])
+    parser.add_argument("--transport", default="udp", choices=["udp", "tcp", "tls"])
     parser.add_argument("--codecs", default="opus/48000/2")
     parser.add_argument("--param", action="append", default=[], help="account parameter")
     parser.add_argument("--config", action="append", default=[], help="line of configuration")

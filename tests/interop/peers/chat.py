@@ -99,7 +99,7 @@ class Chat(slixmpp.ClientXMPP):
     def __init__(self, options):
         super().__init__(options.jid, options.password)
         self.address = ("127.0.0.1", options.port)
-        for plugin in ("xep_0004", "xep_0030", "xep_0045", "xep_0199", "xep_0203", "xep_0313"):
+        for plugin in ("xep_0004", "xep_0030", "xep_0045", "xep_0050", "xep_0199", "xep_0203", "xep_0313"):
             self.register_plugin(plugin)
         mechanisms = self.plugin["feature_mechanisms"]
         mechanisms.unencrypted_plain = mechanisms.unencrypted_scram = True
@@ -248,6 +248,33 @@ class Chat(slixmpp.ClientXMPP):
         result = await self.refusable(request.send(timeout=SECONDS))
         return {"xml": ET.tostring(result.xml, encoding="unicode")}
 
+    async def command(self, to, node, form=None, session=None, action=None):
+        """One step of an ad-hoc command, by slixmpp's own XEP-0050."""
+        fields = None
+        if form is not None:
+            fields = self.plugin["xep_0004"].make_form(ftype="submit")
+            for var, value in form.items():
+                fields.add_field(var=var, value=value)
+        answer = await self.refusable(
+            self.plugin["xep_0050"].send_command(
+                to, node, action=action or "execute", payload=fields, sessionid=session, timeout=SECONDS
+            )
+        )
+        command = answer["command"]
+        asked = command["form"].get_fields() if command.xml.find("{jabber:x:data}x") is not None else {}
+        return {
+            "status": command["status"],
+            "session": command["sessionid"],
+            "actions": sorted(command["actions"]),
+            "fields": sorted(var for var in asked if var != "FORM_TYPE"),
+            "xml": ET.tostring(answer.xml, encoding="unicode"),
+        }
+
+    async def commands(self, to):
+        """The commands that are offered, by slixmpp's own XEP-0050."""
+        answer = await self.refusable(self.plugin["xep_0050"].get_commands(jid=to, timeout=SECONDS))
+        return {"nodes": [item[1] for item in answer["disco_items"]["items"]]}
+
     async def raw(self, xml):
         """Bytes on the stream as they are, whatever the library would say to them."""
         self.send_raw(xml)
@@ -260,7 +287,7 @@ async def main():
     parser.add_argument("--port", type=int, required=True)
     chat = Chat(parser.parse_args())
     names = """go_online join leave say whisper subject nick role affiliation affiliations config
-               configure destroy disco items archive metadata ping iq raw""".split()
+               configure destroy disco items archive metadata ping iq command commands raw""".split()
     await lines.serve({name: getattr(chat, name) for name in names})
     await chat.disconnect(wait=1)
 

@@ -517,6 +517,48 @@ fn an_update_moves_the_peer() {
     assert_eq!(bench.words(), "481 SUBSCRIBE");
 }
 
+/// Where our BYE goes, first and when that fails: what was secret stays secret, and a browser takes no
+/// connections.
+#[test]
+fn no_way_is_less_secure_than_the_one_that_was_used() {
+    let check = |transport: Transport, target: &str, other: Option<(Transport, &str)>| {
+        let mut bench = Bench::new();
+        bench.flow = flow(transport, "192.0.2.7:40000");
+        let came = |text: String| {
+            let text = text.replace("sip:bob@192.0.2.7:5070", target);
+            text.replace("UDP", &transport.to_string())
+        };
+        bench.hear(&came(invite("")));
+        let Event::Invite { dialog, .. } = bench.event() else { panic!() };
+        bench.answer(dialog, 200);
+        let sent = bench.transmits().remove(0);
+        assert_eq!(sent.flow, bench.flow);
+        let Message::Response(ok) = parse(&sent.bytes).unwrap() else { panic!() };
+        let tag = ok.headers.to_tag().unwrap().unwrap();
+        bench.hear(&came(within("ACK", 1, &tag, "z9hG4bKack", "")));
+        bench.bye(dialog);
+        let sent = bench.transmits().remove(0);
+        assert_eq!(sent.flow, bench.flow);
+        assert!(
+            String::from_utf8_lossy(&sent.bytes)
+                .contains(&format!("SIP/2.0/{transport} 192.0.2.1"))
+        );
+        bench.fail(bench.flow);
+        let next = bench.transmits().first().map(|transmit| transmit.flow);
+        let other = other.map(|(transport, remote)| flow(transport, remote));
+        assert_eq!(next, other, "{transport} {target}");
+    };
+    let there = "192.0.2.9:5070";
+    check(Transport::Tls, "sip:b@192.0.2.9:5070;transport=tls", Some((Transport::Tls, there)));
+    check(Transport::Tls, "sips:b@192.0.2.9:5070", Some((Transport::Tls, there)));
+    check(Transport::Tls, "sips:b@192.0.2.9", Some((Transport::Tls, "192.0.2.9:5061")));
+    check(Transport::Tls, "sip:b@192.0.2.9:5070;transport=tcp", None);
+    check(Transport::Tls, "sip:b@192.0.2.9:5070", None);
+    check(Transport::Tcp, "sip:b@192.0.2.9:5070;transport=tls", Some((Transport::Tls, there)));
+    check(Transport::Ws, "sip:b@192.0.2.9:5070;transport=ws", None);
+    check(Transport::Wss, "sips:b@192.0.2.9:5070", None);
+}
+
 #[test]
 fn a_refusal_survives_its_connection() {
     let mut bench = Bench::new();

@@ -1,0 +1,227 @@
+//! What changes when the configuration is read again: which options are taken live, and which wait for
+//! a restart.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+
+/// When a changed option counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// As soon as it is read. Nobody is thrown out by it who is no longer admitted: limits and rules
+    /// hold for what comes from then on.
+    Live,
+    /// With the next start.
+    Restart,
+}
+
+/// One option that is not as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its key, as in `sip.listen`.
+    pub key: String,
+    /// What it was: JSON, or what stands for a secret.
+    pub old: Shown,
+    /// What the file says.
+    pub new: Shown,
+    /// When that counts.
+    pub takes: Takes,
+}
+
+/// A value that may be logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown(Option<Value>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(Value::Null) => f.write_str("none"),
+            Some(value) => value.fmt(f),
+            None => f.write_str("(secret)"),
+        }
+    }
+}
+
+/// Finds what differs, in the order of the keys.
+pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let (old, new) = (sections(old), sections(new));
+    let mut changes = vec![];
+    for (section, options) in &new {
+        for (name, value) in options.as_object().into_iter().flatten() {
+            let before = &old[section][name];
+            if before != value {
+                let key = format!("{section}.{name}");
+                let takes = takes(&key);
+                let shown = |value| Shown::of(&key, value);
+                let (old, new) = (shown(before), shown(value));
+                changes.push(Change { key, old, new, takes });
+            }
+        }
+    }
+    changes
+}
+
+/// The configuration that is in force after `new` was read: its live options, and for the rest those of
+/// `old`.
+pub fn adopt(old: &Config, new: &Config) -> Config {
+    let (mut adopted, new) = (sections(old), sections(new));
+    for (section, options) in &mut adopted {
+        for (name, value) in options.as_object_mut().into_iter().flatten() {
+            if takes(&format!("{section}.{name}")) == Takes::Live {
+                *value = new[section][name].clone();
+            }
+        }
+    }
+    serde_json::from_value(Value::Object(adopted)).expect("each option was read from such a value")
+}
+
+impl Shown {
+    /// What stands for a secret.
+    pub const fn secret() -> Self {
+        Self(None)
+    }
+
+    /// A value of an option, unless that is a secret.
+    fn of(key: &str, value: &Value) -> Self {
+        Self((!SECRETS.contains(&key) || value.is_null()).then(|| value.clone()))
+    }
+}
+
+fn takes(key: &str) -> Takes {
+    let found = OPTIONS.iter().find(|(known, _)| *known == key);
+    // The table is complete, as a test says; what is not in it cannot be changed while it runs.
+    found.map_or(Takes::Restart, |(_, takes)| *takes)
+}
+
+fn sections(config: &Config) -> Map<String, Value> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(sections)) => sections,
+        Ok(_) | Err(_) => unreachable!("a configuration is a table of tables of plain values"),
+    }
+}
+
+/// Every option. `conf/cusaxd.toml` says the same of each.
+pub const OPTIONS: [(&str, Takes); 32] = [
+    ("xmpp.domain", Takes::Restart),
+    ("xmpp.server", Takes::Restart),
+    ("xmpp.secret", Takes::Restart),
+    ("xmpp.secret_file", Takes::Restart),
+    ("xmpp.admins", Takes::Live),
+    ("xmpp.create_rooms", Takes::Live),
+    ("xmpp.max_rooms", Takes::Live),
+    ("xmpp.max_rooms_of_one", Takes::Live),
+    ("xmpp.max_people", Takes::Live),
+    ("xmpp.archive_days", Takes::Live),
+    ("xmpp.uri_fields", Takes::Live),
+    ("sip.domain", Takes::Restart),
+    ("sip.listen", Takes::Restart),
+    ("sip.tls_certificate", Takes::Restart),
+    ("sip.tls_key", Takes::Restart),
+    ("sip.tls_client_ca", Takes::Restart),
+    ("sip.trusted_proxies", Takes::Live),
+    ("sip.trusted_domains", Takes::Restart),
+    ("sip.auth", Takes::Live),
+    ("sip.max_requests_of_one", Takes::Live),
+    ("sip.max_burst_of_one", Takes::Live),
+    ("sip.max_wrong_passwords", Takes::Live),
+    ("media.address", Takes::Restart),
+    ("media.ports", Takes::Restart),
+    ("media.workers", Takes::Restart),
+    ("media.max_stress", Takes::Live),
+    ("store.url", Takes::Restart),
+    ("http.listen", Takes::Restart),
+    ("http.token", Takes::Live),
+    ("http.token_file", Takes::Live),
+    ("log.level", Takes::Live),
+    ("log.format", Takes::Restart),
+];
+/// Options whose values are in no log.
+const SECRETS: [&str; 2] = ["xmpp.secret", "http.token"];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(more: &Value) -> Config {
+        let mut all = json!({
+            "xmpp": { "domain": "rooms.example.org", "secret": "s" },
+            "sip": { "domain": "conf.example.org" },
+        });
+        for (section, options) in more.as_object().unwrap() {
+            for (key, value) in options.as_object().unwrap() {
+                all[section][key] = value.clone();
+            }
+        }
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn every_option_is_in_the_table_once() {
+        let all: Vec<String> = sections(&config(&json!({})))
+            .iter()
+            .flat_map(|(section, options)| {
+                let names = options.as_object().unwrap().keys();
+                names.map(|name| format!("{section}.{name}")).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut known = OPTIONS.map(|(key, _)| key.to_owned());
+        known.sort();
+        assert_eq!(known.to_vec(), all);
+    }
+
+    /// Every option, changed alone: it is named with both values, and it is in force or it is not.
+    #[test]
+    fn each_option_is_taken_live_or_waits_for_a_restart() {
+        let changed = json!({
+            "xmpp": {
+                "domain": "b.example.org", "server": "127.0.0.1:1", "secret": "other", "secret_file": "f",
+                "admins": ["a@example.org"], "create_rooms": "admins", "max_rooms": 1,
+                "max_rooms_of_one": 1, "max_people": 1, "archive_days": 1, "uri_fields": ["x"],
+            },
+            "sip": {
+                "domain": "b", "listen": ["udp:127.0.0.1:1"], "trusted_proxies": ["10.0.0.0/8"],
+                "tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a",
+                "trusted_domains": ["example.com"], "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1,
+                "max_wrong_passwords": 1,
+            },
+            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
+            "store": { "url": "sqlite:x" },
+            "http": { "listen": "127.0.0.1:1", "token": "t", "token_file": "f" },
+            "log": { "level": "debug", "format": "json" },
+        });
+        let old = config(&json!({}));
+        for (key, takes) in OPTIONS {
+            let (section, name) = key.split_once('.').unwrap();
+            let new = config(&json!({ section: { name: changed[section][name] } }));
+            let changes = changes(&old, &new);
+            let [Change { key: named, takes: said, old: was, new: is }] = &changes[..] else {
+                panic!("{key}: {changes:?}");
+            };
+            assert_eq!((named.as_str(), *said), (key, takes));
+            assert_ne!(was.to_string(), "", "{key}");
+            if SECRETS.contains(&key) {
+                assert_eq!(is.to_string(), "(secret)", "{key}");
+            } else {
+                assert_eq!(is.to_string(), changed[section][name].to_string(), "{key}");
+            }
+            let after = super::changes(&adopt(&old, &new), &new);
+            assert_eq!(after.is_empty(), takes == Takes::Live, "{key}: {after:?}");
+            assert!(
+                super::changes(&adopt(&old, &new), &old).is_empty() == (takes == Takes::Restart)
+            );
+        }
+        assert!(changes(&old, &old.clone()).is_empty());
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let (old, new) = (config(&json!({ "http": { "token": "old" } })), config(&json!({})));
+        let [change] = &changes(&old, &new)[..] else { panic!() };
+        let told = format!("{} {} {}", change.key, change.old, change.new);
+        assert_eq!(told, "http.token (secret) none");
+    }
+}
