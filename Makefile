@@ -28,7 +28,7 @@ lint:
 		echo "skipped: the core is not checked for wasm32, since rustup cannot add that target here"; \
 	fi
 
-# No network, no clock: seconds.
+# No network, no clock, a PostgreSQL of its own: seconds.
 hermetic:
 	cargo test --workspace --locked
 	cargo doc --workspace --no-deps --locked

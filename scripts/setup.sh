@@ -16,11 +16,11 @@ case "${1:-}" in
 esac
 if [ -z "${1:-}" ]; then
     packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
-        chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0 lua-dbi-sqlite3)
+        postgresql chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0 lua-dbi-sqlite3)
     # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
     command -v npm >/dev/null || packages+=(nodejs npm)
 fi
-services=(prosody ejabberd kamailio prometheus janus)
+services=(prosody ejabberd kamailio prometheus janus postgresql)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

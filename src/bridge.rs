@@ -121,6 +121,8 @@ pub struct Bridge {
     keep: Option<Duration>,
     /// When archives are next swept.
     sweep: Instant,
+    /// The store takes nothing more.
+    store_full: bool,
 }
 
 impl Bridge {
@@ -179,6 +181,7 @@ impl Bridge {
             metrics,
             keep: keep(config),
             sweep: now.instant,
+            store_full: false,
         }
     }
 
@@ -281,23 +284,10 @@ impl Bridge {
         &self.rooms
     }
 
-    /// Everything that is to survive a restart.
-    pub fn snapshot(&self) -> Snapshot {
-        let kept =
-            || self.rooms.iter().filter(|room| room.settings.persistent && !room.has_ended());
-        let nicks = kept().flat_map(|room| {
-            let nicks = room.registered_nicks();
-            nicks.map(|(jid, nick)| (room.name.clone(), jid.clone(), nick.clone()))
-        });
-        let avatars = kept().filter_map(|room| Some((room.name.clone(), room.avatar.clone()?)));
-        let (nicks, avatars) = (nicks.collect(), avatars.collect());
-        let hats = kept().filter(|room| !room.hats().is_empty());
-        let hats = hats.map(|room| (room.name.clone(), room.hats().clone())).collect();
-        let rooms = kept().map(|room| {
-            (room.stored(), room.affiliations().map(|(who, it)| (who.clone(), it)).collect())
-        });
-        let users = self.directory.users().cloned().collect();
-        Snapshot { rooms: rooms.collect(), nicks, avatars, hats, users, ..Snapshot::default() }
+    /// Whether the store takes nothing more: then what would have to be kept is refused. What was so
+    /// until then.
+    pub fn note_store_full(&mut self, full: bool) -> bool {
+        std::mem::replace(&mut self.store_full, full)
     }
 
     /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.
@@ -384,7 +374,8 @@ impl Bridge {
         request: admin::Request,
         out: &mut Outbox,
     ) -> admin::Response {
-        match self.admin.decode(request, &self.rooms, &mut self.directory, &mut out.store) {
+        let store = (!self.store_full).then_some(&mut out.store);
+        match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
             Step::Done(response) => response,
             Step::Ask(ask) => {
                 let admin::Ask { room, by, command, reply } = *ask;
@@ -458,10 +449,26 @@ impl Bridge {
         by: &By,
         command: Command,
     ) -> (Result<(), Refusal>, Vec<Fact>) {
+        // Only a change that was made shows whether it would have to be kept.
+        let before = self.store_full.then(|| self.rooms.get(room).cloned());
         match self.rooms.apply(now, room, by, command) {
-            Ok(facts) => (Ok(()), facts),
+            Ok(facts) => match before {
+                Some(before) if self.are_kept(room, &facts) => {
+                    self.rooms.put_back(room, before);
+                    (Err(Refusal::NotKept), vec![])
+                }
+                Some(_) | None => (Ok(()), facts),
+            },
             Err(refusal) => (Err(refusal), vec![]),
         }
+    }
+
+    /// Whether facts leave something in the store.
+    fn are_kept(&self, room: &RoomName, facts: &[Fact]) -> bool {
+        let Some(room) = self.rooms.get(room) else { return false };
+        let mut rows = vec![];
+        facts.iter().for_each(|fact| journal::write(room, fact, &mut rows));
+        !rows.is_empty()
     }
 
     /// Shows facts everywhere, the mixer first.

@@ -182,7 +182,8 @@ pub struct Media {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Where rooms, affiliations and the directory are kept: `sqlite:FILE`.
+    /// Where rooms, affiliations, archives and the directory are kept: `sqlite:FILE` or
+    /// `postgres://USER@HOST/DATABASE`.
     pub url: String,
 }
 
@@ -427,9 +428,6 @@ impl Config {
         }
         if self.media.ports.0.calls() == 0 {
             wrong("media.ports", "has no room for one call (an even port and the next)");
-        }
-        if !self.store.url.starts_with("sqlite:") {
-            wrong("store.url", "must be sqlite:FILE");
         }
         match (&self.http.token, &self.http.token_file) {
             (Some(_), Some(_)) => wrong("http.token_file", "is given besides http.token"),

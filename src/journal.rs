@@ -85,24 +85,6 @@ pub enum Row {
     },
 }
 
-impl Row {
-    /// Whether it takes something out of an archive: a [`Snapshot`] cannot stand for it.
-    pub fn erases(&self) -> bool {
-        match self {
-            Self::NoRoom(_) | Self::Buried { .. } => true,
-            Self::Room(_)
-            | Self::Affiliation { .. }
-            | Self::Nick { .. }
-            | Self::Avatar { .. }
-            | Self::Hats { .. }
-            | Self::User(_)
-            | Self::NoUser(_)
-            | Self::Archived { .. }
-            | Self::Sweep { .. } => false,
-        }
-    }
-}
-
 /// Everything that was stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -116,31 +98,8 @@ pub struct Snapshot {
     pub hats: Vec<(RoomName, Hats)>,
     /// The directory.
     pub users: Vec<User>,
-    /// What newcomers to a room are told, oldest first: the end of its archive. It is read at start-up
-    /// and never written from here.
+    /// What newcomers to a room are told, oldest first: the end of its archive.
     pub history: BTreeMap<RoomName, Vec<Said>>,
-}
-
-impl Snapshot {
-    /// Everything but archives, as changes to a store that is empty.
-    pub fn rows(&self) -> impl Iterator<Item = Row> {
-        let rooms = self.rooms.iter().flat_map(|(room, affiliations)| {
-            let given = affiliations.iter().map(|(who, affiliation)| Row::Affiliation {
-                room: room.name.clone(),
-                who: who.clone(),
-                affiliation: *affiliation,
-                reason: None,
-            });
-            std::iter::once(Row::Room(room.clone())).chain(given)
-        });
-        let nicks = self.nicks.iter().cloned();
-        let nicks = nicks.map(|(room, jid, nick)| Row::Nick { room, jid, nick: Some(nick) });
-        let avatars = self.avatars.iter().cloned();
-        let avatars = avatars.map(|(room, it)| Row::Avatar { room, avatar: Some(it) });
-        let hats = self.hats.iter().cloned().map(|(room, hats)| Row::Hats { room, hats });
-        let rooms = rooms.chain(nicks).chain(avatars).chain(hats);
-        rooms.chain(self.users.iter().cloned().map(Row::User))
-    }
 }
 
 /// Writes down what a fact changed in what is stored. Rooms that are not persistent leave nothing.

@@ -161,7 +161,7 @@ pub const OPTIONS: [(&str, Takes); 55] = [
     ("log.format", Takes::Restart),
 ];
 /// Options whose values are in no log.
-const SECRETS: [&str; 3] = ["xmpp.secret", "sip.outbound_password", "http.token"];
+const SECRETS: [&str; 4] = ["xmpp.secret", "sip.outbound_password", "store.url", "http.token"];
 
 #[cfg(test)]
 mod tests {

@@ -206,13 +206,14 @@ impl Admin {
         self.dialplan = dialplan;
     }
 
-    /// Reads a request as a command, or answers it here. Changes of the directory are made here.
+    /// Reads a request as a command, or answers it here. Changes of the directory are made here, unless
+    /// the store takes nothing more (`None`).
     pub fn decode(
         &self,
         request: Request,
         rooms: &Rooms,
         directory: &mut Directory,
-        store: &mut Vec<Row>,
+        store: Option<&mut Vec<Row>>,
     ) -> Step {
         let Request { ticket, by, question } = request;
         let done = |status, body| Step::Done(Response { ticket, status, body });
@@ -288,19 +289,21 @@ impl Admin {
                 json!({ "users": directory.users().map(schema::user).collect::<Vec<_>>() }),
             ),
             Question::PutUser(jid, body) => match self.user(jid, body, directory) {
+                Ok(_) if store.is_none() => refuse(Refusal::NotKept),
                 Ok(user) => match directory.put(user.clone()) {
                     Ok(()) => {
                         let body = schema::user(&user);
-                        store.push(Row::User(user));
+                        store.into_iter().for_each(|rows| rows.push(Row::User(user.clone())));
                         done(200, body)
                     }
                     Err(taken) => done(409, json!({ "error": taken.to_string() })),
                 },
                 Err(why) => done(400, json!({ "error": why })),
             },
+            Question::DeleteUser(_) if store.is_none() => refuse(Refusal::NotKept),
             Question::DeleteUser(jid) => match directory.remove(&jid) {
                 Some(_) => {
-                    store.push(Row::NoUser(jid));
+                    store.into_iter().for_each(|rows| rows.push(Row::NoUser(jid.clone())));
                     done(204, Value::Null)
                 }
                 None => done(404, json!({ "error": "no such user" })),
@@ -348,8 +351,8 @@ impl Admin {
             }
         };
         let name = body.name.or_else(|| old.and_then(|old| old.name.clone()));
-        if name.as_ref().is_some_and(|name| name.len() > 256) {
-            return Err("name: is longer than 256 bytes".to_owned());
+        if name.as_ref().is_some_and(|name| name.len() > 256 || name.contains(char::is_control)) {
+            return Err("name: is longer than 256 bytes or has control characters".to_owned());
         }
         Ok(User { jid, aor, name, secret })
     }
@@ -413,7 +416,7 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::NickTaken
         | Refusal::NotToYourself => 409,
         Refusal::NoCommonMedia => 422,
-        Refusal::Draining | Refusal::Full | Refusal::TooMany => 503,
+        Refusal::Draining | Refusal::Full | Refusal::NotKept | Refusal::TooMany => 503,
     }
 }
 
@@ -445,6 +448,7 @@ fn words(refusal: Refusal) -> &'static str {
         Refusal::NotAllowed => "their affiliation protects them",
         Refusal::NotConfigured => "the room is not configured yet",
         Refusal::NotHere => "not in the room",
+        Refusal::NotKept => "the store takes nothing more",
         Refusal::NotToYourself => "nobody may do this to themselves",
         Refusal::RoomsOwnHat => "only the room itself says that of people",
         Refusal::TooMany => "a limit of the server is reached",

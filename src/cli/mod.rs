@@ -144,6 +144,8 @@ fn log(settings: &Settings) -> impl Fn(Level) + use<> {
     let (level, handle) = reload::Layer::new(filter(log.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a log that cannot be written, on a full disk, by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(level);
     match log.format {

@@ -25,7 +25,7 @@ impl Focus {
             let challenges = self.door(now, room).challenge(now.instant, denied);
             return Box::new(caller::unauthorized(challenges).with_reason(reason));
         }
-        if refusal == Refusal::Draining {
+        if matches!(refusal, Refusal::Draining | Refusal::NotKept) {
             return overloaded(reason);
         }
         Box::new(Response::new(status).with_reason(reason))

@@ -36,6 +36,7 @@ pub(super) const fn refused(refusal: Refusal) -> (Status, &'static str) {
         | Refusal::TooSoon { .. } => (Status::FORBIDDEN, "Forbidden"),
         Refusal::BadSettings => (Status::BAD_REQUEST, "Bad Request"),
         Refusal::Draining => (Status::SERVICE_UNAVAILABLE, "Shutting Down"),
+        Refusal::NotKept => (Status::SERVICE_UNAVAILABLE, "Cannot Be Stored"),
     }
 }
 
@@ -147,6 +148,7 @@ mod tests {
             (Refusal::NoCommonMedia, 488),
             (Refusal::NotHere, 481),
             (Refusal::Draining, 503),
+            (Refusal::NotKept, 503),
         ] {
             assert_eq!(refused(refusal).0.code(), status, "{refusal:?}");
         }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{ConnectOptions, Row as _, SqliteConnection};
+use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::store::{options, read_said, seconds};
+use super::store::database::{Access, Connection, Found as Row, Place, Value};
+use super::store::{read_said, seconds};
 use crate::archive::{
     Answer, End, Filter, Found, From, Loaded, MAX_COUNT, MAX_PAGE_BYTES, Page, Query, What, With,
 };
@@ -23,7 +23,7 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Opens the database of a `sqlite:` URL, which the store has brought up to date. Answers go to
+    /// Opens the database of a URL, which the store has brought up to date. Answers go to
     /// `inputs`.
     pub(super) async fn open(url: &str, inputs: mpsc::Sender<Input>) -> Result<Self> {
         let mut reader = Reader::open(url).await?;
@@ -52,255 +52,241 @@ impl Archive {
 /// A connection that reads.
 #[derive(Debug)]
 struct Reader {
-    connection: SqliteConnection,
+    place: Place,
+    /// `None` after a failure: the next query begins with another.
+    connection: Option<Connection>,
 }
 
-/// The messages that a query admits, as bounds and values that SQL compares with.
-#[derive(Debug)]
+/// The messages that a query admits.
+#[derive(Clone, Debug)]
 struct Bounds {
     archive: i64,
     /// The number of a message lies above this,
     after: i64,
     /// and below this.
     before: i64,
-    start: i64,
-    end: i64,
-    jid: Option<String>,
-    nick: Option<String>,
-    /// A JSON list of numbers.
-    only: Option<String>,
+    start: Option<i64>,
+    end: Option<i64>,
+    with: Option<With>,
+    /// None but these numbers; empty: any.
+    only: Vec<i64>,
 }
 
 impl Reader {
     async fn open(url: &str) -> Result<Self> {
-        let connection = options(url)?.read_only(true).connect().await;
-        let connection = connection.with_context(|| format!("cannot read the store {url}"))?;
-        Ok(Self { connection })
+        let place = Place::parse(url).context("store.url")?;
+        let connection = Some(place.connect(Access::Read).await?);
+        Ok(Self { place, connection })
     }
 
     async fn answer(&mut self, room: &RoomName, what: &What) -> Result<Answer> {
-        let archive: Option<i64> = sqlx::query_scalar("SELECT number FROM archives WHERE room = ?")
-            .bind(room.as_str())
-            .fetch_optional(&mut self.connection)
-            .await?;
-        // No message has number 0, so an archive that is not there is an empty one.
-        let archive = archive.unwrap_or_default();
-        match what {
-            What::Page(filter, page) => self.page(archive, filter, page).await,
-            What::Ends => self.ends(archive).await,
-            What::Message(id) => {
-                let row = sqlx::query(
-                    "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
-                     WHERE archive = ? AND id = ?",
-                )
-                .bind(archive)
-                .bind(id)
-                .fetch_optional(&mut self.connection)
-                .await?;
-                Ok(match row {
-                    Some(row) => Answer::Message(Box::new(read_said(&row)?)),
-                    None => Answer::NoSuchMessage,
-                })
+        // A connection that lay idle may be one that a server gave up since.
+        if let Some(connection) = &mut self.connection {
+            match answer(connection, room, what).await {
+                Ok(answer) => return Ok(answer),
+                Err(why) => debug!(why = format!("{why:#}"), "the archive is asked again"),
             }
         }
-    }
-
-    async fn page(&mut self, archive: i64, filter: &Filter, page: &Page) -> Result<Answer> {
-        let Some(mut bounds) = self.bounds(archive, filter).await? else {
-            return Ok(Answer::NoSuchMessage);
-        };
-        let count = self.count(&bounds).await?;
-        let forwards = match &page.from {
-            From::First => true,
-            From::Last => false,
-            From::After(id) => {
-                let Some(number) = self.number(archive, id).await? else {
-                    return Ok(Answer::NoSuchMessage);
-                };
-                bounds.after = bounds.after.max(number);
-                true
-            }
-            From::Before(id) => {
-                let Some(number) = self.number(archive, id).await? else {
-                    return Ok(Answer::NoSuchMessage);
-                };
-                bounds.before = bounds.before.min(number);
-                false
-            }
-        };
-        // One more than wanted tells whether there are more.
-        let limit = page.most.saturating_add(1);
-        let rows = self.rows(&bounds, forwards, limit).await?;
-        let mut found = Found { messages: vec![], complete: rows.len() <= page.most, count };
-        let mut bytes = 0;
-        for row in rows.iter().take(page.most) {
-            if bytes >= MAX_PAGE_BYTES {
-                found.complete = false;
-                break;
-            }
-            bytes += row.try_get::<&str, _>("stanza")?.len();
-            // One that cannot be read keeps nobody from the others.
-            match read_said(row) {
-                Ok(said) => found.messages.push(said),
-                Err(why) => warn!(why = format!("{why:#}"), "left out"),
-            }
-        }
-        if !forwards {
-            found.messages.reverse();
-        }
-        Ok(Answer::Page(found))
-    }
-
-    /// `None`: an id that the filter names is not in the archive.
-    async fn bounds(&mut self, archive: i64, filter: &Filter) -> Result<Option<Bounds>> {
-        let (jid, nick) = match &filter.with {
-            Some(With::Jid(jid)) => (Some(jid.to_string()), None),
-            Some(With::Nick(nick)) => (None, Some(nick.clone())),
-            None => (None, None),
-        };
-        let mut bounds = Bounds {
-            archive,
-            after: 0,
-            before: i64::MAX,
-            // Messages are known to the second: what was said in the second of `end` is not after it.
-            start: filter.start.map_or(0, |start| seconds(start + ALMOST_A_SECOND)),
-            end: filter.end.map_or(i64::MAX, seconds),
-            jid,
-            nick,
-            only: None,
-        };
-        if let Some(id) = &filter.after_id {
-            let Some(number) = self.number(archive, id).await? else { return Ok(None) };
-            bounds.after = number;
-        }
-        if let Some(id) = &filter.before_id {
-            let Some(number) = self.number(archive, id).await? else { return Ok(None) };
-            bounds.before = number;
-        }
-        if !filter.ids.is_empty() {
-            let mut only = vec![];
-            for id in &filter.ids {
-                let Some(number) = self.number(archive, id).await? else { return Ok(None) };
-                only.push(number);
-            }
-            bounds.only = Some(serde_json::to_string(&only)?);
-        }
-        if filter.start.is_some() || filter.end.is_some() {
-            // Times lead to numbers by an index, and from there it goes in order.
-            let range: (Option<i64>, Option<i64>) = sqlx::query_as(
-                "SELECT min(number), max(number) FROM messages
-                 WHERE archive = ? AND at BETWEEN ? AND ?",
-            )
-            .bind(archive)
-            .bind(bounds.start)
-            .bind(bounds.end)
-            .fetch_one(&mut self.connection)
-            .await?;
-            let (Some(first), Some(last)) = range else {
-                bounds.before = 0;
-                return Ok(Some(bounds));
-            };
-            bounds.after = bounds.after.max(first - 1);
-            bounds.before = bounds.before.min(last + 1);
-        }
-        Ok(Some(bounds))
-    }
-
-    async fn number(&mut self, archive: i64, id: &str) -> Result<Option<i64>> {
-        let number = sqlx::query_scalar("SELECT number FROM messages WHERE archive = ? AND id = ?")
-            .bind(archive)
-            .bind(id)
-            .fetch_optional(&mut self.connection)
-            .await?;
-        Ok(number)
-    }
-
-    async fn count(&mut self, bounds: &Bounds) -> Result<Option<usize>> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT 1 FROM messages
-             WHERE archive = ?1 AND number > ?2 AND number < ?3 AND at BETWEEN ?4 AND ?5
-             AND (?6 IS NULL OR jid = ?6) AND (?7 IS NULL OR nick = ?7)
-             AND (?8 IS NULL OR number IN (SELECT value FROM json_each(?8))) LIMIT ?9)",
-        )
-        .bind(bounds.archive)
-        .bind(bounds.after)
-        .bind(bounds.before)
-        .bind(bounds.start)
-        .bind(bounds.end)
-        .bind(&bounds.jid)
-        .bind(&bounds.nick)
-        .bind(&bounds.only)
-        .bind(i64::try_from(MAX_COUNT)? + 1)
-        .fetch_one(&mut self.connection)
-        .await?;
-        Ok(usize::try_from(count).ok().filter(|count| *count <= MAX_COUNT))
-    }
-
-    /// In the order of the page, so a page backwards begins with the last.
-    async fn rows(
-        &mut self,
-        bounds: &Bounds,
-        forwards: bool,
-        limit: usize,
-    ) -> Result<Vec<SqliteRow>> {
-        let query = if forwards {
-            sqlx::query(
-                "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
-                 WHERE archive = ?1 AND number > ?2 AND number < ?3 AND at BETWEEN ?4 AND ?5
-                 AND (?6 IS NULL OR jid = ?6) AND (?7 IS NULL OR nick = ?7)
-                 AND (?8 IS NULL OR number IN (SELECT value FROM json_each(?8)))
-                 ORDER BY number LIMIT ?9",
-            )
-        } else {
-            sqlx::query(
-                "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
-                 WHERE archive = ?1 AND number > ?2 AND number < ?3 AND at BETWEEN ?4 AND ?5
-                 AND (?6 IS NULL OR jid = ?6) AND (?7 IS NULL OR nick = ?7)
-                 AND (?8 IS NULL OR number IN (SELECT value FROM json_each(?8)))
-                 ORDER BY number DESC LIMIT ?9",
-            )
-        };
-        let rows = query
-            .bind(bounds.archive)
-            .bind(bounds.after)
-            .bind(bounds.before)
-            .bind(bounds.start)
-            .bind(bounds.end)
-            .bind(&bounds.jid)
-            .bind(&bounds.nick)
-            .bind(&bounds.only)
-            .bind(i64::try_from(limit)?)
-            .fetch_all(&mut self.connection)
-            .await?;
-        Ok(rows)
-    }
-
-    async fn ends(&mut self, archive: i64) -> Result<Answer> {
-        let end = |row: SqliteRow| -> Result<End> {
-            let said = read_said(&row)?;
-            Ok(End { id: said.payload.stanza_id.unwrap_or_default(), at: said.at })
-        };
-        let first = sqlx::query(
-            "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
-             WHERE archive = ? ORDER BY number LIMIT 1",
-        )
-        .bind(archive)
-        .fetch_optional(&mut self.connection)
-        .await?;
-        let last = sqlx::query(
-            "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
-             WHERE archive = ? ORDER BY number DESC LIMIT 1",
-        )
-        .bind(archive)
-        .fetch_optional(&mut self.connection)
-        .await?;
-        Ok(Answer::Ends(match (first, last) {
-            (Some(first), Some(last)) => Some((end(first)?, end(last)?)),
-            (None, _) | (_, None) => None,
-        }))
+        self.connection = None;
+        let connection = self.place.connect(Access::Read).await?;
+        answer(self.connection.insert(connection), room, what).await
     }
 }
 
+async fn answer(connection: &mut Connection, room: &RoomName, what: &What) -> Result<Answer> {
+    let sql = "SELECT number FROM archives WHERE room = $1";
+    let archive = connection.first(sql, [room.as_str().into()]).await?;
+    // No message has number 0, so an archive that is not there is an empty one.
+    let archive = archive.map_or(Ok(0), |row| row.get("number"))?;
+    match what {
+        What::Page(filter, asked) => page(connection, archive, filter, asked).await,
+        What::Ends => ends(connection, archive).await,
+        What::Message(id) => {
+            let row = connection.first(MESSAGE, [archive.into(), id.as_str().into()]).await?;
+            Ok(match row {
+                Some(row) => Answer::Message(Box::new(read_said(&row)?)),
+                None => Answer::NoSuchMessage,
+            })
+        }
+    }
+}
+
+async fn page(
+    connection: &mut Connection,
+    archive: i64,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Answer> {
+    let Some(mut bounds) = bounds(connection, archive, filter).await? else {
+        return Ok(Answer::NoSuchMessage);
+    };
+    let (sql, values) = bounds.count();
+    let row = connection.first(AssertSqlSafe(sql), values).await?;
+    let count: i64 = row.context("a count is a row")?.get("count")?;
+    let count = usize::try_from(count).ok().filter(|count| *count <= MAX_COUNT);
+    let forwards = match &page.from {
+        From::First => true,
+        From::Last => false,
+        From::After(id) => {
+            let Some(number) = number(connection, archive, id).await? else {
+                return Ok(Answer::NoSuchMessage);
+            };
+            bounds.after = bounds.after.max(number);
+            true
+        }
+        From::Before(id) => {
+            let Some(number) = number(connection, archive, id).await? else {
+                return Ok(Answer::NoSuchMessage);
+            };
+            bounds.before = bounds.before.min(number);
+            false
+        }
+    };
+    // One more than wanted tells whether there are more.
+    let (sql, values) = bounds.rows(forwards, page.most.saturating_add(1));
+    let rows = connection.all(AssertSqlSafe(sql), values).await?;
+    let mut found = Found { messages: vec![], complete: rows.len() <= page.most, count };
+    let mut bytes = 0;
+    for row in rows.iter().take(page.most) {
+        if bytes >= MAX_PAGE_BYTES {
+            found.complete = false;
+            break;
+        }
+        bytes += row.get::<String>("stanza")?.len();
+        // One that cannot be read keeps nobody from the others.
+        match read_said(row) {
+            Ok(said) => found.messages.push(said),
+            Err(why) => warn!(why = format!("{why:#}"), "left out"),
+        }
+    }
+    if !forwards {
+        found.messages.reverse();
+    }
+    Ok(Answer::Page(found))
+}
+
+/// `None`: an id that the filter names is not in the archive.
+async fn bounds(
+    connection: &mut Connection,
+    archive: i64,
+    filter: &Filter,
+) -> Result<Option<Bounds>> {
+    let mut bounds = Bounds {
+        archive,
+        after: 0,
+        before: i64::MAX,
+        // Messages are known to the second: what was said in the second of `end` is not after it.
+        start: filter.start.map(|start| seconds(start + ALMOST_A_SECOND)),
+        end: filter.end.map(seconds),
+        with: filter.with.clone(),
+        only: vec![],
+    };
+    if let Some(id) = &filter.after_id {
+        let Some(number) = number(connection, archive, id).await? else { return Ok(None) };
+        bounds.after = number;
+    }
+    if let Some(id) = &filter.before_id {
+        let Some(number) = number(connection, archive, id).await? else { return Ok(None) };
+        bounds.before = number;
+    }
+    for id in &filter.ids {
+        let Some(number) = number(connection, archive, id).await? else { return Ok(None) };
+        bounds.only.push(number);
+    }
+    if bounds.start.is_some() || bounds.end.is_some() {
+        // Times lead to numbers by an index, and from there it goes in order.
+        let (start, end) = (bounds.start.unwrap_or(0), bounds.end.unwrap_or(i64::MAX));
+        let row = connection.first(NUMBERS, [archive.into(), start.into(), end.into()]).await?;
+        let row = row.context("a minimum is a row")?;
+        let (first, last): (Option<i64>, Option<i64>) = (row.get("first")?, row.get("last")?);
+        bounds.after = bounds.after.max(first.map_or(i64::MAX, |first| first - 1));
+        bounds.before = bounds.before.min(last.map_or(0, |last| last + 1));
+    }
+    Ok(Some(bounds))
+}
+
+async fn number(connection: &mut Connection, archive: i64, id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT number FROM messages WHERE archive = $1 AND id = $2";
+    let row = connection.first(sql, [archive.into(), id.into()]).await?;
+    Ok(row.map(|row| row.get("number")).transpose()?)
+}
+
+async fn ends(connection: &mut Connection, archive: i64) -> Result<Answer> {
+    let end = |row: Row| -> Result<End> {
+        let said = read_said(&row)?;
+        Ok(End { id: said.payload.stanza_id.unwrap_or_default(), at: said.at })
+    };
+    let first = connection.first(FIRST_MESSAGE, [archive.into()]).await?;
+    let last = connection.first(LAST_MESSAGE, [archive.into()]).await?;
+    Ok(Answer::Ends(match (first, last) {
+        (Some(first), Some(last)) => Some((end(first)?, end(last)?)),
+        (None, _) | (_, None) => None,
+    }))
+}
+
+impl Bounds {
+    /// The statement that counts what is admitted, no further than is told.
+    fn count(&self) -> (String, Vec<Value>) {
+        let (admitted, mut values) = self.admitted();
+        values.push(i64::try_from(MAX_COUNT + 1).ok().into());
+        let limit = values.len();
+        let sql = format!(
+            "SELECT count(*) AS count FROM (SELECT 1 FROM messages {admitted} LIMIT ${limit}) AS admitted"
+        );
+        (sql, values)
+    }
+
+    /// The statement that finds what is admitted, in the order of the page: a page backwards begins
+    /// with the last.
+    fn rows(&self, forwards: bool, most: usize) -> (String, Vec<Value>) {
+        let (admitted, mut values) = self.admitted();
+        values.push(i64::try_from(most).ok().into());
+        let limit = values.len();
+        let order = if forwards { "ASC" } else { "DESC" };
+        let sql = format!(
+            "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages {admitted}
+             ORDER BY number {order} LIMIT ${limit}"
+        );
+        (sql, values)
+    }
+
+    /// Conditions that are not asked for are left out: a database plans for the others alone.
+    fn admitted(&self) -> (String, Vec<Value>) {
+        let mut sql = "WHERE archive = $1 AND number > $2 AND number < $3".to_owned();
+        let mut values = vec![self.archive.into(), self.after.into(), self.before.into()];
+        let mut add = |condition: &str, value: Value| {
+            values.push(value);
+            sql += &format!(" AND {condition} ${}", values.len());
+        };
+        if let Some(start) = self.start {
+            add("at >=", start.into());
+        }
+        if let Some(end) = self.end {
+            add("at <=", end.into());
+        }
+        match &self.with {
+            Some(With::Jid(jid)) => add("jid =", jid.as_str().into()),
+            Some(With::Nick(nick)) => add("nick =", nick.as_str().into()),
+            None => {}
+        }
+        if !self.only.is_empty() {
+            let first = values.len() + 1;
+            let places = (first..first + self.only.len()).map(|place| format!("${place}"));
+            sql += &format!(" AND number IN ({})", places.collect::<Vec<_>>().join(", "));
+            values.extend(self.only.iter().map(|number| Value::from(*number)));
+        }
+        (sql, values)
+    }
+}
+
+const MESSAGE: &str = "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
+     WHERE archive = $1 AND id = $2";
+const FIRST_MESSAGE: &str = "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
+     WHERE archive = $1 ORDER BY number LIMIT 1";
+const LAST_MESSAGE: &str = "SELECT id, sent_id, at, jid, nick, kind, stanza FROM messages
+     WHERE archive = $1 ORDER BY number DESC LIMIT 1";
+const NUMBERS: &str = "SELECT min(number) AS first, max(number) AS last FROM messages
+     WHERE archive = $1 AND at BETWEEN $2 AND $3";
 const ALMOST_A_SECOND: Duration = Duration::from_nanos(999_999_999);
 /// Queries that wait for the store. The chat face asks no more than that at a time.
 const MAX_WAITING: usize = 4_096;
@@ -314,12 +300,79 @@ mod tests {
     use minidom::Element;
 
     use super::super::store::Store;
-    use super::super::store::tests::Scratch;
+    use super::super::store::tests::{Scratch, on_both};
     use super::*;
     use crate::archive::QueryId;
     use crate::id::Nick;
     use crate::journal::Row;
     use crate::room::history::{Author, Kind, Payload, Said};
+
+    on_both! {
+        pages_in_both_directions_show_each_message_once_and_in_order
+        says_what_is_not_there
+        a_page_has_a_size_and_every_text_comes_back
+        what_was_taken_back_is_nowhere
+        answers_by_number_and_reads_what_was_just_written
+        questions_go_by_an_index
+    }
+
+    /// However long an archive is, no question reads all of it, and none sorts more than it names.
+    async fn questions_go_by_an_index(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
+        store.write(&[archived("cave", said("m1", 0, 0, "x"))]).await.unwrap();
+        let place = Place::parse(scratch.url()).unwrap();
+        let mut connection = place.connect(Access::Read).await.unwrap();
+        let explain = match &connection {
+            Connection::Sqlite(_) => "EXPLAIN QUERY PLAN ",
+            Connection::Postgres(_) => {
+                // With so few messages it would be right to read them all.
+                connection.run("SET enable_seqscan = off; SET enable_sort = off").await.unwrap();
+                "EXPLAIN "
+            }
+        };
+        let all = Bounds {
+            archive: 1,
+            after: 0,
+            before: i64::MAX,
+            start: None,
+            end: None,
+            with: None,
+            only: vec![],
+        };
+        let nurse = Some(With::Jid(BareJid::new("nurse@example.org").unwrap()));
+        let romeo = Some(With::Nick("romeo".to_owned()));
+        let mut asked = vec![];
+        for bounds in [
+            all.clone(),
+            Bounds { start: Some(1), end: Some(2), ..all.clone() },
+            Bounds { with: nurse, ..all.clone() },
+            Bounds { with: romeo, ..all.clone() },
+            Bounds { only: vec![1, 2, 3], ..all.clone() },
+        ] {
+            asked.extend([bounds.count(), bounds.rows(true, 100), bounds.rows(false, 100)]);
+        }
+        let number = || vec![Value::from(1)];
+        asked.extend([
+            (MESSAGE.to_owned(), vec![1.into(), "m1".into()]),
+            (FIRST_MESSAGE.to_owned(), number()),
+            (LAST_MESSAGE.to_owned(), number()),
+            (NUMBERS.to_owned(), vec![1.into(), 1.into(), 2.into()]),
+        ]);
+        for (sql, values) in asked {
+            let rows = connection.all(AssertSqlSafe(format!("{explain}{sql}")), values).await;
+            let column = if scratch.is_sqlite() { "detail" } else { "QUERY PLAN" };
+            let lines = rows
+                .unwrap()
+                .iter()
+                .map(|row| row.get::<String>(column).unwrap())
+                .collect::<Vec<_>>();
+            let plan = lines.join("\n");
+            assert!(plan.contains("messages"), "{plan}");
+            let sorts = plan.contains("TEMP B-TREE") || plan.contains("Sort");
+            let reads = plan.contains("SCAN messages") || plan.contains("Seq Scan");
+            assert!(!reads && (!sorts || sql.contains(" IN (")), "{sql}\n{plan}");
+        }
+    }
 
     const AUTHORS: [&str; 3] = ["juliet", "romeo", "nurse"];
 
@@ -394,10 +447,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn pages_in_both_directions_show_each_message_once_and_in_order() {
-        let scratch = Scratch::new("pages");
-        let mut store = Store::open(&scratch.url()).await.unwrap();
+    async fn pages_in_both_directions_show_each_message_once_and_in_order(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
         // The clock is set back now and then, and another room talks in between.
         let all: Vec<Said> = (0..40)
             .map(|number| {
@@ -410,7 +461,7 @@ mod tests {
             let rows = [archived("cave", message.clone()), archived("attic", other)];
             store.write(&rows).await.unwrap();
         }
-        let mut reader = Reader::open(&scratch.url()).await.unwrap();
+        let mut reader = Reader::open(scratch.url()).await.unwrap();
         let own = |number: usize| all[number].payload.stanza_id.clone().unwrap();
         let filters = [
             Filter::default(),
@@ -467,13 +518,11 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn says_what_is_not_there() {
-        let scratch = Scratch::new("not-there");
-        let mut store = Store::open(&scratch.url()).await.unwrap();
+    async fn says_what_is_not_there(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
         store.write(&[archived("cave", said("m1", 0, 0, "x"))]).await.unwrap();
         store.write(&[archived("attic", said("m2", 0, 0, "x"))]).await.unwrap();
-        let mut reader = Reader::open(&scratch.url()).await.unwrap();
+        let mut reader = Reader::open(scratch.url()).await.unwrap();
         let id = || "m2".to_owned();
         let pages = [
             (Filter::default(), From::After(id())),
@@ -497,10 +546,8 @@ mod tests {
         assert_eq!(answer, Answer::Page(nothing));
     }
 
-    #[tokio::test]
-    async fn a_page_has_a_size_and_every_text_comes_back() {
-        let scratch = Scratch::new("sizes");
-        let mut store = Store::open(&scratch.url()).await.unwrap();
+    async fn a_page_has_a_size_and_every_text_comes_back(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
         let bodies = [
             "x".repeat(60_000),
             "<&>'\"]]>".repeat(9_000),
@@ -517,7 +564,7 @@ mod tests {
             .collect();
         let rows: Vec<Row> = all.iter().map(|said| archived("cave", said.clone())).collect();
         store.write(&rows).await.unwrap();
-        let mut reader = Reader::open(&scratch.url()).await.unwrap();
+        let mut reader = Reader::open(scratch.url()).await.unwrap();
         let first = page(&mut reader, &Filter::default(), From::First, 100).await;
         assert!(!first.complete && first.messages.len() < all.len(), "{}", first.messages.len());
         for forwards in [true, false] {
@@ -525,10 +572,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_was_taken_back_is_nowhere() {
-        let scratch = Scratch::new("buried");
-        let mut store = Store::open(&scratch.url()).await.unwrap();
+    async fn what_was_taken_back_is_nowhere(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
         let tombstone: Element =
             "<message xmlns='jabber:client'><retracted xmlns='x'/></message>".parse().unwrap();
         let tombstone = Arc::new(tombstone);
@@ -538,7 +583,7 @@ mod tests {
             Row::Buried { room: room("cave"), id: "m1".to_owned(), tombstone: tombstone.clone() },
         ];
         store.write(&rows).await.unwrap();
-        let mut reader = Reader::open(&scratch.url()).await.unwrap();
+        let mut reader = Reader::open(scratch.url()).await.unwrap();
         let found = page(&mut reader, &Filter::default(), From::First, 100).await;
         assert_eq!(found.messages[0].payload.stanza, tombstone);
         assert_eq!(found.messages[0].kind, Kind::Tombstone);
@@ -553,12 +598,10 @@ mod tests {
         assert_eq!(*other, said("m1", 0, 0, "other words"));
     }
 
-    #[tokio::test]
-    async fn answers_by_number_and_reads_what_was_just_written() {
-        let scratch = Scratch::new("task");
-        let mut store = Store::open(&scratch.url()).await.unwrap();
+    async fn answers_by_number_and_reads_what_was_just_written(scratch: &Scratch) {
+        let mut store = Store::open(scratch.url()).await.unwrap();
         let (inputs, mut answers) = mpsc::channel(1);
-        let archive = Archive::open(&scratch.url(), inputs).await.unwrap();
+        let archive = Archive::open(scratch.url(), inputs).await.unwrap();
         for number in 0..20 {
             let id = format!("m{number}");
             store.write(&[archived("cave", said(&id, 0, number, "x"))]).await.unwrap();

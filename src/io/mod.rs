@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rand::rngs::{OsRng, StdRng};
 use rand::{SeedableRng, TryRngCore};
 use tokio::signal::unix::{SignalKind, signal};
@@ -155,7 +155,9 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
             shell.bridge.handle(now, input, &mut out);
         }
         shell.bridge.handle_timeout(now, &mut out);
-        shell.send(&mut out).await;
+        if let Err(why) = shell.send(&mut out).await {
+            break Err(why);
+        }
         if measured.elapsed() >= SECOND {
             measured = Instant::now();
             shell.measure();
@@ -198,8 +200,21 @@ impl Shell {
         }
     }
 
-    /// Empties the outbox, in the order that [`Outbox`] promises.
-    async fn send(&mut self, out: &mut Outbox) {
+    /// Empties the outbox, in the order that [`Outbox`] promises. After an error this server knows
+    /// another truth than the store, and has to stop.
+    async fn send(&mut self, out: &mut Outbox) -> Result<()> {
+        self.direct(out);
+        if let Err(why) = self.save(&mut out.store).await {
+            // Nobody is told what is not true.
+            *out = Outbox::default();
+            return Err(why);
+        }
+        self.deliver(out);
+        Ok(())
+    }
+
+    /// Gives the mixer its orders.
+    fn direct(&mut self, out: &mut Outbox) {
         loop {
             let failed = self.media.obey(out.media.drain(..));
             if failed.is_empty() {
@@ -210,7 +225,10 @@ impl Shell {
                 self.bridge.handle(Now::read(), Input::Media(report), out);
             }
         }
-        self.save(&mut out.store).await;
+    }
+
+    /// Tells everyone.
+    fn deliver(&mut self, out: &mut Outbox) {
         for query in std::mem::take(&mut out.queries) {
             if let Some(refused) = self.archive.ask(query) {
                 // A refusal is a stanza and nothing else.
@@ -235,18 +253,33 @@ impl Shell {
         }
     }
 
-    /// Writes what changed. What a failing store does not take is kept and tried again.
-    async fn save(&mut self, rows: &mut Vec<Row>) {
-        match self.saver.save(rows, || self.bridge.snapshot()).await {
-            Saved::All => self.health.store.store(true, Relaxed),
+    /// Writes what changed. What a failing store does not take is kept and tried again, up to a limit.
+    async fn save(&mut self, rows: &mut Vec<Row>) -> Result<()> {
+        let saved = self.saver.save(rows).await;
+        let full = self.saver.is_full();
+        if full != self.bridge.note_store_full(full) {
+            match full {
+                true => error!("too many changes wait for the store; others are refused"),
+                false => info!("changes are taken again"),
+            }
+        }
+        match saved {
+            Saved::All => {
+                if !self.health.store.swap(true, Relaxed) {
+                    info!("the store has all changes");
+                }
+            }
             Saved::Waiting => {}
             Saved::Failed(why) => {
                 self.metrics.store_errors.inc();
                 if self.health.store.swap(false, Relaxed) {
-                    error!(%why, "the store takes no changes; they are kept in memory");
+                    let why = format!("{why:#}");
+                    error!(why, "the store takes no changes; they are kept in memory");
                 }
             }
+            Saved::Taken => bail!("another cusaxd took over the store"),
         }
+        Ok(())
     }
 
     fn measure(&mut self) {
@@ -303,14 +336,16 @@ impl Shell {
     /// Leaves in good order.
     async fn stop(mut self, out: &mut Outbox) {
         self.say_goodbye(out);
-        self.send(out).await;
+        self.direct(out);
+        let saved = self.save(&mut out.store).await;
+        self.deliver(out);
         if timeout(STOP_TIMEOUT, self.link.close()).await.is_err() {
             warn!("the XMPP server did not close the link");
         }
         self.sip.flush(STOP_TIMEOUT).await;
         self.media.stop();
-        if let Err(why) = self.saver.close(|| self.bridge.snapshot()).await {
-            error!(%why, "the last changes are not in the store");
+        if let Err(why) = saved.and(self.saver.close().await) {
+            error!(why = format!("{why:#}"), "the last changes are not in the store");
         }
     }
 }

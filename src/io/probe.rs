@@ -1,5 +1,5 @@
 //! Tries what a configuration promises, before a server is started with it: its addresses, its ports,
-//! its link. Leaves nothing behind.
+//! its store, its link. Leaves nothing behind, but the file of a new store.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -11,13 +11,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::settings::Settings;
+use super::store;
 use super::xmpp::{self, End, LinkEvent};
 use crate::config::{Listen, Problem};
 
 /// What does not work here and at this moment, each by its key. The link is tried only if everything
 /// can be bound: else a server runs already, and a second link under its name would end the first.
 pub async fn probe(settings: &Settings) -> Vec<Problem> {
-    let problems = addresses(settings);
+    let mut problems = addresses(settings);
+    problems.extend(store(settings).await);
     if !problems.is_empty() {
         return problems;
     }
@@ -55,6 +57,11 @@ fn addresses(settings: &Settings) -> Vec<Problem> {
         wrong("media.ports", reason);
     }
     problems
+}
+
+async fn store(settings: &Settings) -> Option<Problem> {
+    let why = store::probe(&settings.config.store.url).await.err()?;
+    Some(Problem { key: "store.url", reason: format!("{why:#}") })
 }
 
 async fn link(settings: &Settings) -> Option<Problem> {

@@ -2,15 +2,19 @@
 //!
 //! As long as the store is quick, a change is written before anyone is told of it. When it is not,
 //! the loop goes on without it: changes are kept in memory, in order, and written when it is back.
+//! When too much waits, [`Saver::is_full`] says so, and what would have to be kept is refused.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
+use minidom::{Element, Node};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
 
-use super::store::Store;
-use crate::journal::{Row, Snapshot};
+use super::store::{NotWritten, Store};
+use crate::journal::Row;
 
 /// The store, and what it did not take yet.
 #[derive(Debug)]
@@ -19,13 +23,14 @@ pub(super) struct Saver {
     store: Option<Store>,
     writing: Option<JoinHandle<Written>>,
     /// Changes since the last write began, oldest first.
-    unsaved: Vec<Row>,
-    /// Too many changes were not taken to be kept one by one: all is to be written anew. Of
-    /// `unsaved`, what takes something out of archives is still kept, and new messages for them are
-    /// lost.
-    stale: bool,
+    unsaved: VecDeque<Turn>,
+    /// What waits, and what is being written.
+    bytes: usize,
+    changes: usize,
     /// When to try again after a failure.
     retry: Option<Instant>,
+    /// So many turns are written one by one: the store will never take one of them.
+    apart: usize,
 }
 
 /// How saving went.
@@ -37,66 +42,79 @@ pub(super) enum Saved {
     Waiting,
     /// The store failed, or is stuck; what it did not take is kept.
     Failed(Error),
+    /// Another server has the store, for good.
+    Taken,
 }
 
-/// What was to be written.
+/// The changes of one turn of the loop, written together or not at all.
 #[derive(Debug)]
-enum Job {
-    Changes(Vec<Row>),
-    /// What is erased from archives, and everything else.
-    Everything(Vec<Row>, Snapshot),
+struct Turn {
+    rows: Vec<Row>,
+    bytes: usize,
 }
 
 /// The store after writing, what was to be written, and how that went.
-type Written = (Store, Job, Result<()>);
+type Written = (Store, Vec<Turn>, Result<(), NotWritten>);
 
 impl Saver {
     pub(super) fn new(store: Store) -> Self {
-        Self { store: Some(store), writing: None, unsaved: vec![], stale: false, retry: None }
+        Self {
+            store: Some(store),
+            writing: None,
+            unsaved: VecDeque::new(),
+            bytes: 0,
+            changes: 0,
+            retry: None,
+            apart: 0,
+        }
     }
 
-    /// Writes changes, after those that were not taken before. `everything` is asked for if there
-    /// are more of them than are kept. Waits for [`PATIENCE`] at most, and not at all for a store
-    /// that has been stuck since an earlier call.
-    pub(super) async fn save(
-        &mut self,
-        rows: &mut Vec<Row>,
-        everything: impl FnOnce() -> Snapshot,
-    ) -> Saved {
-        self.keep(rows);
-        if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
-            && let Err(why) = self.settle(writing.await)
-        {
-            return Saved::Failed(why);
+    /// Writes changes, after those that were not taken before. Waits for [`PATIENCE`] at most, and not
+    /// at all for a store that has been stuck since an earlier call.
+    pub(super) async fn save(&mut self, rows: &mut Vec<Row>) -> Saved {
+        self.keep(std::mem::take(rows));
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(writing) = self.writing.take_if(|writing| writing.is_finished())
+                && let Err(why) = self.settle(writing.await)
+            {
+                return why.into();
+            }
+            let early = self.retry.is_some_and(|retry| Instant::now() < retry);
+            if self.writing.is_some() || early {
+                return Saved::Waiting;
+            }
+            if self.unsaved.is_empty() {
+                return Saved::All;
+            }
+            self.begin();
+            if let Err(why) = self.finish(until).await {
+                return why.into();
+            }
         }
-        let early = self.retry.is_some_and(|retry| Instant::now() < retry);
-        if self.writing.is_some() || early {
-            return Saved::Waiting;
-        }
-        if self.unsaved.is_empty() && !self.stale {
-            return Saved::All;
-        }
-        self.begin(everything);
-        self.finish(PATIENCE).await
     }
 
     /// How many changes the store did not take yet.
     pub(super) fn waiting(&self) -> usize {
-        self.unsaved.len()
+        self.changes
+    }
+
+    /// Whether so much waits that nothing more is to be taken on that has to be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > MAX_UNSAVED
     }
 
     /// Saves what is left and closes the store in good order.
-    pub(super) async fn close(mut self, everything: impl FnOnce() -> Snapshot) -> Result<()> {
-        if self.writing.is_some()
-            && let Saved::Failed(why) = self.finish(LAST_PATIENCE).await
-        {
-            return Err(why);
-        }
-        if !self.unsaved.is_empty() || self.stale {
-            self.begin(everything);
-            if let Saved::Failed(why) = self.finish(LAST_PATIENCE).await {
-                return Err(why);
+    pub(super) async fn close(mut self) -> Result<()> {
+        let until = Instant::now() + LAST_PATIENCE;
+        loop {
+            if self.writing.is_none() {
+                if self.unsaved.is_empty() {
+                    break;
+                }
+                self.begin();
             }
+            self.finish(until).await?;
         }
         match self.store {
             Some(store) => store.close().await,
@@ -104,68 +122,125 @@ impl Saver {
         }
     }
 
-    fn keep(&mut self, rows: &mut Vec<Row>) {
-        self.unsaved.append(rows);
-        self.stale |= self.unsaved.iter().map(weight).sum::<usize>() > MAX_UNSAVED;
-        if self.stale {
-            self.unsaved.retain(Row::erases);
-            self.unsaved.truncate(MAX_UNSAVED);
+    fn keep(&mut self, mut rows: Vec<Row>) {
+        if self.changes > 0 {
+            // There will be others when there is time for it.
+            rows.retain(|row| !matches!(row, Row::Sweep { .. }));
         }
+        if rows.is_empty() {
+            return;
+        }
+        let bytes = rows.iter().map(weight).sum();
+        self.bytes += bytes;
+        self.changes += rows.len();
+        self.unsaved.push_back(Turn { rows, bytes });
     }
 
-    fn begin(&mut self, everything: impl FnOnce() -> Snapshot) {
+    fn begin(&mut self) {
         let Some(mut store) = self.store.take() else { return };
-        let changes = std::mem::take(&mut self.unsaved);
-        let job = match std::mem::take(&mut self.stale) {
-            true => Job::Everything(changes, everything()),
-            false => Job::Changes(changes),
-        };
+        let most = if self.apart > 0 { 1 } else { MAX_WRITTEN };
+        let mut turns = vec![];
+        let mut rows = 0;
+        while rows < most
+            && let Some(turn) = self.unsaved.pop_front()
+        {
+            rows += turn.rows.len();
+            turns.push(turn);
+        }
         self.writing = Some(tokio::spawn(async move {
-            let done = match &job {
-                Job::Changes(rows) => store.write(rows).await,
-                Job::Everything(erasures, snapshot) => store.replace(erasures, snapshot).await,
-            };
-            (store, job, done)
+            let rows: Vec<&Row> = turns.iter().flat_map(|turn| &turn.rows).collect();
+            let done = store.write(&rows).await;
+            drop(rows);
+            (store, turns, done)
         }));
     }
 
-    async fn finish(&mut self, patience: Duration) -> Saved {
-        let Some(mut writing) = self.writing.take() else { return Saved::All };
-        match timeout(patience, &mut writing).await {
-            Ok(written) => match self.settle(written) {
-                Ok(()) => Saved::All,
-                Err(why) => Saved::Failed(why),
-            },
+    async fn finish(&mut self, until: Instant) -> Result<(), NotWritten> {
+        let Some(mut writing) = self.writing.take() else { return Ok(()) };
+        match timeout_at(until, &mut writing).await {
+            Ok(written) => self.settle(written),
             Err(_) => {
                 self.writing = Some(writing);
-                Saved::Failed(anyhow!("the store is stuck"))
+                Err(NotWritten::Away(anyhow!("the store is stuck")))
             }
         }
     }
 
     /// Takes the store back; what failed is kept for another time.
-    fn settle(&mut self, written: Result<Written, JoinError>) -> Result<()> {
-        let (store, job, done) = match written {
+    fn settle(&mut self, written: Result<Written, JoinError>) -> Result<(), NotWritten> {
+        let (store, turns, done) = match written {
             Ok(written) => written,
             // A fault of ours, as if it had happened here.
             Err(fault) => std::panic::resume_unwind(fault.into_panic()),
         };
         self.store = Some(store);
-        if done.is_ok() {
-            self.retry = None;
-            return Ok(());
+        self.retry = None;
+        match &done {
+            Ok(()) => {
+                self.apart = self.apart.saturating_sub(turns.len());
+                self.forget(&turns);
+            }
+            Err(NotWritten::Unfit(why)) if turns.len() == 1 => {
+                error!(why = format!("{why:#}"), "a change that no store takes is lost");
+                self.apart = self.apart.saturating_sub(1);
+                self.forget(&turns);
+            }
+            Err(why) => {
+                match why {
+                    NotWritten::Unfit(_) => self.apart = turns.len(),
+                    NotWritten::Away(_) | NotWritten::Taken => {
+                        self.retry = Some(Instant::now() + RETRY);
+                    }
+                }
+                for turn in turns.into_iter().rev() {
+                    self.unsaved.push_front(turn);
+                }
+            }
         }
-        self.retry = Some(Instant::now() + RETRY);
-        let (mut earlier, stale) = match job {
-            Job::Changes(rows) => (rows, false),
-            Job::Everything(erasures, _) => (erasures, true),
-        };
-        self.stale |= stale;
-        let mut later = std::mem::take(&mut self.unsaved);
-        self.keep(&mut earlier);
-        self.keep(&mut later);
         done
     }
+
+    fn forget(&mut self, turns: &[Turn]) {
+        for turn in turns {
+            self.bytes -= turn.bytes;
+            self.changes -= turn.rows.len();
+        }
+    }
+}
+
+impl From<NotWritten> for Saved {
+    fn from(why: NotWritten) -> Self {
+        match why {
+            NotWritten::Away(why) | NotWritten::Unfit(why) => Self::Failed(why),
+            NotWritten::Taken => Self::Taken,
+        }
+    }
+}
+
+/// About how many bytes of memory a change takes while it waits.
+fn weight(row: &Row) -> usize {
+    let more = match row {
+        Row::Archived { said, .. } => size(&said.payload.stanza),
+        Row::Buried { tombstone, .. } => size(tombstone),
+        Row::Avatar { avatar, .. } => avatar.as_ref().map_or(0, |avatar| avatar.data().len()),
+        Row::Hats { hats, .. } => serde_json::to_string(hats).map_or(0, |text| text.len()),
+        Row::Affiliation { reason, .. } => reason.as_ref().map_or(0, String::len),
+        Row::Room(room) => {
+            let subject = room.subject.as_ref().map_or(0, |(text, _, _)| text.len());
+            room.settings.name.len() + room.settings.description.len() + subject
+        }
+        Row::NoRoom(_) | Row::Nick { .. } | Row::User(_) | Row::NoUser(_) | Row::Sweep { .. } => 0,
+    };
+    CHANGE + more
+}
+
+fn size(element: &Element) -> usize {
+    let attributes = element.attrs().iter().map(|(_, value)| value.len());
+    let nodes = element.nodes().map(|node| match node {
+        Node::Element(element) => size(element),
+        Node::Text(text) => text.len(),
+    });
+    CHANGE / 4 + attributes.sum::<usize>() + nodes.sum::<usize>()
 }
 
 /// How long a change waits to be written before it counts as kept in memory alone.
@@ -173,25 +248,32 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The same, when there is no later.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
-/// Changes that wait for a failing store one by one.
-const MAX_UNSAVED: usize = 10_000;
-
-/// How many changes one counts as: a picture is as large as many others.
-fn weight(row: &Row) -> usize {
-    if matches!(row, Row::Avatar { avatar: Some(_), .. }) { 100 } else { 1 }
-}
+/// Bytes of changes that wait for a failing store, before others are refused: some 10,000 messages.
+const MAX_UNSAVED: usize = 16 << 20;
+/// What any change takes, in bytes.
+const CHANGE: usize = 512;
+/// Changes of one transaction, give or take those of one turn: so few that it takes no time.
+const MAX_WRITTEN: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection, SqliteConnection};
-
-    use super::super::store::tests::Scratch;
     use std::sync::Arc;
 
+    use super::super::store::database::{Access, Connection, Place};
+    use super::super::store::tests::postgres::Postgres;
+    use super::super::store::tests::{Scratch, on_both};
     use super::*;
     use crate::directory::User;
     use crate::id::RoomName;
     use crate::room::avatar::{Avatar, MAX_AVATAR};
+
+    on_both! {
+        a_stuck_store_holds_nobody_up_and_loses_nothing
+        a_store_that_refuses_is_asked_again_later
+        a_change_that_no_store_takes_holds_up_no_other
+        what_waits_has_a_limit_and_is_written_a_little_at_a_time
+        another_server_ends_it
+    }
 
     fn user(number: usize) -> Row {
         Row::User(User {
@@ -202,100 +284,138 @@ mod tests {
         })
     }
 
-    async fn users(scratch: &Scratch) -> usize {
-        Store::open(&scratch.url()).await.unwrap().load().await.unwrap().users.len()
+    async fn users(url: &str) -> usize {
+        Store::open(url).await.unwrap().load().await.unwrap().users.len()
     }
 
-    fn nothing() -> Snapshot {
-        Snapshot::default()
+    async fn saver(scratch: &Scratch) -> Saver {
+        Saver::new(Store::open(scratch.url()).await.unwrap())
     }
 
-    #[tokio::test]
-    async fn a_stuck_store_holds_nobody_up_and_loses_nothing() {
-        let scratch = Scratch::new("stuck");
-        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
-        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::All));
+    async fn other(scratch: &Scratch) -> Connection {
+        Place::parse(scratch.url()).unwrap().connect(Access::Write).await.unwrap()
+    }
 
-        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    async fn a_stuck_store_holds_nobody_up_and_loses_nothing(scratch: &Scratch) {
+        let mut saver = saver(scratch).await;
+        assert!(matches!(saver.save(&mut vec![user(1)]).await, Saved::All));
+
+        let mut other = other(scratch).await;
+        other.begin().await.unwrap();
+        other.execute("UPDATE writer SET writes = writes", []).await.unwrap();
         let began = Instant::now();
-        assert!(matches!(saver.save(&mut vec![user(2)], nothing).await, Saved::Failed(_)));
+        assert!(matches!(saver.save(&mut vec![user(2)]).await, Saved::Failed(_)));
         assert!(began.elapsed() < 2 * PATIENCE);
         let began = Instant::now();
         for number in 3..100 {
-            let saved = saver.save(&mut vec![user(number)], nothing).await;
+            let saved = saver.save(&mut vec![user(number)]).await;
             assert!(matches!(saved, Saved::Waiting), "{saved:?}");
         }
         assert!(began.elapsed() < PATIENCE, "only the first one waits");
 
-        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
-        saver.close(nothing).await.unwrap();
-        assert_eq!(users(&scratch).await, 99);
+        other.commit().await.unwrap();
+        saver.close().await.unwrap();
+        assert_eq!(users(scratch.url()).await, 99);
     }
 
-    #[tokio::test]
-    async fn what_is_too_much_to_keep_is_written_anew() {
-        let scratch = Scratch::new("stale");
-        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
-        saver.save(&mut vec![user(1)], nothing).await;
-        let mut rows = (0..=MAX_UNSAVED).map(user).collect();
-        let Row::User(last) = user(7) else { unreachable!() };
-        let everything = || Snapshot { users: vec![last], ..Snapshot::default() };
-        assert!(matches!(saver.save(&mut rows, everything).await, Saved::All));
-        saver.close(nothing).await.unwrap();
-        assert_eq!(users(&scratch).await, 1);
+    async fn a_store_that_refuses_is_asked_again_later(scratch: &Scratch) {
+        let mut saver = saver(scratch).await;
+        let mut other = other(scratch).await;
+        other.run("ALTER TABLE users RENAME TO away").await.unwrap();
+        assert!(matches!(saver.save(&mut vec![user(1)]).await, Saved::Failed(_)));
+        assert!(matches!(saver.save(&mut vec![user(2)]).await, Saved::Waiting));
+        other.run("ALTER TABLE away RENAME TO users").await.unwrap();
+        saver.retry = Some(Instant::now());
+        assert!(matches!(saver.save(&mut vec![]).await, Saved::All));
+        assert_eq!((saver.waiting(), saver.bytes), (0, 0));
+        saver.close().await.unwrap();
+        assert_eq!(users(scratch.url()).await, 2);
     }
 
-    #[tokio::test]
-    async fn pictures_count_as_what_they_take() {
-        let scratch = Scratch::new("pictures");
-        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
+    async fn a_change_that_no_store_takes_holds_up_no_other(scratch: &Scratch) {
+        let mut saver = saver(scratch).await;
+        saver.retry = Some(Instant::now() + Duration::from_secs(60));
+        let Row::User(mut taken) = user(1) else { unreachable!() };
+        taken.jid = "other@example.org".parse().unwrap();
+        for turn in [vec![user(1)], vec![user(2), Row::User(taken)], vec![user(3)]] {
+            assert!(matches!(saver.save(&mut turn.clone()).await, Saved::Waiting));
+        }
+        saver.retry = None;
+        let mut failures = 0;
+        while !matches!(saver.save(&mut vec![]).await, Saved::All) {
+            failures += 1;
+            assert!(failures < 10);
+        }
+        assert_eq!((failures, saver.apart, saver.waiting(), saver.bytes), (2, 0, 0, 0));
+        saver.close().await.unwrap();
+        assert_eq!(users(scratch.url()).await, 2, "a turn is written whole or not at all");
+    }
+
+    async fn what_waits_has_a_limit_and_is_written_a_little_at_a_time(scratch: &Scratch) {
+        let mut saver = saver(scratch).await;
+        saver.retry = Some(Instant::now() + Duration::from_secs(60));
         let room: RoomName = RoomName::new("cave").unwrap();
         let avatar = Avatar::new("image/png", vec![0; MAX_AVATAR]).map(Arc::new);
-        saver.retry = Some(Instant::now() + Duration::from_secs(60));
-        for most in [MAX_UNSAVED / 100, 1] {
-            let picture = || Row::Avatar { room: room.clone(), avatar: avatar.clone() };
-            let mut rows = std::iter::repeat_with(picture).take(most).collect();
-            assert!(matches!(saver.save(&mut rows, nothing).await, Saved::Waiting));
-            assert_eq!(saver.stale, most == 1);
+        let picture = Row::Avatar { room, avatar };
+        let pictures = MAX_UNSAVED / MAX_AVATAR;
+        let waiting = saver.save(&mut vec![picture; pictures]).await;
+        assert!(
+            matches!(waiting, Saved::Waiting) && saver.is_full(),
+            "pictures count as what they take"
+        );
+        saver.unsaved.clear();
+        (saver.bytes, saver.changes) = (0, 0);
+
+        let most = MAX_UNSAVED / CHANGE;
+        let turns = 3 * MAX_WRITTEN / 100;
+        for turn in 0..turns {
+            saver.save(&mut (turn * 100..(turn + 1) * 100).map(user).collect()).await;
+            saver.save(&mut vec![Row::Sweep { before: None }]).await;
         }
-        assert_eq!(saver.unsaved, []);
-    }
-
-    #[tokio::test]
-    async fn what_is_erased_is_erased_however_much_there_is_to_keep() {
-        let scratch = Scratch::new("erased");
-        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
-        let name = RoomName::new("cave").unwrap();
-        let gone = Row::NoRoom(name);
-        let mut rows: Vec<Row> = std::iter::once(gone.clone()).chain((0..10).map(user)).collect();
-        saver.keep(&mut rows);
-        assert_eq!(saver.unsaved.len(), 11);
-        saver.keep(&mut (0..=MAX_UNSAVED).map(user).collect());
-        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone.clone()].as_slice()));
-        // Nor is it forgotten when that is not taken either.
-        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
-        sqlx::raw_sql("ALTER TABLE users RENAME TO away").execute(&mut other).await.unwrap();
-        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::Failed(_)));
-        assert_eq!((saver.stale, saver.unsaved.as_slice()), (true, [gone].as_slice()));
-        sqlx::raw_sql("ALTER TABLE away RENAME TO users").execute(&mut other).await.unwrap();
+        assert_eq!(saver.waiting(), turns * 100, "sweeps do not wait");
+        assert!(!saver.is_full());
+        saver.keep(vec![user(0); most]);
+        assert!(saver.is_full());
+        saver.unsaved.pop_back();
+        (saver.bytes, saver.changes) = (turns * 100 * CHANGE, turns * 100);
         saver.retry = None;
-        assert!(matches!(saver.save(&mut vec![], nothing).await, Saved::All));
-        assert_eq!((saver.stale, saver.unsaved.as_slice()), (false, [].as_slice()));
+        saver.begin();
+        let rows: usize = saver.unsaved.iter().map(|turn| turn.rows.len()).sum();
+        assert_eq!(rows, turns * 100 - MAX_WRITTEN);
+        saver.close().await.unwrap();
+        assert_eq!(users(scratch.url()).await, turns * 100);
     }
 
+    async fn another_server_ends_it(scratch: &Scratch) {
+        let mut saver = saver(scratch).await;
+        let mut other = other(scratch).await;
+        other.execute("UPDATE writer SET number = number + 1", []).await.unwrap();
+        for _ in 0..2 {
+            saver.retry = None;
+            assert!(matches!(saver.save(&mut vec![user(1)]).await, Saved::Taken));
+        }
+        saver.close().await.unwrap_err();
+    }
+
+    /// A server that stops in order, and one that dies, are both waited for.
     #[tokio::test]
-    async fn a_store_that_refuses_is_asked_again_later() {
-        let scratch = Scratch::new("refuses");
-        let mut saver = Saver::new(Store::open(&scratch.url()).await.unwrap());
-        let mut other = SqliteConnection::connect(&scratch.url()).await.unwrap();
-        sqlx::raw_sql("ALTER TABLE users RENAME TO away").execute(&mut other).await.unwrap();
-        assert!(matches!(saver.save(&mut vec![user(1)], nothing).await, Saved::Failed(_)));
-        assert!(matches!(saver.save(&mut vec![user(2)], nothing).await, Saved::Waiting));
-        sqlx::raw_sql("ALTER TABLE away RENAME TO users").execute(&mut other).await.unwrap();
-        saver.retry = Some(Instant::now());
-        assert!(matches!(saver.save(&mut vec![], nothing).await, Saved::All));
-        saver.close(nothing).await.unwrap();
-        assert_eq!(users(&scratch).await, 2);
+    async fn a_server_that_went_away_and_came_back_has_everything() {
+        let Some(server) = Postgres::start() else { return };
+        let url = server.database("away");
+        let mut saver = Saver::new(Store::open(&url).await.unwrap());
+        for (number, mode) in ["fast", "immediate"].into_iter().enumerate() {
+            assert!(matches!(saver.save(&mut vec![user(2 * number)]).await, Saved::All));
+            server.stop(mode);
+            let saved = saver.save(&mut vec![user(2 * number + 1)]).await;
+            assert!(matches!(saved, Saved::Failed(_)), "{saved:?}");
+            saver.retry = None;
+            assert!(matches!(saver.save(&mut vec![]).await, Saved::Failed(_)), "it is still away");
+            server.resume();
+            saver.retry = None;
+            let saved = saver.save(&mut vec![]).await;
+            assert!(matches!(saved, Saved::All), "{saved:?}");
+        }
+        saver.close().await.unwrap();
+        assert_eq!(users(&url).await, 4);
     }
 }

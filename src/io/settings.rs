@@ -7,6 +7,7 @@ use std::sync::Arc;
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
 use super::sip::tls::Tls;
+use super::store;
 use crate::config::{Config, Problem};
 use crate::reload::{self, Change, Shown, Takes};
 
@@ -94,6 +95,8 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
         .and_then(Layers::try_deserialize)
         .map_err(|why| bad(vec![why.to_string()]))?;
     let mut problems = config.check();
+    let url = store::problem(&config.store.url);
+    problems.extend(url.map(|reason| Problem { key: "store.url", reason }));
     let mut read = |key, given: &Option<String>, file: &Option<String>| match (given, file) {
         (Some(given), _) => Some(given.clone()),
         (None, Some(file)) => match std::fs::read_to_string(file) {

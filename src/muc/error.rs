@@ -243,6 +243,9 @@ impl From<Refusal> for Fault {
                 Condition::ServiceUnavailable,
                 "This service is about to stop and lets nobody in.",
             ),
+            Refusal::NotKept => Self::busy(
+                "This service cannot store anything at the moment, and this would have to be stored.",
+            ),
         }
     }
 }

@@ -718,6 +718,8 @@ pub enum Refusal {
     TooMany,
     /// The server is going down and takes nobody new.
     Draining,
+    /// This would have to be kept, and the store takes nothing more.
+    NotKept,
 }
 
 /// The moment and author of something that lasts: a mute, a subject.
@@ -853,6 +855,16 @@ impl Rooms {
         }
         self.rooms.insert(name.clone(), room);
         Ok(facts)
+    }
+
+    /// Makes a room what it was before a command, as if that had never been; `None`: there was none.
+    pub fn put_back(&mut self, name: &RoomName, before: Option<Room>) {
+        // It may have ended by that command.
+        self.ended.retain(|ended| ended != name);
+        match before {
+            Some(room) => drop(self.rooms.insert(name.clone(), room)),
+            None => drop(self.rooms.remove(name)),
+        }
     }
 
     /// Forgets the rooms that ended.

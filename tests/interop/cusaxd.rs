@@ -32,10 +32,10 @@ pub(crate) struct Cusaxd {
 
 impl Cusaxd {
     /// Writes its configuration into `dir`, starts it and waits until it says that it is ready.
-    pub(crate) fn start(dir: &Path, ports: Ports, plan: &Plan) -> Self {
+    pub(crate) fn start(dir: &Path, ports: Ports, plan: &Plan, store: &str) -> Self {
         let config = dir.join("cusaxd.toml");
         certify(dir);
-        fs::write(&config, configuration(dir, ports, plan)).expect("a file of ours");
+        fs::write(&config, configuration(dir, ports, plan, store)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -155,7 +155,7 @@ fn certify(dir: &Path) {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a file of ours");
 }
 
-fn configuration(dir: &Path, ports: Ports, plan: &Plan) -> String {
+fn configuration(dir: &Path, ports: Ports, plan: &Plan, store: &str) -> String {
     let Ports { component, sip, proxy, tls, ws, wss, http, media, .. } = ports;
     let Plan { auth, phones, .. } = *plan;
     let out = match plan.proxy {
@@ -187,7 +187,7 @@ ports = "{media}-{last}"
 max_stress = 1.0
 
 [store]
-url = "sqlite:{store}"
+url = "{store}"
 
 [http]
 listen = "127.0.0.1:{http}"
@@ -207,7 +207,6 @@ level = "debug"
         certificate = dir.join("cusaxd.pem").display(),
         key = dir.join("cusaxd.key").display(),
         address = phones.address(),
-        store = dir.join("cusaxd.db").display(),
     )
 }
 

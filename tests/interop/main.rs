@@ -1,5 +1,6 @@
 //! Interoperation with programs that others wrote: Prosody, ejabberd, Kamailio, slixmpp, nbxmpp,
-//! Profanity, Converse.js, baresip, Linphone, SIPp and Prometheus, all on loopback.
+//! Profanity, Converse.js, baresip, Linphone, SIPp, Prometheus and
+//! PostgreSQL, all on loopback.
 //!
 //! One file per peer tells how it is started and driven, `site.rs` puts them together, `cases/`
 //! holds the tests. `scripts/setup.sh` installs the peers; without them the tests say so and pass,
@@ -17,6 +18,8 @@ mod http;
 mod kamailio;
 mod linphone;
 mod peer;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod process;
 mod profanity;
 mod prometheus;
@@ -47,6 +50,7 @@ mod cases {
     mod provisioning;
     mod secure;
     mod stanzas;
+    mod storm;
     mod terminal;
     mod wire;
 }

@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) proxy: bool,
     /// The loopback address at which phones find the focus and its media.
     pub(crate) phones: Loopback,
+    /// The URL of the store; `None`: a file of its own.
+    pub(crate) store: Option<String>,
     /// Whether the directory binds everybody's calls to their JIDs.
     pub(crate) directory: bool,
 }
@@ -128,6 +130,7 @@ impl Default for Plan {
             server: Server::Prosody,
             proxy: false,
             phones: Loopback::V4,
+            store: None,
             directory: false,
         }
     }
@@ -248,7 +251,9 @@ impl Site {
             Server::Ejabberd => XmppServer::Ejabberd(Ejabberd::start(&dir, ports)),
         };
         let kamailio = plan.proxy.then(|| Kamailio::start(&dir, ports));
-        let cusaxd = Cusaxd::start(&dir, ports, &plan);
+        let file = || format!("sqlite:{}", dir.join("cusaxd.db").display());
+        let store = plan.store.clone().unwrap_or_else(file);
+        let cusaxd = Cusaxd::start(&dir, ports, &plan, &store);
         if plan.directory {
             for user in ["alice", "bob", "carol", "dave"] {
                 cusaxd.enroll(user, &format!("sip:{user}@{CONFERENCES}"), &password(user));

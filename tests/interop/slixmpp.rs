@@ -35,6 +35,11 @@ impl Chat {
         chat
     }
 
+    /// Who it is, before the `@`.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Connects and waits for the session, as after a restart of the server.
     pub(crate) fn go_online(&self) {
         self.tell("go_online", json!({}));

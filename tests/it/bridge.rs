@@ -13,7 +13,7 @@
 //! | `dave calls`, `dave hangs up`, `dave holds`, `dave resumes` | what phones do, through a proxy that vouches |
 //! | `operator mute p2`, `unmute p2`, `lock`, `unlock`, `set KEY VALUE` | what operators do |
 //! | `configure sip.auth "open"` | the configuration is read again, with that changed |
-//! | `link down`, `link up`, `shutdown` | what happens to the server |
+//! | `store full`, `store empties`, `link down`, `link up`, `server stops` | what happens to the server |
 //! | `+5` | five seconds pass |
 //!
 //! A `~` before a line leaves what it brings about out of the transcript.
@@ -127,6 +127,10 @@ fn act(site: &mut Site, line: &str) -> Vec<Seen> {
     match (who, verb) {
         ("link", "up") => site.input(Input::Link(true)),
         ("link", "down") => site.input(Input::Link(false)),
+        ("store", state) => {
+            site.bridge.note_store_full(state == "full");
+            vec![]
+        }
         ("server", "stops") => site.input(Input::ShutDown),
         ("configure", key) => {
             let (section, option) = key.split_once('.').unwrap();

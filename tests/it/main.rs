@@ -14,6 +14,9 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod openapi;
+#[cfg(feature = "io")]
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod provision;
 mod room;
 #[cfg(feature = "io")]

@@ -297,7 +297,8 @@ impl Server {
             Ok(question) => {
                 let request = admin::Request { ticket: 0, by: order.by.clone(), question };
                 let (rooms, directory) = (&self.rooms, &mut self.directory);
-                let response = match self.admin.decode(request, rooms, directory, &mut vec![]) {
+                let response = match self.admin.decode(request, rooms, directory, Some(&mut vec![]))
+                {
                     Step::Done(response) => response,
                     Step::Ask(ask) => {
                         let admin::Ask { room, by, command, reply } = *ask;

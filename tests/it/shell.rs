@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
+use crate::postgres::{PASSWORD, Postgres};
+
 /// A folder of its own, gone with the value.
 struct Folder(PathBuf);
 
@@ -143,7 +145,10 @@ fn wrong_configurations_are_named() {
     check(&with("[media]\nmax_stress = 1.5\n"), &["media.max_stress"]);
     check(&with("[media]\nmax_stress = nan\n"), &["media.max_stress"]);
     check(&GOOD.replace("conf.example.org", "a b"), &["sip.domain"]);
-    check(&with("[store]\nurl = \"mysql://x\"\n"), &["store.url", "sqlite"]);
+    check(&with("[store]\nurl = \"mysql://x\"\n"), &["store.url", "sqlite", "postgres"]);
+    check(&with("[store]\nurl = \"postgres://me:p@db.example:x/\"\n"), &["store.url", "port"]);
+    check(&with("[store]\nurl = \"postgres:me\"\n"), &["store.url"]);
+    check(&with("[store]\nurl = \"postgres://me@db.example/rooms?sslmode=verify-full\"\n"), &[]);
     check(&with("[http]\nlisten = \"x\"\n"), &["http.listen"]);
     check(&with("[http]\ntoken = \"\"\n"), &["http.token", "empty"]);
     check(&with("[http]\ntoken = \"a\"\ntoken_file = \"b\"\n"), &["http.token_file"]);
@@ -269,6 +274,15 @@ fn a_probe_tries_what_the_configuration_promises() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("xmpp.server: 127.0.0.1:9: cannot connect: "), "{text}");
     assert!(!folder.0.join("store.db").exists(), "a probe leaves nothing behind");
+    let store = format!("sqlite:{}", folder.0.join("store.db").display());
+    for away in ["postgres://me:open-sesame@127.0.0.1:9/rooms", "sqlite:/nonexistent/x.db"] {
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(&store, away)).unwrap();
+        let (code, text) = probe();
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("store.url: ") && !text.contains("open-sesame"), "{text}");
+        assert!(!text.contains("xmpp"), "{text}");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(away, &store)).unwrap();
+    }
 }
 
 // --- Starting and stopping ----------------------------------------------------------------------
@@ -312,9 +326,20 @@ fn configuration(folder: &Folder, http: u16, sip: u16, token: Option<&str>) -> S
 
 /// What it logs goes to a file beside its configuration.
 fn run(config: &Path) -> Child {
-    let log = fs::File::create(config.with_file_name("log")).unwrap();
-    let mut command = cusaxd();
-    command.args(["run", "--config"]).arg(config).stdout(Stdio::null()).stderr(log);
+    // A limit on files is to fail writes, and not to end who writes.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "trap '' XFSZ; exec \"$0\" run --config \"$1\"",
+        env!("CARGO_BIN_EXE_cusaxd"),
+    ]);
+    let log = fs::File::options().create(true).append(true).open(config.with_file_name("log"));
+    command.arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
+    for (name, _) in
+        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CUSAXD_"))
+    {
+        command.env_remove(name);
+    }
     command.spawn().unwrap()
 }
 
@@ -325,8 +350,15 @@ impl Server {
 
     fn start_with(token: Option<&'static str>) -> Self {
         let folder = Folder::new();
+        let store = format!("sqlite:{}", folder.0.join("store.db").display());
+        Self::start_on(folder, token, &store)
+    }
+
+    fn start_on(folder: Folder, token: Option<&'static str>, store: &str) -> Self {
         let (http, sip) = (free_port(), free_port());
-        let config = folder.write("cusaxd.toml", &configuration(&folder, http, sip, token));
+        let text = configuration(&folder, http, sip, token);
+        let old = format!("sqlite:{}", folder.0.join("store.db").display());
+        let config = folder.write("cusaxd.toml", &text.replace(&old, store));
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let child = run(&config);
         let mut server = Self { child, config, folder, http: at(http), sip: at(sip), token };
@@ -796,6 +828,86 @@ fn what_operators_do_survives_a_restart_and_a_crash() {
     server.start_again();
     assert_eq!(server.get("/api/v1/rooms/garden").json()["locked"], false);
     assert!(server.folder.0.join("store.db").exists());
+}
+
+/// What the store does not take waits, up to a limit; then what would have to be kept is refused, and
+/// the rest goes on. When the store is back, it has all that was accepted and nothing else.
+fn fails_and_comes_back(
+    mut server: Server,
+    fail: impl FnOnce(&Server),
+    mend: impl FnOnce(&Server),
+) {
+    let description = |number: usize| format!("{number} {}", "x".repeat(8_000));
+    let put = |server: &Server, number: usize| {
+        let body = json!({ "description": description(number) }).to_string();
+        server.ask("PUT", "/api/v1/rooms/garden", &body).status
+    };
+    let user = r#"{"aor":"sip:alice@conf.example.org","password":"p"}"#;
+    assert_eq!(put(&server, 0), 200);
+    assert_eq!(server.ask("PUT", "/api/v1/users/alice@example.org", user).status, 200);
+    fail(&server);
+    let most = 2_500;
+    let refused = (1..most).find(|number| put(&server, *number) == 503).expect("it has a limit");
+    assert!(refused > 100, "only {refused} changes wait");
+    assert_eq!(server.get("/health/ready").json()["store"], "down");
+    for (method, path, body) in [
+        ("PUT", "/api/v1/rooms/attic", "{}"),
+        ("DELETE", "/api/v1/rooms/garden", ""),
+        ("POST", "/api/v1/rooms/garden/lock", ""),
+        ("PUT", "/api/v1/users/bob@example.org", r#"{"aor":"sip:bob@conf.example.org"}"#),
+        ("DELETE", "/api/v1/users/alice@example.org", ""),
+    ] {
+        server.ask(method, path, body).refuses(503);
+    }
+    let accepted = |server: &Server| {
+        assert_eq!(server.get("/api/v1/rooms").json()["rooms"].as_array().unwrap().len(), 1);
+        assert_eq!(server.get("/api/v1/users").json()["users"].as_array().unwrap().len(), 1);
+        let room = server.get("/api/v1/rooms/garden").json();
+        assert_eq!(room["locked"], false);
+        room["settings"]["description"].as_str().unwrap() == description(refused - 1)
+    };
+    assert!(accepted(&server), "what was refused changed nothing");
+    mend(&server);
+    until("the store is back", || server.get("/health/ready").json()["store"] == "ok");
+    assert_eq!(server.end(Signal::SIGKILL), None);
+    server.start_again();
+    assert!(accepted(&server), "what was accepted is kept");
+    assert_eq!(put(&server, most), 200);
+    let log = fs::read_to_string(server.config.with_file_name("log")).unwrap();
+    assert!(log.contains("too many changes wait for the store"), "{log}");
+    assert!(!log.contains(PASSWORD), "{log}");
+}
+
+#[test]
+fn a_full_disk_refuses_what_cannot_be_kept_and_keeps_what_was() {
+    let limit = |server: &Server, bytes: &str| {
+        let process = server.child.id().to_string();
+        let limit = format!("--fsize={bytes}:unlimited");
+        let done = Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap();
+        assert!(done.success());
+    };
+    fails_and_comes_back(
+        Server::start(),
+        |server| limit(server, "65536"),
+        |server| limit(server, "unlimited"),
+    );
+}
+
+#[test]
+fn a_database_that_is_away_refuses_what_cannot_be_kept_and_keeps_what_was() {
+    let Some(postgres) = Postgres::start() else { return };
+    let url = postgres.database("cusaxd");
+    let server = Server::start_on(Folder::new(), Some(TOKEN), &url);
+    // A second one on the same database does not come up, and disturbs nobody.
+    let folder = Folder::new();
+    let text = configuration(&folder, free_port(), free_port(), None);
+    let store = format!("sqlite:{}", folder.0.join("store.db").display());
+    let second = folder.write("second.toml", &text.replace(&store, &url));
+    let output = cusaxd().args(["run", "--config"]).arg(&second).output().unwrap();
+    let (code, text) = said(output);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("in use by another cusaxd") && !text.contains(PASSWORD), "{text}");
+    fails_and_comes_back(server, |_| postgres.stop("immediate"), |_| postgres.resume());
 }
 
 #[test]
