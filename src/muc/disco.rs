@@ -191,7 +191,7 @@ impl Muc {
     }
 
     /// Where a phone calls to be in the room.
-    fn conference_uri(&self, room: &RoomName) -> Option<String> {
+    pub(super) fn conference_uri(&self, room: &RoomName) -> Option<String> {
         Aor::new(room.as_str(), &self.config.sip_domain).ok().map(|uri| uri.to_string())
     }
 }
@@ -214,7 +214,7 @@ pub(super) fn tells(room: &Room, from: &Jid) -> bool {
 }
 
 /// The name that people read.
-fn title(room: &Room) -> &str {
+pub(super) fn title(room: &Room) -> &str {
     if room.settings.name.is_empty() { room.name.as_str() } else { &room.settings.name }
 }
 

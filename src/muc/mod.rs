@@ -89,6 +89,8 @@ pub struct MucConfig {
     pub sip_domain: String,
     /// The fields of `muc#roominfo` that carry the conference URI (RFC 7081 §4).
     pub spellings: Vec<String>,
+    /// Whether presence carries the conference as Jitsi Desktop reads it.
+    pub jitsi_conference: bool,
     /// The key of occupant ids (XEP-0421): the same after a restart, and told to nobody.
     pub secret: Vec<u8>,
     /// What XEP-0092 answers.
@@ -159,6 +161,11 @@ impl Muc {
     /// Tells the conference URI in other fields from now on.
     pub fn set_spellings(&mut self, spellings: Vec<String>) {
         self.config.spellings = spellings;
+    }
+
+    /// Has presence carry the conference for Jitsi Desktop, or not, from now on.
+    pub fn set_jitsi_conference(&mut self, carries: bool) {
+        self.config.jitsi_conference = carries;
     }
 
     /// Has other rates hold from now on.
