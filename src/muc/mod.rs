@@ -18,6 +18,7 @@
 //! | `avatar` | the room's picture |
 //! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
+//! | `search` | looking for public rooms |
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
 //! | `error`, `limits` | why not, and how much |
 
@@ -37,6 +38,7 @@ mod owner;
 mod presence;
 mod register;
 mod relay;
+mod search;
 mod stanza;
 mod xml;
 
@@ -62,6 +64,7 @@ use error::Fault;
 use ghosts::Ghosts;
 pub use limits::Rates;
 use relay::Relay;
+use search::Searchers;
 use stanza::{Address, Head};
 use xml::{Xml, ns};
 
@@ -74,6 +77,7 @@ pub struct Muc {
     relay: Relay,
     asked: Asked,
     commands: Commands,
+    searchers: Searchers,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -153,6 +157,7 @@ impl Muc {
             relay: Relay::default(),
             asked: Asked::default(),
             commands: Commands::default(),
+            searchers: Searchers::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
