@@ -37,8 +37,11 @@ hermetic:
 interop:
 	cargo test --test interop --locked
 
+# cusaxd beside Janus AudioBridge: tables, and target/bench/report.json. BENCH_QUICK=1 only shows that it works.
 bench:
-	cargo bench --bench mix --locked
+	scripts/setup.sh --bench
+	cargo build --release --locked -p cusaxd -p cusax-load
+	scripts/bench $(ARGS)
 
 # Large rooms beside Prosody's own `muc`. Numbers after `--` in ARGS: occupants, messages, rooms.
 bench-chat:

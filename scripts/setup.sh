@@ -5,17 +5,22 @@
 #
 #   scripts/setup.sh          everything that `make test` uses
 #   scripts/setup.sh --run    only what `make run` uses
+#   scripts/setup.sh --bench  only what `make bench` uses
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(build-essential cmake pkg-config prosody pocketsphinx-testdata python3 python3-venv util-linux)
-if [ "${1:-}" != --run ]; then
+packages=(build-essential cmake pkg-config pocketsphinx-testdata python3 util-linux)
+case "${1:-}" in
+--bench) packages+=(janus) ;;
+*) packages+=(prosody python3-venv) ;;
+esac
+if [ -z "${1:-}" ]; then
     packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
         chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0 lua-dbi-sqlite3)
     # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
     command -v npm >/dev/null || packages+=(nodejs npm)
 fi
-services=(prosody ejabberd kamailio prometheus)
+services=(prosody ejabberd kamailio prometheus janus)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -50,6 +55,12 @@ if [ "${#missing[@]}" != 0 ]; then
             as_root systemctl disable --now --quiet "$service" || true
         done
     fi
+fi
+
+if [ "${1:-}" = --bench ]; then
+    command -v cargo >/dev/null && exit
+    echo "cargo is missing: install Rust 1.94 or later (https://rustup.rs), then run this again" >&2
+    exit 1
 fi
 
 # The peers written in Python live in an environment of their own.

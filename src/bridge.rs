@@ -12,20 +12,22 @@ use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
-use crate::clock::Now;
+use crate::clock::{Now, stamp};
 use crate::config::{Config, CreateRooms};
 use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
-use crate::focus::{self, Focus, FocusConfig, Limited};
+use crate::focus::{self, Focus, FocusConfig, Limited, LogInRefused};
 use crate::id::{LegId, RoomName};
 use crate::journal::{self, Row, Snapshot};
 use crate::metrics::Metrics;
 use crate::mixer::floor::Floor;
 use crate::mixer::plan::{Order, Report};
 use crate::muc::{self, Muc, MucConfig};
+use crate::provision::{self, LINK_LIFETIME, Links, Proof, Terms};
 use crate::rate::Rate;
 use crate::room::person::{Level, Who};
 use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
@@ -70,6 +72,8 @@ pub enum Input {
     Loaded(Loaded),
     /// An operator asks.
     Admin(admin::Request),
+    /// A client asks what to set up.
+    Provision(provision::Request),
     /// Another configuration is in force. What cannot change while the server runs is as it was.
     Configured(Box<Config>),
     /// The server goes down: everyone is told, and nobody new is let in.
@@ -109,6 +113,9 @@ pub struct Bridge {
     focus: Focus,
     admin: Admin,
     floor: Floor,
+    /// What clients are told to set up.
+    terms: Terms,
+    links: Links,
     metrics: Metrics,
     /// How long archives keep a message; `None`: for ever.
     keep: Option<Duration>,
@@ -168,6 +175,8 @@ impl Bridge {
             focus: Focus::new(now.instant, FocusConfig::new(config), seed),
             admin: Admin::new(domain, sip_domain, DialPlan::new(config)),
             floor: Floor::default(),
+            terms: Terms::new(config),
+            links: Links::new(Sha256::digest([&seed[..], b"links"].concat()).into()),
             metrics,
             keep: keep(config),
             sweep: now.instant,
@@ -224,7 +233,9 @@ impl Bridge {
                 let response = self.for_operator(now, request, out);
                 out.admin.push(response);
             }
+            Input::Provision(request) => out.admin.push(self.provide(now, request)),
             Input::Configured(config) => {
+                self.terms = Terms::new(&config);
                 self.keep = keep(&config);
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
                 self.muc.set_jitsi_conference(config.xmpp.jitsi_conference);
@@ -387,6 +398,15 @@ impl Bridge {
                 self.muc.announce(subject.as_deref(), &announcement, &mut out.stanzas);
                 response
             }
+            Step::Link(user, ticket) => {
+                let (status, body) = if self.terms.are_told() {
+                    let path = format!("/provision/{}", self.links.make(now.instant, user));
+                    (200, json!({ "path": path, "expires": stamp(now.utc + LINK_LIFETIME) }))
+                } else {
+                    (409, json!({ "error": "provision.enabled is false" }))
+                };
+                admin::Response { ticket, status, body }
+            }
         }
     }
 
@@ -401,6 +421,36 @@ impl Bridge {
             Err(why) => (400, json!({ "error": why })),
         };
         self.muc.ordered(order, status, &body, &mut out.stanzas);
+    }
+
+    fn provide(&mut self, now: Now, request: provision::Request) -> admin::Response {
+        let provision::Request { ticket, from, proof, form } = request;
+        let told = match &proof {
+            Proof::Password(name, password) => {
+                let user = self.focus.log_in(now, from, name, password, &self.directory);
+                user.map(|user| self.terms.tell(user, Some(password), form))
+            }
+            Proof::Token(token) => match self.focus.admits(now, from) {
+                true => {
+                    let user = self.links.open(now.instant, token);
+                    let user = user.and_then(|user| self.directory.by_jid(&user));
+                    let told = user.map(|user| self.terms.tell(user, None, form));
+                    told.ok_or(LogInRefused::Wrong)
+                }
+                false => Err(LogInRefused::TooOften),
+            },
+        };
+        let (status, body) = match (told, proof) {
+            (Ok(told), _) => (200, told),
+            (Err(LogInRefused::Wrong), Proof::Password(..)) => {
+                (401, "no such user, or another password".to_owned())
+            }
+            (Err(LogInRefused::Wrong), Proof::Token(_)) => {
+                (404, "this link was used, has ended, or never was".to_owned())
+            }
+            (Err(LogInRefused::TooOften), _) => (429, "too often; try again later".to_owned()),
+        };
+        admin::Response { ticket, status, body: body.into() }
     }
 
     fn apply(

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use cusax::account;
 use cusax_sip::flow::Transport;
 use cusax_sip::uri::{Host, SipUri};
 use jid::{BareJid, DomainPart};
@@ -30,6 +31,9 @@ pub struct Config {
     /// Metrics, health and the admin API.
     #[serde(default)]
     pub http: Http,
+    /// What clients are told to set up.
+    #[serde(default)]
+    pub provision: Provision,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -196,6 +200,33 @@ pub struct Http {
     pub token: Option<String>,
     /// A file that holds the token, instead of `token`.
     pub token_file: Option<String>,
+}
+
+/// `[provision]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provision {
+    /// Whether `GET /provision` tells users of the directory what their clients need (RFC 7081 §2).
+    pub enabled: bool,
+    /// TLS proxies in front of it: who comes through one, by its `X-Forwarded-For`, comes over TLS. Others
+    /// are answered on loopback alone.
+    pub proxies: Vec<Parsed<Network>>,
+    /// Where chat clients connect, `HOST` or `HOST:PORT`; empty: what DNS says of their domain.
+    pub xmpp_server: String,
+    /// Where phones register and send calls, `HOST` or `HOST:PORT`; empty: what DNS says of their domain.
+    pub sip_proxy: String,
+    /// What phones use, the preferred first: `udp`, `tcp`, `tls`.
+    pub sip_transports: Vec<account::Transport>,
+    /// Whether the password of the directory is also that of the XMPP account.
+    pub one_password: bool,
+    /// Whether clients may call over XMPP although they have SIP.
+    pub xmpp_calls: bool,
+    /// Whether clients may send messages over SIP although they have XMPP.
+    pub sip_chat: bool,
+    /// Whether clients show presence over SIP although they have XMPP.
+    pub sip_presence: bool,
+    /// After how many hours clients ask again.
+    pub refresh_hours: u32,
 }
 
 /// `[log]`
@@ -409,8 +440,34 @@ impl Config {
             (Some(token), None) if token.is_empty() => wrong("http.token", "is empty"),
             (Some(_), None) | (None, _) => {}
         }
+        for (key, place) in [
+            ("provision.xmpp_server", &self.provision.xmpp_server),
+            ("provision.sip_proxy", &self.provision.sip_proxy),
+        ] {
+            if !is_place(place) {
+                wrong(key, "must be HOST or HOST:PORT");
+            }
+        }
+        if self.provision.sip_transports.is_empty() {
+            wrong("provision.sip_transports", "names no transport");
+        }
+        if self.provision.refresh_hours == 0 {
+            wrong("provision.refresh_hours", "must be at least 1");
+        }
         problems
     }
+}
+
+/// Whether a text is empty, `HOST` or `HOST:PORT`.
+fn is_place(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let plain = |c: char| c.is_alphanumeric() || "-._[]:".contains(c);
+    host.chars().all(plain)
+        && host.is_empty() == text.is_empty()
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 impl Sip {
@@ -589,6 +646,28 @@ impl Default for Http {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8088));
         Self { listen, token: None, token_file: None }
+    }
+}
+
+impl Default for Provision {
+    fn default() -> Self {
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        let network = |address: IpAddr| {
+            let prefix = if address.is_ipv4() { 32 } else { 128 };
+            Parsed(Network { address, prefix })
+        };
+        Self {
+            enabled: true,
+            proxies: loopback.map(network).to_vec(),
+            xmpp_server: String::new(),
+            sip_proxy: String::new(),
+            sip_transports: vec![account::Transport::Tcp, account::Transport::Udp],
+            one_password: false,
+            xmpp_calls: false,
+            sip_chat: false,
+            sip_presence: false,
+            refresh_hours: 24,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`focus`] | how phones see it (RFC 4579, RFC 4575) |
 //! | [`admin`] | how operators see it |
 //! | [`operation`] | what may be asked of a running server, by whichever way |
+//! | [`provision`] | what clients are told to set up (RFC 7081 §2) |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
 //! | [`reload`] | what a changed configuration changes while it runs |
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod mixer;
 pub mod muc;
 pub mod operation;
+pub mod provision;
 pub mod rate;
 pub mod reload;
 pub mod room;

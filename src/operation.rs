@@ -39,6 +39,8 @@ pub enum Operation {
     PutUser,
     /// Take someone out of the directory.
     DeleteUser,
+    /// Make a link that tells someone's client what to set up.
+    LinkUser,
 }
 
 /// How each face knows an [`Operation`].
@@ -98,7 +100,7 @@ pub enum Kind {
 
 impl Operation {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ListRooms,
         Self::ShowRoom,
         Self::SetRoom,
@@ -115,6 +117,7 @@ impl Operation {
         Self::ListUsers,
         Self::PutUser,
         Self::DeleteUser,
+        Self::LinkUser,
     ];
 
     /// The operation of an ad-hoc command's node.
@@ -323,6 +326,16 @@ impl Operation {
                 node: "urn:x-cusax:command:delete-user",
                 http: ("DELETE", "/users/{jid}"),
                 cli: &["user", "delete"],
+                changes: true,
+                of_rooms: false,
+                params: &[JID],
+            },
+            Self::LinkUser => &Spec {
+                name: "linkUser",
+                title: "Make a link that tells someone's client what to set up",
+                node: "urn:x-cusax:command:link-user",
+                http: ("POST", "/users/{jid}/link"),
+                cli: &["user", "link"],
                 changes: true,
                 of_rooms: false,
                 params: &[JID],

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 46] = [
+pub const OPTIONS: [(&str, Takes); 56] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -148,6 +148,16 @@ pub const OPTIONS: [(&str, Takes); 46] = [
     ("http.listen", Takes::Restart),
     ("http.token", Takes::Live),
     ("http.token_file", Takes::Live),
+    ("provision.enabled", Takes::Live),
+    ("provision.proxies", Takes::Live),
+    ("provision.xmpp_server", Takes::Live),
+    ("provision.sip_proxy", Takes::Live),
+    ("provision.sip_transports", Takes::Live),
+    ("provision.one_password", Takes::Live),
+    ("provision.xmpp_calls", Takes::Live),
+    ("provision.sip_chat", Takes::Live),
+    ("provision.sip_presence", Takes::Live),
+    ("provision.refresh_hours", Takes::Live),
     ("log.level", Takes::Live),
     ("log.format", Takes::Restart),
 ];
@@ -211,6 +221,11 @@ mod tests {
             "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
             "store": { "url": "sqlite:x" },
             "http": { "listen": "127.0.0.1:1", "token": "t", "token_file": "f" },
+            "provision": {
+                "enabled": false, "proxies": ["10.0.0.0/8"], "xmpp_server": "x", "sip_proxy": "y:1",
+                "sip_transports": ["tls"], "one_password": true, "xmpp_calls": true, "sip_chat": true,
+                "sip_presence": true, "refresh_hours": 1,
+            },
             "log": { "level": "debug", "format": "json" },
         });
         let old = config(&json!({}));

@@ -6,6 +6,7 @@
 //!
 //! | read | to learn |
 //! | --- | --- |
+//! | [`provision`] | where the two accounts come from, when to ask again, and what is switched off |
 //! | [`link`] | which room belongs to which conference, and whether to join it |
 //! | [`people`] | one list of the people in both, with what each gets, and why oneself is not heard |
 //! | [`caller`] | who is calling, and why they may or may not be named |
@@ -98,3 +99,4 @@ pub mod caller;
 pub mod link;
 pub mod number;
 pub mod people;
+pub mod provision;

@@ -68,6 +68,8 @@ pub enum Question {
     PutUser(BareJid, Value),
     /// Remove a user of the directory.
     DeleteUser(BareJid),
+    /// Make a link that opens what a user's client is to set up.
+    LinkUser(BareJid),
 }
 
 /// Something that everyone is told (XEP-0133 §4.23).
@@ -129,6 +131,8 @@ pub enum Step {
     Ask(Box<Ask>),
     /// Everyone is to be told, then this is the answer.
     Announce(Announcement, Response),
+    /// A user of the directory is to have a link; the ticket comes back with it.
+    Link(BareJid, u64),
 }
 
 impl Question {
@@ -178,6 +182,7 @@ impl Question {
                 Self::PutUser(jid()?, Value::Object(body))
             }
             Operation::DeleteUser => Self::DeleteUser(jid()?),
+            Operation::LinkUser => Self::LinkUser(jid()?),
         })
     }
 }
@@ -298,6 +303,10 @@ impl Admin {
                     store.push(Row::NoUser(jid));
                     done(204, Value::Null)
                 }
+                None => done(404, json!({ "error": "no such user" })),
+            },
+            Question::LinkUser(jid) => match directory.by_jid(&jid) {
+                Some(_) => Step::Link(jid, ticket),
                 None => done(404, json!({ "error": "no such user" })),
             },
         }

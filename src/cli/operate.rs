@@ -230,6 +230,11 @@ pub(super) enum UserWish {
         /// Their bare JID.
         jid: String,
     },
+    /// Make a link that tells their client what to set up: it opens once, within 15 minutes.
+    Link {
+        /// Their bare JID.
+        jid: String,
+    },
 }
 
 /// What is to be done about calls.
@@ -314,6 +319,10 @@ pub(super) fn users(wish: UserWish, reach: Reach) -> ExitCode {
         UserWish::Delete { jid } => {
             let value = client.ask(Method::DELETE, &["users", jid], None).await?;
             Ok(Answer { text: String::new(), value })
+        }
+        UserWish::Link { jid } => {
+            let value = client.ask(Method::POST, &["users", jid, "link"], None).await?;
+            Ok(Answer { text: format!("{}\n", text(&value["path"])), value })
         }
     })
 }

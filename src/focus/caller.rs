@@ -1,6 +1,7 @@
 //! Who calls: the word of a trusted proxy, a password, or, where the server is open, their own.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cusax::identity::Aor;
@@ -9,14 +10,24 @@ use cusax_sip::flow::Flow;
 use cusax_sip::header::{Challenge, Name, NameAddr};
 use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::Uri;
+use jid::BareJid;
 
 use super::limits::{Guesses, Try};
 use crate::config::{Auth, Network};
-use crate::directory::Directory;
+use crate::directory::{Directory, User};
 use crate::display::{digits, harmless};
 use crate::id::LegId;
 use crate::rate::Source;
 use crate::room::person::{Caller, Proof, Who};
+
+/// Why a password opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogInRefused {
+    /// It is wrong, or there is no such user.
+    Wrong,
+    /// It was not looked at: too many were wrong, or too much was asked.
+    TooOften,
+}
 
 /// Finds out who callers are.
 #[derive(Debug)]
@@ -167,6 +178,36 @@ impl Callers {
         let user = user.map_err(|denied| unauthorized(self.verifier.challenge(now, denied)))?;
         let display = from.as_ref().and_then(|from| from.display.as_deref());
         Ok(known(directory, user.aor.clone(), display, Proof::Digest, private))
+    }
+
+    /// The user of the directory who gives a password as such, not as a digest: by the user part of an
+    /// address of ours, an address, or a JID. Wrong ones count as those of calls do, and whether there is
+    /// such a user makes no difference.
+    pub(super) fn log_in<'a>(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        name: &str,
+        password: &str,
+        directory: &'a Directory,
+    ) -> Result<&'a User, LogInRefused> {
+        let attempt = self.guesses.of(Some(Source::of(source)), &self.domain, name);
+        if !self.guesses.may(now, attempt) {
+            return Err(LogInRefused::TooOften);
+        }
+        let ours = Aor::new(name, &self.domain).ok();
+        let user = [ours, name.parse().ok()]
+            .into_iter()
+            .flatten()
+            .find_map(|aor| directory.by_aor(&aor))
+            .or_else(|| directory.by_jid(&BareJid::new(name).ok()?));
+        let secret = user.and_then(|user| user.secret.as_ref());
+        // Made for nobody as well: it takes its time.
+        let account = user.map_or(name, |user| user.aor.user());
+        let given = Ha1::new(Algorithm::Sha256, account, &self.domain, password);
+        let right = secret.is_some_and(|secret| secret.sha256 == given.as_hex());
+        self.guesses.note(now, attempt, if right { Ok(()) } else { Err(Denied::Wrong) });
+        user.filter(|_| right).ok_or(LogInRefused::Wrong)
     }
 
     /// Whose password credentials are about to try, or the refusal of somebody who has been wrong too

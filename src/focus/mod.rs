@@ -54,11 +54,13 @@ use rand::{Rng, SeedableRng};
 use crate::clock::Now;
 use crate::config::{Auth, Network, PortRange};
 use crate::dialplan::{DialPlan, Lookup};
-use crate::directory::Directory;
+use crate::directory::{Directory, User};
 use crate::id::{LegId, RoomName};
 use crate::mixer::plan::{Order, Report};
+use crate::rate::Source;
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
 use call::{accepted, ending, hang_up, unacceptable};
+pub use caller::LogInRefused;
 use caller::{Callers, Trust};
 use dial::Dials;
 pub use dial::Outbound;
@@ -417,6 +419,29 @@ impl Focus {
             | Fact::HatsChanged { .. }
             | Fact::NickRegistered { .. } => {}
         }
+    }
+
+    /// The user of the directory who knows a password, for other doors than a call. It is one more
+    /// request of its source, and a wrong one counts as in a call.
+    pub fn log_in<'a>(
+        &mut self,
+        now: Now,
+        source: IpAddr,
+        name: &str,
+        password: &str,
+        directory: &'a Directory,
+    ) -> Result<&'a User, LogInRefused> {
+        if !self.admits(now, source) {
+            return Err(LogInRefused::TooOften);
+        }
+        self.callers.log_in(now.instant, source, name, password, directory)
+    }
+
+    /// Counts one more request of a source that is no SIP; whether it is not too many.
+    pub fn admits(&mut self, now: Now, source: IpAddr) -> bool {
+        let admitted = self.throttle.admit(now.instant, Source::of(source)) == Verdict::Admit;
+        self.limited.rate += u64::from(!admitted);
+        admitted
     }
 
     /// How many dialogs there are, those that are ending among them.

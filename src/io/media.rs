@@ -44,8 +44,8 @@ use crate::mixer::plan::{LegPlan, Order, Report};
 
 /// How long a closed leg's ports stay bound.
 pub const DRAIN: Duration = Duration::from_secs(30);
-/// The longest that a packet waits to be read; five of these are a tick.
-pub const SLICE: Duration = Duration::from_millis(4);
+/// The longest that a packet waits to be read; four of these are a tick.
+pub const SLICE: Duration = Duration::from_millis(5);
 /// Ticks that are made up for at once when a thread was held up; more are given up.
 pub const MAX_CATCH_UP: u32 = 5;
 /// Packets that are read from one socket in one slice; a peer that sends more loses the rest.

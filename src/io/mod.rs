@@ -46,7 +46,7 @@ use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
 use crate::reload::{Change, Takes};
 use archive::Archive;
-use http::{Health, Http};
+use http::{Access, Health, Http};
 use media::Media;
 use save::{Saved, Saver};
 use settings::{BadConfig, Settings};
@@ -56,7 +56,7 @@ use xmpp::{LinkEvent, LinkHandle};
 
 /// Runs the server until it is told to stop. `set_level` is told when another log level is in force.
 pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()> {
-    let Settings { config, secret, token, tls, .. } = settings.clone();
+    let Settings { config, secret, tls, .. } = settings.clone();
     // First of all: a signal that comes while we start is not to end us in disorder.
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -86,7 +86,7 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     health.media.store(true, Relaxed);
     let (http, bound) = Http::serve(
         config.http.listen,
-        token,
+        Access::new(&settings),
         inputs.clone(),
         metrics.clone(),
         Arc::clone(&health),
@@ -286,7 +286,7 @@ impl Shell {
         let live = changes.iter().filter(|change| change.takes == Takes::Live).count();
         info!(file = %settings.file.display(), live, restart = changes.len() - live, "read again");
         set_level(settings.config.log.level);
-        self.http.set_token(settings.token.clone());
+        self.http.set_access(Access::new(settings));
         self.sip.reload();
         let config = Box::new(settings.config.clone());
         self.bridge.handle(Now::read(), Input::Configured(config), out);

@@ -140,7 +140,9 @@ fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "CUSAXD__";
 /// Keys whose variables hold several values, with commas between them.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 8] = [
+    "provision.proxies",
+    "provision.sip_transports",
     "sip.dial_allow",
     "sip.listen",
     "sip.trusted_domains",

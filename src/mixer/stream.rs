@@ -39,6 +39,9 @@ pub const COMFORT_PACE: Duration = Duration::from_millis(400);
 pub const BITRATES: [u32; 4] = [32_000, 24_000, 16_000, 8_000];
 /// The losses that in-band FEC is prepared for, in percent.
 pub const LOSS_CLASSES: [u8; 3] = [5, 10, 20];
+/// Loss below this, in percent, is none: copies of every frame make an encode a third dearer, and take
+/// bits from what everybody hears.
+pub const NO_LOSS_PERCENT: f64 = 1.0;
 
 /// The settings that a leg's listener shares with others, given the loss that its peer reports.
 pub fn settings(codec: &CodecPlan, remote_loss: f64) -> EncoderSettings {
@@ -49,7 +52,11 @@ pub fn settings(codec: &CodecPlan, remote_loss: f64) -> EncoderSettings {
             let bitrate = BITRATES.into_iter().find(|rate| *rate <= wanted).unwrap_or(lowest);
             let percent = remote_loss * 100.0;
             let class = LOSS_CLASSES.into_iter().find(|class| percent <= f64::from(*class));
-            let loss_percent = class.unwrap_or(LOSS_CLASSES[LOSS_CLASSES.len() - 1]);
+            let loss_percent = match class {
+                _ if percent < NO_LOSS_PERCENT => 0,
+                Some(class) => class,
+                None => LOSS_CLASSES[LOSS_CLASSES.len() - 1],
+            };
             EncoderSettings::Opus(OpusSettings {
                 bitrate,
                 fec: codec.fec,
@@ -228,11 +235,13 @@ mod tests {
             }
             EncoderSettings::Pcmu | EncoderSettings::Pcma => panic!("not Opus"),
         };
-        check(None, true, 0.0, (32_000, 5));
+        check(None, true, 0.0, (32_000, 0));
+        check(None, true, 0.009, (32_000, 0));
+        check(None, true, 0.01, (32_000, 5));
         check(Some(510_000), true, 0.05, (32_000, 5));
         check(Some(31_999), true, 0.06, (24_000, 10));
         check(Some(20_000), true, 0.5, (16_000, 20));
-        check(Some(6_000), true, 0.0, (8_000, 5));
+        check(Some(6_000), true, 0.0, (8_000, 0));
         check(None, false, 0.3, (32_000, 0));
         let mut classes: Vec<_> = (6_000..64_000)
             .step_by(100)
@@ -243,6 +252,6 @@ mod tests {
             .collect();
         classes.sort();
         classes.dedup();
-        assert_eq!(classes.len(), 16);
+        assert_eq!(classes.len(), 20);
     }
 }

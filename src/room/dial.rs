@@ -114,10 +114,7 @@ impl Room {
             return Err(Refusal::NotConfigured);
         }
         let affiliation = self.affiliation(&callee.who);
-        let address = callee.aor.clone().map(|aor| self.affiliation(&Who::Aor(aor)));
-        if affiliation < Affiliation::Admin
-            && (affiliation == Affiliation::Outcast || address == Some(Affiliation::Outcast))
-        {
+        if self.is_banned(callee) {
             return Err(Refusal::Banned);
         }
         if self.settings.members_only && affiliation < Affiliation::Member {
@@ -136,30 +133,37 @@ impl Room {
         }
         let mut out = vec![];
         for fact in facts {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "two facts of many throw someone out"
-            )]
-            match fact {
-                Fact::Gone { was, departure, .. } => match departure {
+            if let Fact::Gone { was, departure, .. } = fact {
+                match departure {
                     Departure::Left | Departure::Lost => {}
                     Departure::Kicked
                     | Departure::Banned
                     | Departure::MembershipLost
                     | Departure::MembersOnly
                     | Departure::Shutdown => out.push(was.who.clone()),
-                },
-                Fact::AffiliationChanged { who, new: Affiliation::Outcast, .. } => {
-                    out.push(who.clone());
                 }
-                _ => {}
             }
         }
-        self.end_dials(|dial| {
-            let Caller { who, aor, .. } = &dial.callee.person;
-            let address = aor.clone().map(Who::Aor);
-            out.iter().any(|gone| gone == who || Some(gone) == address.as_ref())
-        })
+        // A ban may be of a whole domain.
+        let ended: Vec<_> = self
+            .dials
+            .values()
+            .filter(|dial| {
+                let Caller { who, aor, .. } = &dial.callee.person;
+                let address = aor.clone().map(Who::Aor);
+                let gone = |it: &Who| it == who || Some(it) == address.as_ref();
+                out.iter().any(gone) || self.is_banned(&dial.callee.person)
+            })
+            .map(|dial| dial.id)
+            .collect();
+        self.end_dials(|dial| ended.contains(&dial.id))
+    }
+
+    fn is_banned(&self, callee: &Caller) -> bool {
+        let affiliation = self.affiliation(&callee.who);
+        let address = callee.aor.clone().map(|aor| self.affiliation(&Who::Aor(aor)));
+        affiliation < Affiliation::Admin
+            && (affiliation == Affiliation::Outcast || address == Some(Affiliation::Outcast))
     }
 
     /// Gives up the calls that `which` names.

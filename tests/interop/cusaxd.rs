@@ -193,6 +193,10 @@ url = "sqlite:{store}"
 listen = "127.0.0.1:{http}"
 token = "{TOKEN}"
 
+[provision]
+sip_proxy = "{listen}"
+sip_transports = ["udp"]
+
 [log]
 level = "debug"
 "#,

@@ -37,7 +37,22 @@ impl Linphone {
         Self::launch(user, CONFERENCES, "", site)
     }
 
+    /// Starts it without an account: it is told one at `config_uri`.
+    pub(crate) fn told(user: &str, config_uri: &str, site: &Site) -> Option<Self> {
+        Self::launch_with(user, CONFERENCES, "", config_uri, site)
+    }
+
     fn launch(user: &str, domain: &str, proxy: &str, site: &Site) -> Option<Self> {
+        Self::launch_with(user, domain, proxy, "", site)
+    }
+
+    fn launch_with(
+        user: &str,
+        domain: &str,
+        proxy: &str,
+        config_uri: &str,
+        site: &Site,
+    ) -> Option<Self> {
         installed(&["linphonec"])?;
         let home = site.dir.join(format!("linphone-{user}"));
         let (sip_port, rtp_port) = (Ports::any(), Ports::any() & !1);
@@ -46,6 +61,7 @@ impl Linphone {
             ("--password", &password(user)),
             ("--domain", domain),
             ("--proxy", proxy),
+            ("--config-uri", config_uri),
             ("--home", &home.display().to_string()),
             ("--sip-port", &sip_port.to_string()),
             ("--rtp-port", &rtp_port.to_string()),

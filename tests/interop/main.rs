@@ -44,6 +44,7 @@ mod cases {
     mod occupants;
     mod operators;
     mod outage;
+    mod provisioning;
     mod secure;
     mod stanzas;
     mod terminal;

@@ -14,6 +14,7 @@ mod mix;
 mod muc;
 mod muc_hostile;
 mod openapi;
+mod provision;
 mod room;
 #[cfg(feature = "io")]
 mod shell;

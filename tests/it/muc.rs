@@ -315,6 +315,10 @@ impl Server {
                         self.muc.announce(it.subject.as_deref(), &it.announcement, out);
                         response
                     }
+                    Step::Link(_, ticket) => {
+                        let body = serde_json::json!({ "path": "/provision/TOKEN" });
+                        admin::Response { ticket, status: 200, body }
+                    }
                 };
                 (response.status, response.body)
             }

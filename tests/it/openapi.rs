@@ -24,7 +24,7 @@ fn schema_of(document: &Value, name: &str) -> Value {
 }
 
 /// The keywords of JSON Schema that the document uses, and what a value breaks of them.
-fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+pub(crate) fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut found = vec![];
     let mut fault = |what: String| found.push(format!("{at}: {what}: {value}"));
     let mut inner = vec![];
@@ -87,7 +87,7 @@ fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<Stri
                 }
             }
             "enum" | "description" | "format" | "minimum" | "maximum" | "minLength"
-            | "maxLength" | "writeOnly" => {}
+            | "maxLength" | "writeOnly" | "$schema" | "$id" | "title" => {}
             other => panic!("{at}: {other} is not understood here"),
         }
     }
@@ -95,7 +95,7 @@ fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<Stri
     found
 }
 
-fn check(name: &str, value: &Value) {
+pub(crate) fn check(name: &str, value: &Value) {
     let document = document();
     let found = faults(&document, &schema_of(&document, name), value, name);
     assert!(found.is_empty(), "{found:#?}");

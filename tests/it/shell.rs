@@ -149,6 +149,18 @@ fn wrong_configurations_are_named() {
     check(&with("[http]\ntoken = \"a\"\ntoken_file = \"b\"\n"), &["http.token_file"]);
     check(&with("[http]\ntoken_file = \"/nonexistent\"\n"), &["http.token_file", "/nonexistent"]);
     check(&with("[log]\nlevel = \"loud\"\n"), &["level", "loud"]);
+    let provision = |line: &str| with(&format!("[provision]\n{line}\n"));
+    for bad in ["x y", ":1", "x:0", "x:99999", "x>", "sip:x:1 "] {
+        check(&provision(&format!("sip_proxy = \"{bad}\"")), &["provision.sip_proxy", "HOST:PORT"]);
+        check(&provision(&format!("xmpp_server = \"{bad}\"")), &["provision.xmpp_server"]);
+    }
+    for good in ["", "x", "x:1", "192.0.2.1", "[::1]", "[::1]:5061"] {
+        check(&provision(&format!("sip_proxy = \"{good}\"")), &[]);
+    }
+    check(&provision("sip_transports = []"), &["provision.sip_transports"]);
+    check(&provision("sip_transports = [\"carrier pigeon\"]"), &["provision.sip_transports"]);
+    check(&provision("refresh_hours = 0"), &["provision.refresh_hours"]);
+    check(&provision("proxies = [\"x\"]"), &["provision.proxies"]);
     let xmpp = |line: &str| GOOD.replace("secret = \"s\"\n", &format!("secret = \"s\"\n{line}\n"));
     check(&xmpp("server = \"here\""), &["xmpp.server", "host:port"]);
     check(&xmpp("max_rooms = 0"), &["xmpp.max_rooms"]);
@@ -593,6 +605,70 @@ fn the_console_is_for_who_has_the_token() {
 }
 
 /// Without a token, a page of another site in the operator's browser is not the operator.
+#[test]
+fn clients_are_told_what_to_set_up() {
+    let mut server = Server::start();
+    let user = json!({ "aor": "sip:alice@conf.example.org", "name": "Alice", "password": "open" });
+    assert_eq!(server.ask("PUT", "/api/v1/users/alice@example.org", &user.to_string()).status, 200);
+    let basic = |name: &str, password: &str| {
+        format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{password}")))
+    };
+    let right = basic("alice", "open");
+    let get =
+        |server: &Server, path: &str, headers: &str| server.ask_with("GET", path, headers, b"");
+
+    let json = get(&server, "/provision", &right);
+    assert_eq!((json.status, &json.json()["xmpp"]["jid"]), (200, &json!("alice@example.org")));
+    assert!(json.head.contains("cache-control: no-store"), "{}", json.head);
+    for (path, headers, expected) in [
+        ("/provision?format=linphone", "", "lpconfig.xsd"),
+        ("/provision?format=jitsi", "", "cusax.XMPP_ACCOUNT_ID=acc7081xmpp"),
+        ("/provision", "Accept: application/xml\r\n", "lpconfig.xsd"),
+        ("/provision", "User-Agent: Linphone/5.1\r\n", "lpconfig.xsd"),
+    ] {
+        let answer = get(&server, path, &format!("{right}{headers}"));
+        assert_eq!(answer.status, 200, "{path} {headers}");
+        assert!(answer.body.contains(expected), "{path} {headers}: {}", answer.body);
+    }
+    // As Jitsi sends what it asked the person for.
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let posted =
+        |body: &[u8]| server.ask_with("POST", "/provision?format=jitsi", form, body).status;
+    assert_eq!(posted(b"username=alice&password=open&uuid=1"), 200);
+    assert_eq!(posted(b"username=alice&password=wrong"), 401);
+    assert_eq!(posted(b""), 401);
+    assert_eq!(posted(&vec![b'a'; 70_000]), 413);
+
+    for (path, headers, status) in [
+        ("/provision", String::new(), 401),
+        ("/provision", basic("alice", "wrong"), 401),
+        ("/provision", format!("Authorization: Bearer {TOKEN}\r\n"), 401),
+        ("/provision?format=vcard", right.clone(), 400),
+        (
+            "/provision",
+            format!("{right}X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n"),
+            403,
+        ),
+        (
+            "/provision",
+            format!("{right}X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"),
+            200,
+        ),
+    ] {
+        let answer = get(&server, path, &headers);
+        assert_eq!(answer.status, status, "{path} {headers}: {answer:?}");
+        assert_eq!(status == 401, answer.head.contains("www-authenticate: basic"), "{answer:?}");
+    }
+    let log = || fs::read_to_string(server.folder.0.join("log")).unwrap();
+    assert!(!log().contains("open") && !log().contains("wrong"), "{}", log());
+
+    let text = fs::read_to_string(&server.config).unwrap() + "[provision]\nenabled = false\n";
+    fs::write(&server.config, text).unwrap();
+    server.signal(Signal::SIGHUP);
+    until("it is switched off", || get(&server, "/provision", &right).status == 404);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+}
+
 #[test]
 fn without_a_token_the_api_is_for_this_machine() {
     let server = Server::start_with(None);

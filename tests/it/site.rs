@@ -7,7 +7,7 @@ use cusax_sip::flow::{Flow, Transport};
 use cusax_sip::header::Name;
 use cusax_sip::message::{Message, Request as SipRequest, Response as SipResponse, Status};
 use cusax_sip::parse::parse;
-use cusaxd::admin::{Question, Request};
+use cusaxd::admin::{Question, Request, Response};
 use cusaxd::bridge::{Bridge, Input, Outbox};
 use cusaxd::clock::Now;
 use cusaxd::config::Config;
@@ -157,6 +157,13 @@ impl Site {
         let mut out = Outbox::default();
         self.bridge.handle(self.now, input, &mut out);
         self.deliver(out)
+    }
+
+    /// An input that is answered over HTTP, and the answer.
+    pub fn answer(&mut self, input: Input) -> Response {
+        let mut out = Outbox::default();
+        self.bridge.handle(self.now, input, &mut out);
+        out.admin.pop().expect("it is answered at once")
     }
 
     fn sip(&mut self, phone: usize, method: &str, direction: &str, headers: &str) -> Vec<Seen> {

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "mixer",
+            "provision",
             "rate",
             "reload",
             "room",
@@ -46,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mixer",
             "muc",
             "operation",
+            "provision",
             "rate",
             "room",
             "stanzas",
@@ -71,6 +73,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // How the mixer and the store do.
     ("mixer", &["clock", "id", "room"]),
     ("journal", &["directory", "id", "room"]),
+    // What clients are told to set up.
+    ("provision", &["clock", "config", "directory"]),
     // What may be asked of the store later.
     ("archive", &["id", "room"]),
     // What all of them look at.

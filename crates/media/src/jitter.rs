@@ -40,11 +40,14 @@ const MARGIN_US: i64 = 10_000;
 const DUE_US: i64 = 2_500;
 /// So much may be wanting before it grows.
 const GROW_US: i64 = 5_000;
-/// Excess over the target from which a quiet moment is used to shrink.
+/// Excess over the target from which a quiet moment is used to shrink …
 const SHRINK_QUIET_US: i64 = 20_000;
+/// … and on a network that loses nothing, and wants no more than this.
+const STEADY_US: i64 = 30_000;
+const SHRINK_STEADY_US: i64 = 8_000;
 /// Excess from which it shrinks whatever is being said.
 const SHRINK_ANYWAY_US: i64 = 60_000;
-/// After a loss, a frame more is held for this long, so that the copy in the next packet comes in time.
+/// After a loss or disorder, a frame more is held for this long, so that the copy in the next packet comes in time.
 const LOSS_MEMORY_US: i64 = 10_000_000;
 const TICK_US: i64 = TICK.as_micros() as i64;
 
@@ -178,7 +181,10 @@ pub struct JitterBuffer<Tag> {
     starved: i64,
     /// Samples made up in place of lost ones.
     concealed: i64,
+    /// When something was last missing, or out of order.
     lost_at_us: Option<i64>,
+    /// How much of a tick the caller had already when it last asked for more.
+    left_over_us: i64,
     shrunk_at_us: Option<i64>,
     stats: JitterStats,
 }
@@ -217,6 +223,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             starved: 0,
             concealed: 0,
             lost_at_us: None,
+            left_over_us: 0,
             shrunk_at_us: None,
             stats: JitterStats::default(),
         }
@@ -287,6 +294,9 @@ impl<Tag: Copy> JitterBuffer<Tag> {
                 self.delays.clear();
             }
         }
+        if self.newest.is_some_and(|newest| timestamp < newest) {
+            self.lost_at_us = Some(self.micros(now));
+        }
         self.newest = Some(self.newest.map_or(timestamp, |newest| newest.max(timestamp)));
         self.measure(now, delay, arrival.samples.into());
         if late {
@@ -345,6 +355,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
     pub fn pop(&mut self, at: Instant, wanted: u32) -> Played<'_, Tag> {
         let at_us = self.micros(at);
         let wanted = i64::from(wanted.max(1));
+        self.left_over_us = (TICK_US - wanted * 1_000_000 / self.rate).max(0);
         loop {
             self.pass_skipped();
             let Some(front) = self.entries.front() else {
@@ -439,11 +450,15 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         self.playing
     }
 
-    /// Whether a tick should be taken out now; `quiet` tells that nobody would notice.
+    /// How much should be taken out now, at most, if anything; `quiet` tells that nobody would notice.
     #[must_use]
-    pub fn excess(&self, now: Instant, quiet: bool) -> bool {
+    pub fn excess(&self, now: Instant, quiet: bool) -> Option<Duration> {
         let excess = self.delay_us() - self.target_us;
-        let limit = if quiet { SHRINK_QUIET_US } else { SHRINK_ANYWAY_US };
+        let limit = match quiet {
+            true if self.is_steady(self.micros(now)) => SHRINK_STEADY_US,
+            true => SHRINK_QUIET_US,
+            false => SHRINK_ANYWAY_US,
+        };
         let paced = self
             .shrunk_at_us
             .is_none_or(|at| self.micros(now) - at >= SHRINK_PACE.as_micros() as i64);
@@ -451,7 +466,8 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             (Some(next), Some(front)) => front.timestamp == next.timestamp,
             _ => false,
         };
-        self.playing && paced && follows && excess >= limit
+        (self.playing && paced && follows && excess >= limit)
+            .then(|| Duration::from_micros(excess.unsigned_abs()))
     }
 
     /// Notes that the caller took out what lasted for `span`.
@@ -545,6 +561,14 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         })
     }
 
+    fn lost_lately(&self, now_us: i64) -> bool {
+        self.lost_at_us.is_some_and(|at| now_us - at < LOSS_MEMORY_US)
+    }
+
+    fn is_steady(&self, now_us: i64) -> bool {
+        self.target_us <= STEADY_US && !self.lost_lately(now_us)
+    }
+
     fn measure(&mut self, now: Instant, delay: i64, samples: i64) {
         let now_us = self.micros(now);
         let Some(quantile) = self.delays.push(now_us, delay) else {
@@ -554,8 +578,9 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         let mut raw = quantile + MARGIN_US;
         // Of frames shorter than a tick, the last is needed when the first is played.
         raw += (TICK_US - frame_us).max(0);
-        if self.lost_at_us.is_some_and(|at| now_us - at < LOSS_MEMORY_US) {
-            raw += frame_us;
+        if self.lost_lately(now_us) {
+            // A packet is wanted as much earlier as something is left over from the one before.
+            raw += frame_us + self.left_over_us;
         }
         let raw = raw.clamp(MIN_TARGET.as_micros() as i64, MAX_TARGET.as_micros() as i64);
         if raw > self.target_us {
@@ -625,17 +650,23 @@ impl Delays {
 
     /// Takes a delay; the quantile when it was taken anew.
     fn push(&mut self, at: i64, delay: i64) -> Option<i64> {
-        while let Some((oldest, _)) = self.window.front() {
+        // The least is looked for again only when it may have left.
+        let mut least = if self.window.is_empty() { delay } else { self.least.min(delay) };
+        let mut left = false;
+        while let Some((oldest, past)) = self.window.front() {
             let age = at - oldest;
             let stale = age > Self::SPAN_US && self.window.len() >= Self::FEW;
             if !(stale || age > Self::OLD_US || self.window.len() >= Self::MOST) {
                 break;
             }
+            left |= *past <= least;
             self.window.pop_front();
         }
         self.window.push_back((at, delay));
         self.since_quantile += 1;
-        let least = self.window.iter().map(|(_, delay)| *delay).min().unwrap_or(delay);
+        if left {
+            least = self.window.iter().map(|(_, delay)| *delay).min().unwrap_or(delay);
+        }
         self.least = least;
         if self.since_quantile < Self::EVERY && delay - least <= self.quantile {
             return None;

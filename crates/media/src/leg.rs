@@ -183,6 +183,8 @@ pub struct LegStats {
 struct Tag {
     codec: Codec,
     activity: Activity,
+    /// Its length, in the codec's clock.
+    samples: u32,
 }
 
 /// The peer's stream.
@@ -240,6 +242,8 @@ pub struct Leg {
     decoder: Option<Decoder>,
     /// The decoder has missed packets that were not to be heard.
     stale: bool,
+    /// What the decoder decoded last was quiet.
+    left_quiet: bool,
     /// Decoded samples that have not been played.
     pcm: Vec<f32>,
     /// What the samples in `pcm` are.
@@ -289,6 +293,7 @@ impl Leg {
             jitter: JitterBuffer::new(now, rate),
             decoder: None,
             stale: false,
+            left_quiet: true,
             pcm: Vec::new(),
             activity: Activity::Silent,
             sounding: false,
@@ -363,15 +368,15 @@ impl Leg {
     /// Plays 20 ms into `frame` (samples in ±1.0 at 48 kHz).
     pub fn tick(&mut self, now: Instant, frame: &mut [f32; FRAME_SAMPLES]) -> Heard {
         let silent_before = !self.sounding && self.pcm.is_empty();
-        self.fill(now, FRAME_SAMPLES, true);
+        self.fill(now, FRAME_SAMPLES);
         if silent_before && !self.sounding {
             self.pcm.clear();
             frame.fill(0.0);
             return Heard::NOTHING;
         }
-        if self.jitter.excess(now, self.quiet) {
-            self.fill(now, 2 * FRAME_SAMPLES, true);
-            let removed = stretch::shorten(&mut self.pcm);
+        if let Some(excess) = self.jitter.excess(now, self.quiet) {
+            self.fill(now, 2 * FRAME_SAMPLES);
+            let removed = stretch::shorten(&mut self.pcm, duration_to_samples(excess));
             if removed > 0 {
                 self.jitter.shrunk(now, samples_to_duration(removed));
             }
@@ -380,6 +385,7 @@ impl Leg {
         self.pcm.drain(..FRAME_SAMPLES);
         let level_dbov = measure_dbov(frame);
         self.quiet = level_dbov < QUIET_DBOV;
+        self.left_quiet = self.quiet;
         let voice = match self.activity {
             Activity::Told { voice, .. } => voice && level_dbov > SILENCE_DBOV,
             Activity::Silent => false,
@@ -390,8 +396,20 @@ impl Leg {
 
     /// Lets 20 ms pass without decoding: for legs that nobody may hear.
     pub fn tick_skip(&mut self, now: Instant) -> Heard {
-        self.fill(now, FRAME_SAMPLES, false);
-        self.pcm.drain(..FRAME_SAMPLES);
+        // What nobody hears may be left out without a seam.
+        let excess = self.jitter.excess(now, true).unwrap_or_default();
+        let wanted = FRAME_SAMPLES + duration_to_samples(excess).min(FRAME_SAMPLES);
+        let mut passed = self.pcm.len().min(wanted);
+        self.pcm.drain(..passed);
+        while passed < wanted {
+            let most = (wanted - passed).min(FRAME_SAMPLES);
+            passed += self.pass_by(now + samples_to_duration(passed), most);
+            (self.stale, self.sounding) = (true, false);
+        }
+        self.pcm.resize(self.pcm.len() + passed - wanted, 0.0);
+        if wanted > FRAME_SAMPLES {
+            self.jitter.shrunk(now, samples_to_duration(wanted - FRAME_SAMPLES));
+        }
         self.quiet = true;
         match self.activity {
             Activity::Told { voice, level_dbov } => Heard {
@@ -598,7 +616,8 @@ impl Leg {
             Sequence::Suspect => return Err(DropReason::Late),
         };
         let Some((codec, told)) = told else {
-            self.jitter.skip(sequence, Tag { codec: Codec::Pcmu, activity: Activity::Silent });
+            self.jitter
+                .skip(sequence, Tag { codec: Codec::Pcmu, activity: Activity::Silent, samples: 0 });
             return match self.keypad.packet(now, packet.timestamp(), packet.payload()) {
                 KeyEvent::Pressed(key) => Ok(Received::Digit(key)),
                 KeyEvent::Nothing => Ok(Received::DigitContinues),
@@ -637,7 +656,7 @@ impl Leg {
                 marker: packet.marker(),
                 silent: told.silent,
                 fec: told.fec,
-                tag: Tag { codec, activity },
+                tag: Tag { codec, activity, samples: told.samples },
                 payload: packet.payload(),
             },
         );
@@ -800,70 +819,75 @@ impl Leg {
     }
 
     /// Brings `pcm` to at least `len` samples. Without `audible`, packets become as many zeros.
-    fn fill(&mut self, now: Instant, len: usize, audible: bool) {
+    /// Plays from the jitter buffer until `pcm` holds `len` samples.
+    fn fill(&mut self, now: Instant, len: usize) {
         while self.pcm.len() < len {
             let factor = (SAMPLE_RATE / self.jitter.rate()) as usize;
             let at = now + samples_to_duration(self.pcm.len());
             let start = self.pcm.len();
             let wanted = ((len - start).div_ceil(factor)).min(FRAME_SAMPLES / factor);
             let pcm = &mut self.pcm;
-            let sound = match self.jitter.pop(at, wanted as u32) {
+            let (samples, sound) = match self.jitter.pop(at, wanted as u32) {
                 Played::Packet { payload, tag } => {
                     self.activity = tag.activity;
-                    if audible {
-                        let decoded = decoder(&mut self.decoder, tag.codec, &mut self.stale)
+                    let decoded =
+                        decoder(&mut self.decoder, tag.codec, &mut self.stale, !self.left_quiet)
                             .is_some_and(|decoder| decoder.decode(payload, pcm).is_ok());
-                        self.undecodable += u64::from(!decoded);
-                    }
-                    let samples = tag
-                        .codec
-                        .inspect(payload)
-                        .map_or(FRAME_SAMPLES, |told| told.samples as usize * factor);
-                    pcm.resize(start + samples, 0.0);
-                    audible
+                    self.undecodable += u64::from(!decoded);
+                    (tag.samples, true)
                 }
                 Played::Fec { next, tag, samples } => {
-                    let samples = samples as usize * factor;
-                    if audible {
-                        let recovered = decoder(&mut self.decoder, tag.codec, &mut self.stale)
-                            .is_some_and(|decoder| decoder.recover(next, samples, pcm).is_ok());
-                        self.undecodable += u64::from(!recovered);
-                    }
-                    pcm.resize(start + samples, 0.0);
-                    audible
+                    let length = samples as usize * factor;
+                    let recovered = decoder(&mut self.decoder, tag.codec, &mut self.stale, true)
+                        .is_some_and(|decoder| decoder.recover(next, length, pcm).is_ok());
+                    self.undecodable += u64::from(!recovered);
+                    (samples, true)
                 }
                 Played::Conceal { samples } => {
-                    let samples = samples as usize * factor;
-                    if audible
-                        && let Some(decoder) = &mut self.decoder
+                    if let Some(decoder) = &mut self.decoder
                         && !self.stale
                     {
                         // What fails to be made up is silence.
-                        let _ = decoder.conceal(samples, pcm);
+                        let _ = decoder.conceal(samples as usize * factor, pcm);
                     }
-                    pcm.resize(start + samples, 0.0);
-                    audible && !self.stale
+                    (samples, !self.stale)
                 }
                 Played::Silence { samples } => {
-                    let samples = samples as usize * factor;
-                    if audible && self.sounding && !self.stale {
+                    if self.sounding && !self.stale {
                         // Sound does not break off; it fades.
                         if let Some(decoder) = &mut self.decoder {
-                            let _ = decoder.conceal(samples, pcm);
+                            let _ = decoder.conceal(samples as usize * factor, pcm);
                         }
                         let len = pcm.len() - start;
                         for (i, sample) in pcm[start..].iter_mut().enumerate() {
                             *sample *= 1.0 - i as f32 / len as f32;
                         }
                     }
-                    pcm.resize(start + samples, 0.0);
                     self.activity = Activity::Silent;
-                    false
+                    (samples, false)
                 }
             };
-            self.stale |= !audible;
+            pcm.resize(start + samples as usize * factor, 0.0);
             self.sounding = sound;
         }
+    }
+
+    /// Lets what comes next in the jitter buffer pass unheard, at most `most` samples of silence; returns how many
+    /// samples it was.
+    fn pass_by(&mut self, at: Instant, most: usize) -> usize {
+        let factor = (SAMPLE_RATE / self.jitter.rate()) as usize;
+        let samples = match self.jitter.pop(at, most.div_ceil(factor) as u32) {
+            Played::Packet { tag, .. } => {
+                self.activity = tag.activity;
+                tag.samples
+            }
+            Played::Fec { samples, .. } | Played::Conceal { samples } => samples,
+            Played::Silence { samples } => {
+                self.activity = Activity::Silent;
+                samples
+            }
+        };
+        samples as usize * factor
     }
 }
 
@@ -887,19 +911,29 @@ impl Srtp {
     }
 }
 
-/// The decoder for `codec`. One that missed packets starts afresh: its past belongs to another moment.
+/// The decoder for `codec`. One that missed packets is to `forget` its past, which belongs to another moment, unless
+/// that was quiet: then nothing of it will be heard, and starting afresh costs twice a decode.
 fn decoder<'a>(
     decoder: &'a mut Option<Decoder>,
     codec: Codec,
     stale: &mut bool,
+    forget: bool,
 ) -> Option<&'a mut Decoder> {
     if decoder.as_ref().is_none_or(|decoder| decoder.codec() != codec) {
         *decoder = Decoder::new(codec).ok();
-    } else if *stale && let Some(decoder) = decoder {
+    } else if *stale
+        && forget
+        && let Some(decoder) = decoder
+    {
         decoder.reset();
     }
     *stale = false;
     decoder.as_mut()
+}
+
+/// At 48 kHz, rounded down.
+fn duration_to_samples(span: Duration) -> usize {
+    (span.as_micros() as usize) * (SAMPLE_RATE as usize / 1_000) / 1_000
 }
 
 fn samples_to_duration(samples: usize) -> Duration {

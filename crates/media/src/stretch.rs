@@ -8,10 +8,11 @@ const FADE: usize = 240;
 /// The search looks at every so many samples first.
 const COARSE: usize = 8;
 
-/// Shortens `samples` where its beginning resembles what follows most, and returns by how many; 0 when there are too
-/// few samples to choose from. What is left begins and ends as before.
-pub fn shorten(samples: &mut Vec<f32>) -> usize {
-    if samples.len() < MOST + FADE {
+/// Shortens `samples` where its beginning resembles what follows most, by at most `most`, and returns by how many; 0
+/// when there are too few samples to choose from. What is left begins and ends as before.
+pub fn shorten(samples: &mut Vec<f32>, most: usize) -> usize {
+    let most = most.min(MOST);
+    if samples.len() < MOST + FADE || most < LEAST {
         return 0;
     }
     let difference = |lag: usize, step: usize| -> f32 {
@@ -22,10 +23,10 @@ pub fn shorten(samples: &mut Vec<f32>) -> usize {
     let best = |lags: &mut dyn Iterator<Item = usize>, step: usize| {
         lags.map(|lag| (lag, difference(lag, step)))
             .reduce(|best, next| if next.1 <= best.1 + 1e-9 { next } else { best })
-            .map_or(MOST, |(lag, _)| lag)
+            .map_or(most, |(lag, _)| lag)
     };
-    let coarse = best(&mut (LEAST..=MOST).step_by(COARSE), COARSE);
-    let fine = coarse.saturating_sub(COARSE).max(LEAST)..=(coarse + COARSE).min(MOST);
+    let coarse = best(&mut (LEAST..=most).step_by(COARSE), COARSE);
+    let fine = coarse.saturating_sub(COARSE).max(LEAST)..=(coarse + COARSE).min(most);
     let lag = best(&mut fine.into_iter(), 1);
     for i in 0..FADE {
         let part = (i as f32 + 0.5) / FADE as f32;
@@ -48,7 +49,7 @@ mod tests {
         for hz in [100.0, 137.0, 220.0, 400.0, 1_000.0, 3_100.0] {
             let mut samples = tone(hz, 1_920);
             let (first, last) = (samples[0], samples[1_919]);
-            let removed = shorten(&mut samples);
+            let removed = shorten(&mut samples, MOST);
             assert!((LEAST..=MOST).contains(&removed), "{hz}");
             assert_eq!(samples.len(), 1_920 - removed);
             assert_eq!(samples[samples.len() - 1], last);
@@ -61,12 +62,14 @@ mod tests {
 
     #[test]
     fn silence_gives_up_a_whole_tick() {
-        assert_eq!(shorten(&mut vec![0.0; 1_920]), MOST);
+        assert_eq!(shorten(&mut vec![0.0; 1_920], MOST), MOST);
+        assert_eq!(shorten(&mut vec![0.0; 1_920], 500), 500, "or what it may");
+        assert_eq!(shorten(&mut vec![0.0; 1_920], LEAST - 1), 0);
     }
 
     #[test]
     fn too_little_is_left_alone() {
-        assert_eq!(shorten(&mut vec![0.0; MOST + FADE - 1]), 0);
-        assert_eq!(shorten(&mut Vec::new()), 0);
+        assert_eq!(shorten(&mut vec![0.0; MOST + FADE - 1], MOST), 0);
+        assert_eq!(shorten(&mut Vec::new(), MOST), 0);
     }
 }

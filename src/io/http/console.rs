@@ -6,13 +6,11 @@
 use std::fmt::Write as _;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{Http, Peer};
+use super::{Http, Peer, credentials};
 use crate::admin::Question;
 use crate::id::RoomName;
 
@@ -23,7 +21,8 @@ pub(super) async fn page(
     request: Request,
 ) -> Response {
     let headers = request.headers();
-    if let Err(refused) = http.may_see(from, headers, password(headers).as_deref()) {
+    let password = credentials(headers).map(|(_, password)| password);
+    if let Err(refused) = http.may_see(from, headers, password.as_deref()) {
         return *refused;
     }
     let mut rooms = vec![];
@@ -67,14 +66,6 @@ pub(super) fn challenge() -> Response {
         header::HeaderValue::from_static("Basic realm=\"cusaxd\", charset=\"UTF-8\""),
     );
     response
-}
-
-/// The password of HTTP Basic authentication (RFC 7617).
-fn password(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let pair = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
-    let pair = String::from_utf8(pair).ok()?;
-    Some(pair.split_once(':')?.1.to_owned())
 }
 
 fn html(rooms: &[Value], ready: bool) -> String {

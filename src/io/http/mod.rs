@@ -5,12 +5,13 @@
 
 mod console;
 mod listener;
+mod provision;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,6 +22,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response, sse};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jid::BareJid;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -32,8 +35,10 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::process;
+use super::settings::Settings;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
+use crate::config::Network;
 use crate::id::{DialId, PersonId, RoomName};
 use crate::metrics::Metrics;
 use crate::room::By;
@@ -48,10 +53,29 @@ struct Shared {
     inputs: mpsc::Sender<Input>,
     tickets: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<admin::Response>>>,
-    token: RwLock<Option<String>>,
+    access: RwLock<Access>,
     events: broadcast::Sender<admin::Event>,
     metrics: Metrics,
     health: Arc<Health>,
+}
+
+/// Who is let in to what.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The bearer token of the admin API. Without one, it answers on loopback alone.
+    token: Option<String>,
+    /// The TLS proxies in front of `/provision`; `None`: there is no such path.
+    proxies: Option<Vec<Network>>,
+}
+
+impl Access {
+    /// What the configuration says.
+    pub fn new(settings: &Settings) -> Self {
+        let provision = &settings.config.provision;
+        let proxies = provision.proxies.iter().map(|proxy| proxy.0);
+        let proxies = provision.enabled.then(|| proxies.collect());
+        Self { token: settings.token.clone(), proxies }
+    }
 }
 
 /// Which parts work; the loop and the parts write it, health checks read it.
@@ -73,7 +97,7 @@ impl Http {
     /// Binds and serves until the process ends. Gives the address that was bound.
     pub async fn serve(
         listen: SocketAddr,
-        token: Option<String>,
+        access: Access,
         inputs: mpsc::Sender<Input>,
         metrics: Metrics,
         health: Arc<Health>,
@@ -84,17 +108,21 @@ impl Http {
         let bound = listener.local_addr()?;
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
         let (events, _) = broadcast::channel(MAX_EVENTS);
-        let token = RwLock::new(token);
-        let shared = Shared { inputs, tickets, waiting, token, events, metrics, health };
+        let access = RwLock::new(access);
+        let shared = Shared { inputs, tickets, waiting, access, events, metrics, health };
         let http = Self(Arc::new(shared));
         let service = http.router().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
     }
 
-    /// Puts another token in force.
-    pub fn set_token(&self, token: Option<String>) {
-        *self.0.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    /// Lets in others from now on.
+    pub fn set_access(&self, access: Access) {
+        *self.0.access.write().unwrap_or_else(PoisonError::into_inner) = access;
+    }
+
+    fn access(&self) -> RwLockReadGuard<'_, Access> {
+        self.0.access.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands an answer to the request that waits for it.
@@ -124,6 +152,11 @@ impl Http {
             .route("/metrics", get(metrics))
             .route("/health/live", get(live))
             .route("/health/ready", get(ready))
+            .route(
+                "/provision",
+                get(provision::get).post(provision::post).layer(DefaultBodyLimit::max(MAX_BODY)),
+            )
+            .route("/provision/{token}", get(provision::open))
             .route("/console", get(console::page))
             .route("/console.css", get(console::style))
             .nest("/api/v1", api)
@@ -149,14 +182,18 @@ impl Http {
 
     /// Puts a question to the loop; `None` if it does not answer in time.
     async fn put(&self, question: Question) -> Option<admin::Response> {
+        let by = By::Operator("api".to_owned());
+        self.send(|ticket| Input::Admin(admin::Request { ticket, by, question })).await
+    }
+
+    /// Sends the loop what has to be answered under a ticket.
+    async fn send(&self, input: impl FnOnce(u64) -> Input) -> Option<admin::Response> {
         let (answer, answered) = oneshot::channel();
         let number = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         self.waiting().insert(number, answer);
         // Torn up however this ends: a client that goes away leaves nothing behind.
         let ticket = Ticket { http: self, number };
-        let by = By::Operator("api".to_owned());
-        let request = admin::Request { ticket: number, by, question };
-        let asked = self.0.inputs.send(Input::Admin(request));
+        let asked = self.0.inputs.send(input(number));
         let answered = timeout(ANSWER_TIMEOUT, async {
             asked.await.ok()?;
             answered.await.ok()
@@ -206,8 +243,7 @@ impl Http {
         headers: &HeaderMap,
         given: Option<&str>,
     ) -> Result<bool, Box<Response>> {
-        let token = self.0.token.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(token) = token else {
+        let Some(token) = self.access().token.clone() else {
             let why = "without http.token only loopback is answered";
             return match from.ip().to_canonical().is_loopback() && is_local(headers) {
                 true => Ok(true),
@@ -264,8 +300,19 @@ fn is_local(headers: &HeaderMap) -> bool {
     local(host) && same
 }
 
+/// Name and password of HTTP Basic authentication (RFC 7617).
+fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, pair) = value.split_once(' ')?;
+    let pair =
+        STANDARD.decode(pair.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let pair = String::from_utf8(pair).ok()?;
+    let (name, password) = pair.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 12] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 13] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
@@ -277,6 +324,7 @@ fn routes() -> [(&'static str, MethodRouter<Http>); 12] {
         ("/announce", post(announce)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
+        ("/users/{jid}/link", post(link)),
         ("/events", get(events)),
         ("/openapi.json", get(openapi)),
     ]
@@ -486,6 +534,13 @@ async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Respo
     }
 }
 
+async fn link(State(http): State<Http>, Path(jid): Path<String>) -> Response {
+    match read_jid(&jid) {
+        Ok(jid) => http.ask(Question::LinkUser(jid)).await,
+        Err(refused) => *refused,
+    }
+}
+
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], admin::OPENAPI).into_response()
 }
@@ -545,13 +600,15 @@ mod tests {
         let metrics = Metrics::new();
         let listen = "127.0.0.1:0".parse().unwrap();
         let token = token.map(str::to_owned);
+        let access = Access { token, proxies: Some(vec![]) };
         let health = Arc::new(Health::default());
         let (http, bound) =
-            Http::serve(listen, token, inputs, metrics.clone(), health).await.unwrap();
+            Http::serve(listen, access, inputs, metrics.clone(), health).await.unwrap();
         tokio::spawn(async move {
             while let Some(input) = asked.recv().await {
                 let Input::Admin(request) = input else { panic!("{input:?}") };
-                let (ticket, body) = (request.ticket, Value::Null);
+                let ticket = request.ticket;
+                let body = Value::Null;
                 http.answer(admin::Response { ticket, status: 200, body });
             }
         });

@@ -4,7 +4,7 @@
     linphone.py --user dave --password P --domain sip.test --proxy 'sip:127.0.0.1:5060;transport=udp'
                 --home DIR --sip-port N --rtp-port N [--play in.wav]
 
-It registers with the proxy and, once in a call with a focus, subscribes to the conference package
+With `--config-uri URL` it begins without any account and takes what is told there. It registers with the proxy and, once in a call with a focus, subscribes to the conference package
 by itself: every change of the list of participants that it shows is a `participants` event.
 """
 
@@ -63,6 +63,19 @@ quality_reporting_enabled=0
 """
 
 
+def account(options):
+    if options.config_uri:
+        return ""
+    return f"""{registration(options)}[auth_info_0]
+username={options.user}
+userid={options.user}
+passwd={options.password}
+realm={options.domain}
+domain={options.domain}
+algorithm={options.algorithm}
+"""
+
+
 def settings(options):
     return f"""[sip]
 sip_port={options.sip_port}
@@ -85,15 +98,9 @@ capture=0
 display=0
 automatically_initiate=0
 automatically_accept=0
-{registration(options)}[auth_info_0]
-username={options.user}
-userid={options.user}
-passwd={options.password}
-realm={options.domain}
-domain={options.domain}
-algorithm={options.algorithm}
-[misc]
+{account(options)}[misc]
 prefer_ipv6=0
+{f"config-uri={options.config_uri}" if options.config_uri else ""}
 """
 
 
@@ -161,6 +168,19 @@ class Linphone:
 
     # The commands.
 
+    async def identity(self):
+        """The account that it has, once it has one."""
+        for _ in range(int(15 / POLL_SECONDS)):
+            account = self.lib("core_get_default_account", Pointer, (Pointer, self.core))
+            if account:
+                params = self.lib("account_get_params", Pointer, (Pointer, account))
+                address = self.lib("account_params_get_identity_address", Pointer, (Pointer, params))
+                text = self.lib("address_as_string", Text, (Pointer, address)).decode()
+                lines.emit("identity", address=text)
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise TimeoutError("no account")
+
     async def register(self):
         account = self.lib("core_get_default_account", Pointer, (Pointer, self.core))
         for _ in range(int(15 / POLL_SECONDS)):
@@ -194,13 +214,14 @@ async def main():
     for name in "user password domain home".split():
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--proxy", default="", help="where it registers, if it does")
+    parser.add_argument("--config-uri", default="", help="where it is told its account, instead")
     parser.add_argument("--algorithm", default="MD5", help="the digest's, and no other")
     parser.add_argument("--sip-port", type=int, required=True)
     parser.add_argument("--rtp-port", type=int, required=True)
     parser.add_argument("--play")
     phone = Linphone(parser.parse_args())
     running = asyncio.ensure_future(phone.run())
-    names = "register dial answer hangup hold resume".split()
+    names = "identity register dial answer hangup hold resume".split()
     await lines.serve({name: getattr(phone, name) for name in names})
     if phone.call is not None and phone.state() not in ENDED:
         await phone.hangup()
