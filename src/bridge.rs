@@ -162,6 +162,7 @@ impl Bridge {
             domain: domain.clone(),
             sip_domain: sip_domain.clone(),
             spellings: config.xmpp.uri_fields.clone(),
+            jitsi_conference: config.xmpp.jitsi_conference,
             secret: secret.as_bytes().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             rates: rates(config),
@@ -240,6 +241,7 @@ impl Bridge {
                 self.terms = Terms::new(&config);
                 self.keep = keep(&config);
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                self.muc.set_jitsi_conference(config.xmpp.jitsi_conference);
                 self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
                 self.admin.set_dialplan(DialPlan::new(&config));

@@ -93,6 +93,10 @@ pub struct Xmpp {
     /// Under which names `muc#roominfo` carries the conference URI (RFC 7081 §4).
     #[serde(default = "default_uri_fields")]
     pub uri_fields: Vec<String>,
+    /// Whether presence in rooms carries the conference as Jitsi Desktop reads it, which does not look
+    /// for it in `muc#roominfo`.
+    #[serde(default)]
+    pub jitsi_conference: bool,
 }
 
 /// `[sip]`

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 55] = [
+pub const OPTIONS: [(&str, Takes); 56] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -121,6 +121,7 @@ pub const OPTIONS: [(&str, Takes); 55] = [
     ("xmpp.max_joins", Takes::Live),
     ("xmpp.max_join_burst", Takes::Live),
     ("xmpp.uri_fields", Takes::Live),
+    ("xmpp.jitsi_conference", Takes::Live),
     ("sip.domain", Takes::Restart),
     ("sip.listen", Takes::Restart),
     ("sip.tls_certificate", Takes::Restart),
@@ -206,6 +207,7 @@ mod tests {
                 "max_rooms_of_one": 1, "max_people": 1, "archive_days": 1, "uri_fields": ["x"],
                 "max_messages_of_one": 1, "max_message_burst_of_one": 1, "max_presences_of_one": 2,
                 "max_presence_burst_of_one": 1, "max_joins": 1, "max_join_burst": 1,
+                "jitsi_conference": true,
             },
             "sip": {
                 "domain": "b", "listen": ["udp:127.0.0.1:1"], "trusted_proxies": ["10.0.0.0/8"],

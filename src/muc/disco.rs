@@ -1,6 +1,8 @@
 //! What the service and a room say of themselves (XEP-0030, XEP-0045 §6, RFC 7081 §4).
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use chrono::FixedOffset;
 use cusax::hat;
@@ -28,7 +30,7 @@ use crate::room::{Refusal, Room, Rooms};
 impl Muc {
     /// What the service answers; `None` is an empty result.
     pub(super) fn service_iq(
-        &self,
+        &mut self,
         now: Now,
         head: &Head,
         set: bool,
@@ -36,6 +38,9 @@ impl Muc {
         rooms: &Rooms,
     ) -> Result<Option<Element>, Fault> {
         match (query.name(), query.ns().as_str()) {
+            ("query", ns::JABBER_SEARCH) => {
+                self.jabber_search(now, head, (set, query), rooms).map(Some)
+            }
             _ if set => Err(Fault::unavailable()),
             ("query", ns::DISCO_INFO) => {
                 if let Some(node) = query.attr("node") {
@@ -45,6 +50,9 @@ impl Muc {
                 Ok(Some(info(identity, SERVICE.iter().copied(), vec![])))
             }
             ("query", ns::DISCO_ITEMS) => self.list(head, query, rooms).map(Some),
+            ("search", ns::CHANNEL_SEARCH) => {
+                self.channel_search(now, head, query, rooms).map(Some)
+            }
             ("ping", ns::PING) => Ok(None),
             ("query", ns::VERSION) => {
                 let (name, version) = ("cusaxd".to_owned(), self.config.version.clone());
@@ -73,8 +81,13 @@ impl Muc {
             .filter(|room| room.settings.public || insider(room, &head.from))
             .collect();
         let paged = query.rsm.is_some() || listed.len() > MAX_PAGE;
-        let (page, set) = page(&listed, query.rsm)?;
-        let items = page
+        let (range, set) = page(
+            &listed,
+            query.rsm,
+            |room| room.name.to_string(),
+            |room, name| room.name.as_str().cmp(name),
+        )?;
+        let items = listed[range]
             .iter()
             .map(|room| Item {
                 jid: Jid::from(self.room_jid(&room.name)),
@@ -191,7 +204,7 @@ impl Muc {
     }
 
     /// Where a phone calls to be in the room.
-    fn conference_uri(&self, room: &RoomName) -> Option<String> {
+    pub(super) fn conference_uri(&self, room: &RoomName) -> Option<String> {
         Aor::new(room.as_str(), &self.config.sip_domain).ok().map(|uri| uri.to_string())
     }
 }
@@ -214,7 +227,7 @@ pub(super) fn tells(room: &Room, from: &Jid) -> bool {
 }
 
 /// The name that people read.
-fn title(room: &Room) -> &str {
+pub(super) fn title(room: &Room) -> &str {
     if room.settings.name.is_empty() { room.name.as_str() } else { &room.settings.name }
 }
 
@@ -236,47 +249,45 @@ fn info(
     DiscoInfoResult { node: None, identities, features, extensions }.into()
 }
 
-/// The part of a sorted list that is asked for; the item id is the room's name (XEP-0059 §2).
-fn page<'a>(
-    all: &[&'a Room],
+/// The part of a sorted list that is asked for (XEP-0059 §2). `id` names an item, and `compare` says
+/// where an item stands to what an id names, whether or not that is still there.
+pub(super) fn page<T>(
+    all: &[T],
     wanted: Option<SetQuery>,
-) -> Result<(Vec<&'a Room>, SetResult), Fault> {
+    id: impl Fn(&T) -> String,
+    compare: impl Fn(&T, &str) -> Ordering,
+) -> Result<(Range<usize>, SetResult), Fault> {
     let wanted = wanted.unwrap_or(SetQuery { max: None, after: None, before: None, index: None });
     let most = wanted.max.unwrap_or(MAX_PAGE).min(MAX_PAGE);
-    let after = |name: &str| all.partition_point(|room| room.name.as_str() <= name);
-    let before = |name: &str| all.partition_point(|room| room.name.as_str() < name);
+    let from = |start: usize| start..(start + most).min(all.len());
     let range = match (wanted.after.as_deref(), wanted.before.as_deref(), wanted.index) {
-        (None, None, None) => 0..most.min(all.len()),
-        (None, None, Some(index)) => {
-            let start = index.min(all.len());
-            start..(start + most).min(all.len())
-        }
-        (Some(name), None, None) => {
-            let start = after(name);
-            start..(start + most).min(all.len())
-        }
+        (None, None, index) => from(index.unwrap_or(0).min(all.len())),
+        (Some(name), None, None) => from(all.partition_point(|item| compare(item, name).is_le())),
         (None, Some(name), None) => {
-            let end = if name.is_empty() { all.len() } else { before(name) };
+            let end = match name {
+                "" => all.len(),
+                name => all.partition_point(|item| compare(item, name).is_lt()),
+            };
             end.saturating_sub(most)..end
         }
         _ => return Err(Fault::bad_request("A page is after, before, or at an index.")),
     };
-    let page = all[range.clone()].to_vec();
+    let page = &all[range.clone()];
     let set = SetResult {
-        first: page
-            .first()
-            .map(|room| First { index: Some(range.start), item: room.name.to_string() }),
-        last: page.last().map(|room| room.name.to_string()),
+        first: page.first().map(|item| First { index: Some(range.start), item: id(item) }),
+        last: page.last().map(&id),
         count: Some(all.len()),
     };
-    Ok((page, set))
+    Ok((range, set))
 }
 
 const NO_NODE: Fault = Fault::not_found("There is no such node.");
-const SERVICE: [&str; 9] = [
+const SERVICE: [&str; 11] = [
+    ns::CHANNEL_SEARCH,
     ns::COMMANDS,
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
+    ns::JABBER_SEARCH,
     ns::MUC,
     ns::PING,
     ns::RSM,

@@ -96,6 +96,12 @@ impl Fault {
         Self::new(ErrorType::Cancel, DefinedCondition::NotAllowed, text)
     }
 
+    /// The same, which the sender can mend by asking for something else.
+    pub(super) const fn mendable(mut self) -> Self {
+        self.kind = ErrorType::Modify;
+        self
+    }
+
     /// The same with what an extension has to say besides.
     pub(super) const fn detail(mut self, name: &'static str, ns: &'static str) -> Self {
         self.detail = Some((name, ns));

@@ -12,8 +12,14 @@ pub(super) const MAX_PRESENCE: usize = 8 * 1024;
 pub(super) const MAX_REASON: usize = 1024;
 /// Items of one `muc#admin` request.
 pub(super) const MAX_ITEMS: usize = 256;
-/// Items of one disco#items answer; the rest is read page by page (XEP-0059).
+/// Items of one answer that lists rooms; the rest is read page by page (XEP-0059).
 pub(super) const MAX_PAGE: usize = 100;
+/// Users who have searched of late, in all.
+pub(super) const MAX_SEARCHERS: usize = 1_024;
+/// Words of one search.
+pub(super) const MAX_TERMS: usize = 16;
+/// How long they may be together, in bytes.
+pub(super) const MAX_TERMS_SIZE: usize = 256;
 /// The longest id of an iq that is kept until its answer comes, in bytes.
 pub(super) const MAX_ID: usize = 1024;
 /// Presences that are sent at once to tell a whole room what it may now see of all.
@@ -47,6 +53,8 @@ pub struct Rates {
     pub joins: Rate,
     /// Questions of one user to archives: a client that catches up asks page after page.
     pub queries: Rate,
+    /// Searches of one user for rooms, each of which looks at all of them.
+    pub searches: Rate,
 }
 
 impl Default for Rates {
@@ -59,6 +67,7 @@ impl Default for Rates {
             iqs: rate(50, 200),
             joins: rate(20, 200),
             queries: rate(50, 200),
+            searches: rate(1_000, 10),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `avatar` | the room's picture |
 //! | `archive` | asking a room's archive; taking messages back |
 //! | `disco` | what the service and a room say of themselves, the SIP address among it |
+//! | `search` | looking for public rooms |
 //! | `chats`, `ghosts` | sessions, and finding out which of them are gone |
 //! | `error`, `limits` | why not, and how much |
 
@@ -37,6 +38,7 @@ mod owner;
 mod presence;
 mod register;
 mod relay;
+mod search;
 mod stanza;
 mod xml;
 
@@ -62,6 +64,7 @@ use error::Fault;
 use ghosts::Ghosts;
 pub use limits::Rates;
 use relay::Relay;
+use search::Searchers;
 use stanza::{Address, Head};
 use xml::{Xml, ns};
 
@@ -74,6 +77,7 @@ pub struct Muc {
     relay: Relay,
     asked: Asked,
     commands: Commands,
+    searchers: Searchers,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -89,6 +93,8 @@ pub struct MucConfig {
     pub sip_domain: String,
     /// The fields of `muc#roominfo` that carry the conference URI (RFC 7081 §4).
     pub spellings: Vec<String>,
+    /// Whether presence carries the conference as Jitsi Desktop reads it.
+    pub jitsi_conference: bool,
     /// The key of occupant ids (XEP-0421): the same after a restart, and told to nobody.
     pub secret: Vec<u8>,
     /// What XEP-0092 answers.
@@ -151,6 +157,7 @@ impl Muc {
             relay: Relay::default(),
             asked: Asked::default(),
             commands: Commands::default(),
+            searchers: Searchers::default(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
@@ -159,6 +166,11 @@ impl Muc {
     /// Tells the conference URI in other fields from now on.
     pub fn set_spellings(&mut self, spellings: Vec<String>) {
         self.config.spellings = spellings;
+    }
+
+    /// Has presence carry the conference for Jitsi Desktop, or not, from now on.
+    pub fn set_jitsi_conference(&mut self, carries: bool) {
+        self.config.jitsi_conference = carries;
     }
 
     /// Has other rates hold from now on.

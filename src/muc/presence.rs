@@ -10,6 +10,7 @@ use minidom::Element;
 use sha2::Sha256;
 
 use super::chats::{Entry, Wanted};
+use super::disco::title;
 use super::error::Fault;
 use super::limits::{MAX_PRESENCE, MAX_REASON, MAX_RESENT};
 use super::stanza::{self, Address, Head};
@@ -49,6 +50,8 @@ struct Sight<'a> {
     occupant_id: String,
     shown: &'a [Element],
     hats: Option<Element>,
+    /// The conference, if it is told by presence.
+    conference: Option<Element>,
     codes: &'a [u16],
     new_nick: Option<&'a Nick>,
     actor: Option<&'a Actor>,
@@ -525,12 +528,25 @@ impl Muc {
             occupant_id: self.occupant_id(&room.name, &person.who),
             shown: face.map_or(&[], |(_, session)| &session.shown),
             hats: hats_element(room, person),
+            conference: self.conference(room, person),
             codes: &[],
             new_nick: None,
             actor: None,
             reason: None,
             destroy: None,
         }
+    }
+
+    /// The conference as Jitsi Desktop reads it: published by each who is on the call, and by all
+    /// others taken back. It pairs the two by address and `callid`, which therefore both have.
+    fn conference(&self, room: &Room, person: &Person) -> Option<Element> {
+        let uri = self.conference_uri(&room.name).filter(|_| self.config.jitsi_conference)?;
+        let conference = Xml::new("conference", ns::CONDESC)
+            .attr("uri", uri)
+            .attr("callid", room.name.as_str())
+            .attr("available", (!person.legs.is_empty()).to_string())
+            .attr("conference_name", title(room));
+        Some(conference.into())
     }
 
     /// The address of someone for those who may see it: of the session that stands for them, or of
@@ -643,6 +659,8 @@ impl Sight<'_> {
         let anonymous = self.room.settings.whois == Whois::Moderators;
         // An address to reach someone by would undo a room's anonymity (XEP-0152).
         let shown = self.shown.iter().filter(|child| !anonymous || child.ns() != ns::REACH);
+        // Jitsi Desktop takes one conference of each, and the room's goes first.
+        let shown = shown.filter(|it| self.conference.is_none() || it.ns() != ns::CONDESC);
         Xml::new("presence", ns::CLIENT)
             .attr("from", muc.occupant(&self.room.name, self.nick))
             .maybe("to", to.map(|chat| chat.as_str()))
@@ -650,6 +668,7 @@ impl Sight<'_> {
             .maybe("id", id)
             .children(shown.cloned())
             .children(self.hats.clone())
+            .children(self.conference.clone().filter(|_| !self.gone))
             .child(Xml::new("occupant-id", ns::OID).attr("id", &self.occupant_id))
             .child(x)
             .into()

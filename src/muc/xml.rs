@@ -18,6 +18,10 @@ pub(super) mod ns {
     pub(crate) const CONFERENCE: &str = "jabber:x:conference";
     pub(crate) const COMMANDS: &str = "http://jabber.org/protocol/commands";
     pub(crate) const ADMIN: &str = "http://jabber.org/protocol/admin";
+    pub(crate) const CHANNEL_SEARCH: &str = "urn:xmpp:channel-search:0:search";
+    pub(crate) const JABBER_SEARCH: &str = "jabber:iq:search";
+    /// How Jitsi Desktop tells of conferences in presence.
+    pub(crate) const CONDESC: &str = "http://jitsi.org/protocol/condesc";
     pub(crate) const REACH: &str = "urn:xmpp:reach:0";
     pub(crate) const LEGACY_DELAY: &str = "jabber:x:delay";
     pub(crate) const HINTS: &str = "urn:xmpp:hints";

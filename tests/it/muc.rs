@@ -12,6 +12,7 @@
 //! | `archive stuck` | the store answers nothing from here on |
 //! | `phone 1 call garden sip:bob@example.net Bob` | a caller; `romeo@example.org` instead of the SIP address is a bound one |
 //! | `phone 1 hang-up`, `hold`, `resume`, `mute`, `unmute`, `hand` | what the caller does next |
+//! | `jitsi on`, `jitsi off` | whether presence carries the conference for Jitsi Desktop |
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
@@ -177,6 +178,7 @@ impl Server {
                 "audio-video-uri".to_owned(),
                 "muc#roominfo_audio-video-uri".to_owned(),
             ],
+            jitsi_conference: false,
             secret: b"scene".to_vec(),
             version: "1.2.3".to_owned(),
             rates: Rates::default(),
@@ -215,6 +217,7 @@ impl Server {
         let words: Vec<_> = line.split(' ').collect();
         match words.as_slice() {
             ["link", up] => self.muc.link(self.now, *up == "up"),
+            ["jitsi", on] => self.muc.set_jitsi_conference(*on == "on"),
             ["archive", "stuck"] => self.reads = false,
             ["shutdown"] => {
                 for (room, facts) in self.rooms.shut_down() {

@@ -191,6 +191,10 @@ fn a_room_tells_where_to_call(site: Site) {
     assert_eq!(service["identities"][0][0], "conference");
     let items = alice.tell("items", json!({ "jid": ROOMS }));
     assert_eq!(items["items"], json!([[room("lounge"), "The Lounge"]]));
+    let search = "<search xmlns='urn:xmpp:channel-search:0:search'>\
+        <x xmlns='jabber:x:data' type='submit'><field var='q'><value>LOUNGE the</value></field></x></search>";
+    let found = alice.tell("iq", json!({ "type": "get", "to": ROOMS, "xml": search }));
+    assert!(found["xml"].as_str().expect("a stanza").contains(&room("lounge")), "{found}");
     let info = alice.tell("disco", json!({ "jid": room("lounge") }));
     for field in ["audio-video-uri", "muc#roominfo_audio-video-uri"] {
         assert_eq!(info["form"][field], json!(["sip:lounge@conf.test"]), "{info}");
