@@ -34,6 +34,9 @@ pub struct Config {
     /// What clients are told to set up.
     #[serde(default)]
     pub provision: Provision,
+    /// How it runs, and stops.
+    #[serde(default)]
+    pub run: Run,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -232,6 +235,15 @@ pub struct Provision {
     pub sip_presence: bool,
     /// After how many hours clients ask again.
     pub refresh_hours: u32,
+}
+
+/// `[run]`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// How many seconds calls may go on after SIGTERM, or once an operator has the server drained and says
+    /// no other time. No new ones are taken meanwhile; without calls it stops at once.
+    pub drain_seconds: u32,
 }
 
 /// `[log]`
@@ -450,6 +462,9 @@ impl Config {
         }
         if self.provision.sip_transports.is_empty() {
             wrong("provision.sip_transports", "names no transport");
+        }
+        if self.run.drain_seconds > MAX_DRAIN_SECONDS {
+            wrong("run.drain_seconds", "must be a day at most, 86400");
         }
         if self.provision.refresh_hours == 0 {
             wrong("provision.refresh_hours", "must be at least 1");
@@ -692,6 +707,15 @@ impl Default for Provision {
         }
     }
 }
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { drain_seconds: 20 }
+    }
+}
+
+/// The longest that calls may be left to themselves when the server stops: a day.
+const MAX_DRAIN_SECONDS: u32 = 24 * 60 * 60;
 
 fn default_server() -> String {
     "127.0.0.1:5347".to_owned()

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 59] = [
+pub const OPTIONS: [(&str, Takes); 60] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -160,6 +160,7 @@ pub const OPTIONS: [(&str, Takes); 59] = [
     ("provision.sip_chat", Takes::Live),
     ("provision.sip_presence", Takes::Live),
     ("provision.refresh_hours", Takes::Live),
+    ("run.drain_seconds", Takes::Live),
     ("log.level", Takes::Live),
     ("log.format", Takes::Restart),
     ("log.audit_file", Takes::Live),
@@ -233,6 +234,7 @@ mod tests {
                 "sip_transports": ["tls"], "one_password": true, "xmpp_calls": true, "sip_chat": true,
                 "sip_presence": true, "refresh_hours": 1,
             },
+            "run": { "drain_seconds": 1 },
             "log": { "level": "debug", "format": "json", "audit_file": "f" },
         });
         let old = config(&json!({}));

@@ -48,6 +48,22 @@ enum Subject {
         #[command(flatten)]
         reach: operate::Reach,
     },
+    /// Take no new calls, and stop when those that are up are over; tells people in chat.
+    Drain {
+        /// After how many seconds calls end that are not over by then; else run.drain_seconds.
+        #[arg(long, value_name = "SECONDS")]
+        delay: Option<u64>,
+        /// What people are told, instead of the usual words.
+        #[arg(long, value_name = "TEXT")]
+        announcement: Option<String>,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// Stay after all, and take calls again.
+    Undrain {
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
     /// See and change its directory: which SIP address is which JID.
     User {
         #[command(subcommand)]
@@ -84,6 +100,10 @@ pub(crate) fn run() -> ExitCode {
         Subject::Announce { announcement, subject, reach } => {
             operate::announce(&announcement, subject.as_deref(), reach)
         }
+        Subject::Drain { delay, announcement, reach } => {
+            operate::drain(delay, announcement.as_deref(), reach)
+        }
+        Subject::Undrain { reach } => operate::undrain(reach),
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config, probe } => check(config, probe),
@@ -207,7 +227,8 @@ mod tests {
                     | Kind::Person
                     | Kind::Jid
                     | Kind::Text
-                    | Kind::Lines => has(param.name),
+                    | Kind::Lines
+                    | Kind::Seconds => has(param.name),
                 };
                 assert!(there, "{words:?} knows no {}", param.name);
             }

@@ -76,6 +76,11 @@ impl Cusaxd {
         self.process.wait(PATIENCE).expect("it stops when asked")
     }
 
+    /// How it ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.wait(PATIENCE).expect("it ends by itself")
+    }
+
     /// Starts it again on the same store.
     pub(crate) fn start_again(&mut self) {
         self.process = run(&self.config, &self.dir);
@@ -196,6 +201,9 @@ token = "{TOKEN}"
 [provision]
 sip_proxy = "{listen}"
 sip_transports = ["udp"]
+
+[run]
+drain_seconds = 0
 
 [log]
 level = "debug"

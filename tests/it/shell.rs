@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -593,6 +594,70 @@ fn tells_its_metrics_and_health() {
     }
 }
 
+/// What a service manager is told, in its order (sd_notify(3)).
+#[test]
+fn a_service_manager_is_told_how_it_goes() {
+    let folder = Folder::new();
+    let path = folder.0.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (http, sip) = (free_port(), free_port());
+    let config = folder.write("cusaxd.toml", &configuration(&folder, http, sip, None));
+    let mut child = cusaxd()
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "30000000")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let signal = |signal| kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+    // The next thing that is told, and how often it was told before that it is alive.
+    let next = || {
+        let mut alive = 0;
+        loop {
+            let mut buffer = [0; 1_024];
+            let length = manager.recv(&mut buffer).expect("it tells in time");
+            match std::str::from_utf8(&buffer[..length]).unwrap().trim_end() {
+                "WATCHDOG=1" => alive += 1,
+                told => break (told.replace('\n', " "), alive),
+            }
+        }
+    };
+    assert_eq!(next(), ("READY=1 STATUS=ready".to_owned(), 0));
+    TcpStream::connect((Ipv4Addr::LOCALHOST, http)).expect("it is ready");
+    let mut buffer = [0; 1_024];
+    let length = manager.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"WATCHDOG=1\n", "it is alive");
+    signal(Signal::SIGHUP);
+    let (told, _) = next();
+    assert!(told.starts_with("RELOADING=1 MONOTONIC_USEC="), "{told}");
+    assert_eq!(next().0, "READY=1 STATUS=ready");
+    // A file that is wrong is no reason to wait for ever.
+    fs::write(&config, "[xmpp").unwrap();
+    signal(Signal::SIGHUP);
+    assert!(next().0.starts_with("RELOADING=1 "));
+    assert_eq!(next().0, "READY=1 STATUS=ready");
+    signal(Signal::SIGTERM);
+    assert_eq!(next().0, "STOPPING=1 EXTEND_TIMEOUT_USEC=32000000");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The unit is one that systemd takes, and leaves the server little to break.
+#[test]
+fn the_unit_is_tight() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/cusaxd.service");
+    let analyze = |arguments: &[&str]| {
+        Command::new("systemd-analyze").args(arguments).arg(unit).output().map(said)
+    };
+    let rated = match analyze(&["security", "--offline=true", "--threshold=15"]) {
+        Ok(rated) => rated,
+        Err(why) if why.kind() == ErrorKind::NotFound && env::var_os("CI").is_none() => return,
+        Err(why) => panic!("systemd-analyze: {why}"),
+    };
+    assert_eq!(rated.0, Some(0), "the exposure is above 1.5: {}", rated.1);
+}
+
 #[test]
 fn the_api_is_for_who_has_the_token() {
     let server = Server::start();
@@ -1151,6 +1216,36 @@ fn a_configuration_is_read_again_while_the_server_runs() {
     assert!(told.contains("http.token_file") && !told.contains("from"), "{told}");
     server.token = Some("from the same file");
     assert_eq!(server.get("/api/v1/rooms").status, 200);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+}
+
+/// SIGTERM waits for the call that is up; a second one does not.
+#[test]
+fn asked_twice_to_stop_it_does_not_wait_for_calls() {
+    let mut server = Server::start();
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/cave", "{}").status, 200);
+    let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let at = phone.local_addr().unwrap();
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+    let invite = format!(
+        "INVITE sip:cave@conf.example.org SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKi;rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@example.org>;tag=1\r\nTo: <sip:cave@conf.example.org>\r\n\
+         Call-ID: stop\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{at}>\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    phone.send_to(invite.as_bytes(), server.sip).unwrap();
+    let mut buffer = [0; 4_096];
+    until("the call is taken", || {
+        let length = phone.recv(&mut buffer).unwrap();
+        buffer[..length].starts_with(b"SIP/2.0 200 ")
+    });
+    server.signal(Signal::SIGTERM);
+    until("it drains", || server.get("/health/ready").json()["draining"] == true);
+    // It has been told to stop, so that no operator takes that back.
+    server.ask("DELETE", "/api/v1/drain", "").refuses(409);
+    assert!(server.child.try_wait().unwrap().is_none(), "a call is up");
     assert_eq!(server.end(Signal::SIGTERM), Some(0));
 }
 
