@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cusax_media::codec::{Codec, CodecError, EncoderSettings};
+use cusax_media::codec::{Codec, CodecError, Decoder, EncoderSettings};
 use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegStats, Received};
 use cusax_media::limiter::Limiter;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
@@ -31,6 +31,10 @@ pub const FADE_SAMPLES: usize = 240;
 /// How often a leg that says of itself that it is silent is listened to nevertheless: voice flags
 /// know speech, not music.
 pub const PROBE: Duration = Duration::from_secs(1);
+/// Who has not been listened to for so long lends their decoder to others.
+pub const DECODER_KEPT: Duration = Duration::from_secs(5);
+/// Decoders that wait for the next who speaks; more are let go, one a second.
+pub const SPARE_DECODERS: usize = 8;
 /// The loss that a peer reported last counts for this much of itself a second later.
 const LOSS_MEMORY: f64 = 0.9;
 
@@ -39,6 +43,8 @@ const LOSS_MEMORY: f64 = 0.9;
 pub struct Mix {
     legs: BTreeMap<LegId, Box<Member>>,
     classes: BTreeMap<EncoderSettings, Class>,
+    /// Decoders that no leg needs at the moment.
+    decoders: Vec<Decoder>,
     /// Who is mixed in this tick: the first `mixed` of these.
     voices: Vec<Voice>,
     mixed: usize,
@@ -71,6 +77,8 @@ struct Member {
     asked: Option<Instant>,
     /// What their voice was multiplied by at the end of the last tick: 0 or 1.
     gain: f32,
+    /// Ticks since they were listened to.
+    unheard: u32,
     speaker: Speaker,
     /// Which of the voices of this tick is theirs.
     voice: Option<usize>,
@@ -187,6 +195,7 @@ impl Default for Mix {
         Self {
             legs: BTreeMap::new(),
             classes: BTreeMap::new(),
+            decoders: vec![],
             voices: Vec::with_capacity(MAX_VOICES),
             mixed: 0,
             full: silence(),
@@ -221,6 +230,7 @@ impl Mix {
             heard: plan.heard,
             asked: None,
             gain: 0.0,
+            unheard: u32::MAX,
             speaker: Speaker::default(),
             voice: None,
             own_hold: 0,
@@ -363,6 +373,9 @@ impl Mix {
                 },
             );
         }
+        if self.decoders.len() > SPARE_DECODERS {
+            self.decoders.pop();
+        }
         self.follow_loss();
     }
 
@@ -396,7 +409,7 @@ impl Mix {
                 reports.push(Report::VoiceApplied { leg, heard, asked, at: now });
             }
             let frame = &mut self.scratch;
-            let (level, turned) = member.hear(now, probing, frame, &mut self.tally);
+            let (level, turned) = member.hear(now, probing, frame, &mut self.decoders, &mut self.tally);
             if let Some(on) = turned {
                 reports.push(Report::Speaking { leg: *id, on });
             }
@@ -666,21 +679,35 @@ impl Member {
         now: Instant,
         probing: bool,
         frame: &mut [f32; FRAME_SAMPLES],
+        decoders: &mut Vec<Decoder>,
         tally: &mut Tally,
     ) -> (Option<f32>, Option<bool>) {
         if self.gain == 0.0 && (!self.heard || self.says_silent(probing)) {
             tally.skipped += 1;
             self.leg.tick_skip(now);
+            self.unheard = self.unheard.saturating_add(1);
+            if self.unheard >= ticks(DECODER_KEPT) {
+                decoders.extend(self.leg.spare_decoder());
+            }
             return (
                 None,
                 if self.heard { self.speaker.hear(NOTHING) } else { self.speaker.hush() },
             );
         }
         tally.decoded += 1;
+        if let Some(codec) = self.leg.lacks_decoder()
+            && let Some(spare) = decoders.iter().rposition(|spare| spare.codec() == codec)
+        {
+            self.leg.lend_decoder(decoders.swap_remove(spare));
+        }
         let heard = self.leg.tick(now, frame);
         let turned = if self.heard { self.speaker.hear(heard) } else { self.speaker.hush() };
         let gain = if self.speaker.is_audible() { 1.0 } else { 0.0 };
         let before = std::mem::replace(&mut self.gain, gain);
+        // Who was only probed and says nothing has not been listened to.
+        if gain > 0.0 || before > 0.0 || !probing {
+            self.unheard = 0;
+        }
         if !heard.sound || before == 0.0 && gain == 0.0 {
             return (None, turned);
         }
@@ -760,7 +787,11 @@ fn config(plan: &LegPlan) -> LegConfig {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    #[cfg(feature = "io")]
+    use cusax_media::codec::Encoder;
     use proptest::prelude::*;
+    #[cfg(feature = "io")]
+    use rand::{Rng, SeedableRng, rngs::StdRng};
 
     use super::*;
     use crate::clock::Now;
@@ -937,6 +968,52 @@ mod tests {
             assert_eq!(loss_percent(&mix, 2), 0, "the other has no loss");
         }
         assert_eq!(seen, [(0, 0), (1, 10), (2, 20), (9, 10), (16, 5)]);
+    }
+
+    #[cfg(feature = "io")]
+    #[test]
+    fn who_is_silent_keeps_no_decoder() {
+        let (mut mix, mut now, mut reports) = (Mix::default(), Now::read().instant, vec![]);
+        let (kind, max_bitrate) = (CodecKind::Opus, None);
+        let terms = Terms { kind, max_bitrate, dtx: false, hears: true, heard: true };
+        for leg in 0..40 {
+            mix.open(now, plan(leg, &terms), leg).unwrap();
+        }
+        // SILK of a voice for leg 0, and of a quiet room for all others: told apart by the voice flag.
+        let mut encoders: Vec<_> = [0.3, 0.000_3]
+            .into_iter()
+            .map(|loud: f32| (loud, Encoder::new(settings(&mix.legs[&LegId(0)].plan.codec, 0.0))))
+            .collect();
+        let mut random = StdRng::seed_from_u64(1);
+        for tick in 0..500u16 {
+            now += cusax_media::TICK;
+            let said: Vec<Vec<u8>> = encoders
+                .iter_mut()
+                .map(|(loud, encoder)| {
+                    let mut payload = [0; cusax_media::codec::MAX_PAYLOAD];
+                    let frame = std::array::from_fn(|_| *loud * random.random_range(-1.0..1.0));
+                    let len = encoder.as_mut().unwrap().encode(&frame, &mut payload).unwrap();
+                    payload[..len].to_vec()
+                })
+                .collect();
+            for leg in 0..40u64 {
+                let from = plan(leg, &terms).remote.unwrap();
+                let mut packet = vec![0x80, payload_type(kind)];
+                packet.extend(tick.to_be_bytes());
+                packet.extend((u32::from(tick) * 960).to_be_bytes());
+                packet.extend((leg as u32 + 100).to_be_bytes());
+                packet.extend(&said[usize::from(leg > 0)]);
+                mix.receive(now, LegId(leg), Port::Rtp, from, &packet, &mut reports);
+            }
+            mix.tick(now, &mut Out { send: &mut |_| {}, reports: &mut reports });
+        }
+        let speaks = |leg: u64| mix.legs[&LegId(leg)].speaker.is_audible();
+        assert!(speaks(0) && !(1..40).any(speaks));
+        let tally = mix.take_tally();
+        assert!(tally.decoded > 500 + 39 * 9, "each was listened to now and then: {tally:?}");
+        assert!(mix.decoders.len() <= 2, "{} decoders for 39 who are silent", mix.decoders.len());
+        let held = mix.legs.values_mut().filter_map(|member| member.leg.spare_decoder()).count();
+        assert!(held <= 2, "{held} legs keep a decoder");
     }
 
     proptest! {
