@@ -39,7 +39,7 @@ use tracing::{debug, error, warn};
 use crate::clock::Now;
 use crate::id::{LegId, RoomName};
 use crate::metrics::Metrics;
-use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally};
+use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally, VOICES};
 use crate::mixer::plan::{LegPlan, Order, Report};
 
 /// How long a closed leg's ports stay bound.
@@ -64,12 +64,20 @@ const EVENTS: usize = 256;
 const SURVEY_TICKS: u64 = 50;
 
 /// How the media plane is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Threads; 0: one a core.
     pub workers: usize,
+    /// How many voices a room mixes at once.
+    pub voices: usize,
     /// When a leg is taken for dead.
     pub patience: Patience,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { workers: 0, voices: VOICES, patience: Patience::default() }
+    }
 }
 
 /// How each leg does, for whoever reads it from another thread; renewed once a second.
@@ -169,6 +177,7 @@ impl Media {
                 new_reports: vec![],
                 meters: Meters::new(metrics),
                 health: health.clone(),
+                voices: settings.voices,
                 patience: settings.patience,
                 pulses: Arc::clone(&pulses),
                 load: 0.0,
@@ -357,6 +366,7 @@ struct Worker {
     new_reports: Vec<Report>,
     meters: Meters,
     health: Health,
+    voices: usize,
     patience: Patience,
     /// Every worker's; this one's is at `number`.
     pulses: Arc<[Pulse]>,
@@ -364,7 +374,7 @@ struct Worker {
     ticks: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
     mix: Mix,
     /// When in the second its legs are looked at, in ticks: not all rooms at once.
@@ -489,8 +499,10 @@ impl Worker {
         };
         let room = plan.room.clone();
         let phase = self.rooms.len() as u64;
-        let seat =
-            self.rooms.entry(room.clone()).or_insert_with(|| Room { mix: Mix::default(), phase });
+        let seat = self
+            .rooms
+            .entry(room.clone())
+            .or_insert_with(|| Room { mix: Mix::new(self.voices), phase });
         if let Err(why) = seat.mix.open(now, plan, seed) {
             self.sweep(&room);
             return Err(why.to_string());
@@ -1020,6 +1032,7 @@ mod tests {
             new_reports: vec![],
             meters: Meters::new(&Metrics::new()),
             health: Health::default(),
+            voices: VOICES,
             patience: Patience::default(),
             pulses: [Pulse::default()].into_iter().collect(),
             load: 0.0,

@@ -22,9 +22,11 @@ use crate::id::LegId;
 /// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
 /// streams, and before they do, both encoders have heard the same.
 pub const OWN_HOLD: Duration = Duration::from_millis(500);
-/// How many voices are mixed at once; of more, the loudest. Each costs a decode and an encode.
+/// How many voices are mixed at once unless told otherwise; of more, the loudest. Each costs an encode.
+pub const VOICES: usize = 5;
+/// How many may be; and of how many who make a sound the loudest are chosen.
 pub const MAX_VOICES: usize = 32;
-/// A voice that begins must be this much louder than one that is mixed to take its place, in dB.
+/// A voice must be this much louder than one that is mixed to take its place, in dB.
 pub const VOICE_MARGIN_DB: f32 = 6.0;
 /// Voice given or taken fades over this many samples (5 ms), so that it does not click.
 pub const FADE_SAMPLES: usize = 240;
@@ -45,9 +47,13 @@ pub struct Mix {
     classes: BTreeMap<EncoderSettings, Class>,
     /// Decoders that no leg needs at the moment.
     decoders: Vec<Decoder>,
+    /// How many are mixed at once.
+    most: usize,
     /// Who is mixed in this tick: the first `mixed` of these.
     voices: Vec<Voice>,
     mixed: usize,
+    /// Voices by loudness.
+    ranks: Vec<(f32, LegId)>,
     /// The sum of them, limited.
     full: Box<[f32; FRAME_SAMPLES]>,
     /// The sum of them, as it is.
@@ -191,13 +197,23 @@ impl std::fmt::Debug for Out<'_> {
 
 impl Default for Mix {
     fn default() -> Self {
+        Self::new(VOICES)
+    }
+}
+
+impl Mix {
+    /// An empty room that mixes `voices` at once, 1 to [`MAX_VOICES`].
+    #[must_use]
+    pub fn new(voices: usize) -> Self {
         let silence = || Box::new([0.0; FRAME_SAMPLES]);
         Self {
             legs: BTreeMap::new(),
             classes: BTreeMap::new(),
             decoders: vec![],
+            most: voices.clamp(1, MAX_VOICES),
             voices: Vec::with_capacity(MAX_VOICES),
             mixed: 0,
+            ranks: Vec::with_capacity(MAX_VOICES),
             full: silence(),
             sum: silence(),
             past: silence(),
@@ -211,9 +227,7 @@ impl Default for Mix {
             faulty: false,
         }
     }
-}
 
-impl Mix {
     /// Takes a leg in. `seed` decides what must be unguessable in its RTP.
     ///
     /// # Errors
@@ -409,7 +423,8 @@ impl Mix {
                 reports.push(Report::VoiceApplied { leg, heard, asked, at: now });
             }
             let frame = &mut self.scratch;
-            let (level, turned) = member.hear(now, probing, frame, &mut self.decoders, &mut self.tally);
+            let (level, turned) =
+                member.hear(now, probing, frame, &mut self.decoders, &mut self.tally);
             if let Some(on) = turned {
                 reports.push(Report::Speaking { leg: *id, on });
             }
@@ -433,11 +448,41 @@ impl Mix {
             (voice.leg, voice.level_dbov) = (*id, level_dbov);
             std::mem::swap(&mut voice.frame, frame);
         }
-        for (slot, voice) in self.voices[..self.mixed].iter().enumerate() {
-            if let Some(member) = self.legs.get_mut(&voice.leg) {
-                member.voice = Some(slot);
+        self.choose_voices();
+    }
+
+    /// Of those who make a sound, lets the loudest into the mix. Who comes or goes is faded.
+    fn choose_voices(&mut self) {
+        let (legs, ranks) = (&mut self.legs, &mut self.ranks);
+        ranks.clear();
+        ranks.extend(self.voices[..self.mixed].iter().filter_map(|voice| {
+            let member = legs.get(&voice.leg).filter(|member| member.speaker.is_audible())?;
+            let margin = if member.gain > 0.0 { VOICE_MARGIN_DB } else { 0.0 };
+            Some((member.speaker.loudness_dbov() + margin, voice.leg))
+        }));
+        ranks.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranks.truncate(self.most);
+        let mut kept = 0;
+        for slot in 0..self.mixed {
+            let voice = &mut self.voices[slot];
+            let Some(member) = legs.get_mut(&voice.leg) else { continue };
+            let chosen = ranks.iter().any(|(_, leg)| *leg == voice.leg);
+            let gain = if chosen { 1.0 } else { 0.0 };
+            let before = std::mem::replace(&mut member.gain, gain);
+            if before == 0.0 && gain == 0.0 {
+                continue;
             }
+            if before != gain {
+                for (i, sample) in voice.frame.iter_mut().enumerate() {
+                    let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
+                    *sample *= before + (gain - before) * way;
+                }
+            }
+            member.voice = Some(kept);
+            self.voices.swap(slot, kept);
+            kept += 1;
         }
+        self.mixed = kept;
     }
 
     fn add_up(&mut self) {
@@ -672,8 +717,8 @@ impl Mix {
 }
 
 impl Member {
-    /// Takes 20 ms into `frame`. Gives the level if it is to be mixed, and whether they began to speak
-    /// or ceased to.
+    /// Takes 20 ms into `frame`. Gives the level if it may have to be mixed, and whether they began to
+    /// speak or ceased to.
     fn hear(
         &mut self,
         now: Instant,
@@ -702,20 +747,14 @@ impl Member {
         }
         let heard = self.leg.tick(now, frame);
         let turned = if self.heard { self.speaker.hear(heard) } else { self.speaker.hush() };
-        let gain = if self.speaker.is_audible() { 1.0 } else { 0.0 };
-        let before = std::mem::replace(&mut self.gain, gain);
+        let audible = self.speaker.is_audible();
         // Who was only probed and says nothing has not been listened to.
-        if gain > 0.0 || before > 0.0 || !probing {
+        if audible || self.gain > 0.0 || !probing {
             self.unheard = 0;
         }
-        if !heard.sound || before == 0.0 && gain == 0.0 {
+        if !heard.sound || !audible && self.gain == 0.0 {
+            self.gain = if audible { self.gain } else { 0.0 };
             return (None, turned);
-        }
-        if before != gain {
-            for (i, sample) in frame.iter_mut().enumerate() {
-                let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
-                *sample *= before + (gain - before) * way;
-            }
         }
         (Some(heard.level_dbov), turned)
     }

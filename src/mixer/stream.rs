@@ -36,7 +36,7 @@ pub const TAIL: Duration = Duration::from_millis(100);
 pub const COMFORT_PACE: Duration = Duration::from_millis(400);
 /// What we send at most, in bits a second, and the steps below it for peers that want less. Steps, so
 /// that peers who each want a little less than the next cannot have an encode each.
-pub const BITRATES: [u32; 4] = [32_000, 24_000, 16_000, 8_000];
+pub const BITRATES: [u32; 5] = [40_000, 32_000, 24_000, 16_000, 8_000];
 /// The losses that in-band FEC is prepared for, in percent.
 pub const LOSS_CLASSES: [u8; 3] = [5, 10, 20];
 /// Loss below this, in percent, is none: copies of every frame make an encode a third dearer, and take
@@ -235,14 +235,14 @@ mod tests {
             }
             EncoderSettings::Pcmu | EncoderSettings::Pcma => panic!("not Opus"),
         };
-        check(None, true, 0.0, (32_000, 0));
-        check(None, true, 0.009, (32_000, 0));
-        check(None, true, 0.01, (32_000, 5));
-        check(Some(510_000), true, 0.05, (32_000, 5));
+        check(None, true, 0.0, (40_000, 0));
+        check(Some(40_000), true, 0.009, (40_000, 0));
+        check(Some(39_999), true, 0.01, (32_000, 5));
+        check(Some(510_000), true, 0.05, (40_000, 5));
         check(Some(31_999), true, 0.06, (24_000, 10));
         check(Some(20_000), true, 0.5, (16_000, 20));
         check(Some(6_000), true, 0.0, (8_000, 0));
-        check(None, false, 0.3, (32_000, 0));
+        check(None, false, 0.3, (40_000, 0));
         let mut classes: Vec<_> = (6_000..64_000)
             .step_by(100)
             .flat_map(|rate| (0..100).map(move |loss| (rate, loss)))
@@ -252,6 +252,6 @@ mod tests {
             .collect();
         classes.sort();
         classes.dedup();
-        assert_eq!(classes.len(), 20);
+        assert_eq!(classes.len(), 25);
     }
 }
