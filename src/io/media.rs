@@ -39,6 +39,7 @@ use tracing::{debug, error, warn};
 use crate::clock::Now;
 use crate::id::{LegId, RoomName};
 use crate::metrics::Metrics;
+use crate::mixer::effort::Pace;
 use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally, VOICES};
 use crate::mixer::plan::{LegPlan, Order, Report};
 
@@ -181,6 +182,7 @@ impl Media {
                 patience: settings.patience,
                 pulses: Arc::clone(&pulses),
                 load: 0.0,
+                pace: Pace::new(clock()),
                 ticks: 0,
             };
             let thread =
@@ -371,6 +373,7 @@ struct Worker {
     /// Every worker's; this one's is at `number`.
     pulses: Arc<[Pulse]>,
     load: f64,
+    pace: Pace,
     ticks: u64,
 }
 
@@ -499,10 +502,11 @@ impl Worker {
         };
         let room = plan.room.clone();
         let phase = self.rooms.len() as u64;
-        let seat = self
-            .rooms
-            .entry(room.clone())
-            .or_insert_with(|| Room { mix: Mix::new(self.voices), phase });
+        let seat = self.rooms.entry(room.clone()).or_insert_with(|| {
+            let mut mix = Mix::new(self.voices);
+            mix.limit(self.pace.effort());
+            Room { mix, phase }
+        });
         if let Err(why) = seat.mix.open(now, plan, seed) {
             self.sweep(&room);
             return Err(why.to_string());
@@ -637,6 +641,15 @@ impl Worker {
     /// Keeps a smoothed account of how much of a tick's time is used.
     fn measure(&mut self, busy: Duration) {
         self.load += 0.05 * ((busy.as_secs_f64() / TICK.as_secs_f64()).min(1.0) - self.load);
+        if let Some(step) = self.pace.follow(clock(), self.load) {
+            debug!(
+                worker = self.number,
+                step = self.pace.step(),
+                "encodes cost another amount now"
+            );
+            if step.down { &self.meters.steps_down } else { &self.meters.steps_up }.inc();
+            self.rooms.values_mut().for_each(|room| room.mix.limit(step.effort));
+        }
         let pulse = &self.pulses[self.number];
         pulse.load.store((self.load * 1_000.0) as u32, Ordering::Relaxed);
         pulse.ticks.store(self.ticks, Ordering::Relaxed);
@@ -744,6 +757,8 @@ struct Meters {
     rejected_other: IntCounter,
     jitter_buffer: Histogram,
     stress: Gauge,
+    steps_down: IntCounter,
+    steps_up: IntCounter,
     panics: IntCounter,
 }
 
@@ -763,6 +778,8 @@ impl Meters {
             rejected_other: metrics.rtp_rejected.with_label_values(&["other"]),
             jitter_buffer: metrics.jitter_buffer.clone(),
             stress: metrics.stress.clone(),
+            steps_down: metrics.effort_steps.with_label_values(&["down"]),
+            steps_up: metrics.effort_steps.with_label_values(&["up"]),
             panics: metrics.panics.with_label_values(&["mix"]),
         }
     }
@@ -1036,6 +1053,7 @@ mod tests {
             patience: Patience::default(),
             pulses: [Pulse::default()].into_iter().collect(),
             load: 0.0,
+            pace: Pace::new(clock()),
             ticks: 0,
         };
         (worker, jobs, told)

@@ -14,6 +14,7 @@ use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegS
 use cusax_media::limiter::Limiter;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
+use super::effort::{Effort, STEPS};
 use super::plan::{CodecKind, LegPlan, Report};
 use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
 use super::stream::{COMFORT_PACE, Class, Stream, settings, silence};
@@ -49,6 +50,7 @@ pub struct Mix {
     decoders: Vec<Decoder>,
     /// How many are mixed at once.
     most: usize,
+    effort: Effort,
     /// Who is mixed in this tick: the first `mixed` of these.
     voices: Vec<Voice>,
     mixed: usize,
@@ -211,6 +213,7 @@ impl Mix {
             classes: BTreeMap::new(),
             decoders: vec![],
             most: voices.clamp(1, MAX_VOICES),
+            effort: STEPS[0],
             voices: Vec::with_capacity(MAX_VOICES),
             mixed: 0,
             ranks: Vec::with_capacity(MAX_VOICES),
@@ -276,6 +279,19 @@ impl Mix {
         }
         self.set_heard(leg, heard);
         Ok(())
+    }
+
+    /// Encodes no dearer than this from the next tick on.
+    pub fn limit(&mut self, effort: Effort) {
+        self.effort = effort;
+        for class in self.classes.values_mut() {
+            class.limit(effort);
+        }
+        for member in self.legs.values_mut() {
+            if let Feed::Own(stream) = &mut member.feed {
+                stream.limit(effort);
+            }
+        }
     }
 
     /// Gives a leg voice or takes it, from the next tick on.
@@ -660,7 +676,7 @@ impl Mix {
     fn join(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
         let class = match self.classes.entry(settings) {
             Entry::Occupied(class) => class.into_mut(),
-            Entry::Vacant(place) => place.insert(Class::new(settings)?),
+            Entry::Vacant(place) => place.insert(Class::new(settings, self.effort)?),
         };
         class.members += 1;
         Ok(())

@@ -27,6 +27,7 @@ use cusax_media::FRAME_SAMPLES;
 use cusax_media::codec::{CodecError, Encoder, EncoderSettings, MAX_PAYLOAD, OpusSettings};
 use cusax_media::limiter::Limiter;
 
+use super::effort::Effort;
 use super::plan::{CodecKind, CodecPlan};
 use super::speakers::ticks;
 
@@ -103,6 +104,11 @@ impl Stream {
             payload: [0; MAX_PAYLOAD],
             len: 0,
         })
+    }
+
+    /// Encodes no dearer than this from now on.
+    pub(super) fn limit(&mut self, effort: Effort) {
+        self.encoder.limit(effort.complexity, effort.bitrate);
     }
 
     /// Begins anew, after `past`: what its listeners heard last, and the limiter it went through.
@@ -187,13 +193,24 @@ pub(super) struct Class {
     pub(super) members: usize,
     #[expect(clippy::vec_box, reason = "they go from hand to hand without being copied")]
     spare: Vec<Box<Stream>>,
+    effort: Effort,
 }
 
 impl Class {
     /// With one stream in reserve, so that a codec which this build lacks is refused here.
-    pub(super) fn new(settings: EncoderSettings) -> Result<Self, CodecError> {
-        let spare = vec![Box::new(Stream::new(settings)?)];
-        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare })
+    pub(super) fn new(settings: EncoderSettings, effort: Effort) -> Result<Self, CodecError> {
+        let mut stream = Box::new(Stream::new(settings)?);
+        stream.limit(effort);
+        let spare = vec![stream];
+        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare, effort })
+    }
+
+    /// Encodes no dearer than this from now on.
+    pub(super) fn limit(&mut self, effort: Effort) {
+        self.effort = effort;
+        for stream in self.shared.iter_mut().chain(&mut self.spare) {
+            stream.limit(effort);
+        }
     }
 
     /// A stream that begins after `past`. `None` when libopus cannot make one: memory ran out.
@@ -203,7 +220,11 @@ impl Class {
     ) -> Option<Box<Stream>> {
         let mut stream = match self.spare.pop() {
             Some(stream) => stream,
-            None => Box::new(Stream::new(self.settings).ok()?),
+            None => {
+                let mut stream = Box::new(Stream::new(self.settings).ok()?);
+                stream.limit(self.effort);
+                stream
+            }
         };
         stream.begin(past);
         Some(stream)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cusax_media::srtp::{Incoming, Keys, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
+use cusaxd::mixer::effort::STEPS;
 use cusaxd::mixer::mix::Patience;
 use cusaxd::mixer::plan::{CodecKind, Report};
 use cusaxd::mixer::stream::COMFORT_PACE;
@@ -99,6 +100,29 @@ fn the_loudest_are_mixed_and_places_change_without_a_click() {
     let largest = hall.phone(4).heard[from..].windows(2).map(|w| (w[1] - w[0]).abs());
     let largest = largest.fold(0.0, f32::max);
     assert!(largest < step, "a click: {largest}, not {step}");
+}
+
+#[test]
+fn a_busy_mixer_says_less_to_everyone_and_to_who_comes_later() {
+    let mut hall = Hall::new();
+    hall.dial(1, CodecKind::Opus, Sound::Noise(0.1));
+    hall.dial(2, CodecKind::Opus, Sound::Noise(0.1));
+    hall.dial(3, CodecKind::Opus, Sound::Nothing);
+    let bytes = |hall: &mut Hall, leg: u64| {
+        let packets = &hall.phone(leg).packets;
+        packets[packets.len() - 40..].iter().map(|(_, len)| len).sum::<usize>() / 40
+    };
+    hall.run(SECOND);
+    assert!((80..115).contains(&bytes(&mut hall, 3)), "40 kbit/s: {}", bytes(&mut hall, 3));
+    hall.mix.limit(STEPS[STEPS.len() - 1]);
+    hall.dial(4, CodecKind::Opus, Sound::Noise(0.1));
+    hall.run(SECOND);
+    for leg in 1..=4 {
+        assert!((50..70).contains(&bytes(&mut hall, leg)), "24 kbit/s: {}", bytes(&mut hall, leg));
+    }
+    hall.mix.limit(STEPS[0]);
+    hall.run(SECOND);
+    assert!((80..115).contains(&bytes(&mut hall, 4)), "40 kbit/s: {}", bytes(&mut hall, 4));
 }
 
 #[test]
