@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 56] = [
+pub const OPTIONS: [(&str, Takes); 57] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -143,6 +143,7 @@ pub const OPTIONS: [(&str, Takes); 56] = [
     ("media.address", Takes::Restart),
     ("media.ports", Takes::Restart),
     ("media.workers", Takes::Restart),
+    ("media.voices", Takes::Restart),
     ("media.max_stress", Takes::Live),
     ("store.url", Takes::Restart),
     ("http.listen", Takes::Restart),
@@ -218,7 +219,7 @@ mod tests {
                 "outbound_proxy": "sip:192.0.2.1", "outbound_user": "u", "outbound_password": "p",
                 "outbound_password_file": "f", "outbound_realm": "r",
             },
-            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
+            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "voices": 9, "max_stress": 0.5 },
             "store": { "url": "sqlite:x" },
             "http": { "listen": "127.0.0.1:1", "token": "t", "token_file": "f" },
             "provision": {
