@@ -358,6 +358,9 @@ impl Bridge {
     fn for_chat(&mut self, now: Now, ask: muc::Ask, out: &mut Outbox) {
         let muc::Ask { room, by, command, reply } = ask;
         let (result, facts) = self.apply(now, &room, &by, command);
+        if let Some(room) = self.rooms.get(&room) {
+            self.muc.throw_out(room, &facts, &mut out.stanzas);
+        }
         self.muc.answer(&room, reply, result, &mut out.stanzas);
         self.publish(now, &room, &facts, out);
     }

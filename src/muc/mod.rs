@@ -231,9 +231,7 @@ impl Muc {
         }
     }
 
-    /// Answers who asked, before what became true is rendered. So a moderator hears `result` before
-    /// the presence of whom they kicked; XEP-0045 §8.2 would have the victim told first, and every
-    /// client takes either order.
+    /// Answers who asked, after [`Self::throw_out`] and before what became true is rendered.
     pub fn answer(
         &mut self,
         room: &RoomName,
