@@ -147,6 +147,9 @@ impl Bridge {
         for (room, jid, nick) in snapshot.nicks {
             rooms.restore_nick(&room, jid, nick);
         }
+        for (room, jid, nick) in snapshot.requests {
+            rooms.restore_request(&room, jid, nick);
+        }
         for (room, avatar) in snapshot.avatars {
             rooms.restore_avatar(&room, avatar);
         }

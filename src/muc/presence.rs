@@ -209,6 +209,9 @@ impl Muc {
         out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
         self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
         out.push_to(self.subject(room, None, true), vec![chat.clone()]);
+        if arrival != Arrival::Again {
+            self.show_requests(room, chat, out);
+        }
 
         let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
@@ -433,7 +436,8 @@ impl Muc {
     /// answer, and the others after that (XEP-0045 §8.2, §10.9; the answer to a ban comes first, §9.1).
     pub fn throw_out(&mut self, room: &Room, facts: &[Fact], out: &mut Stanzas) {
         for fact in facts {
-            if let Fact::Gone { was, affiliation, departure: Departure::Kicked, by, reason } = fact {
+            if let Fact::Gone { was, affiliation, departure: Departure::Kicked, by, reason } = fact
+            {
                 let why = Gone {
                     affiliation: *affiliation,
                     departure: Departure::Kicked,
@@ -626,12 +630,7 @@ impl Sight<'_> {
     }
 
     /// The presence for sessions of whom it is about, who is out.
-    fn to_own<'a>(
-        &self,
-        muc: &Muc,
-        chats: impl Iterator<Item = &'a FullJid>,
-        out: &mut Stanzas,
-    ) {
+    fn to_own<'a>(&self, muc: &Muc, chats: impl Iterator<Item = &'a FullJid>, out: &mut Stanzas) {
         let eyes = |chat| Eyes::One(chat, self.id, Role::Visitor, &[]);
         out.extend(chats.map(|chat| self.to(muc, eyes(chat), None)));
     }
