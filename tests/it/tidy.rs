@@ -219,7 +219,7 @@ fn the_reference_names_every_option() {
         before = line;
     }
     assert_eq!(shown, options);
-    let takes = reload::OPTIONS.into_iter().filter(|(_, takes)| *takes == reload::Takes::Restart);
+    let takes = reload::OPTIONS.iter().filter(|(_, takes)| *takes == reload::Takes::Restart);
     assert_eq!(restart, takes.map(|(key, _)| (*key).to_owned()).collect());
 }
 
