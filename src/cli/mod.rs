@@ -2,11 +2,12 @@
 
 mod operate;
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
+use clap_mangen::Man;
 use cusaxd::config::{Format, Level};
 use cusaxd::io;
 use cusaxd::io::settings::{self, Settings};
@@ -78,6 +79,16 @@ enum Subject {
         #[command(flatten)]
         reach: operate::Reach,
     },
+    /// Print what a shell completes, as in: cusaxd completions bash > /etc/bash_completion.d/cusaxd
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page of the program, or write those of all commands.
+    Man {
+        /// A folder for all of them.
+        folder: Option<PathBuf>,
+    },
     /// Check a configuration; exit with 2 and the reasons if it cannot work.
     CheckConfig {
         /// The configuration file.
@@ -107,6 +118,12 @@ pub(crate) fn run() -> ExitCode {
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config, probe } => check(config, probe),
+        Subject::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            print(&script)
+        }
+        Subject::Man { folder } => man(folder.as_deref()),
     }
 }
 
@@ -131,6 +148,47 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
     }
     println!("{}: good", file.display());
     ExitCode::SUCCESS
+}
+
+/// The man page of the program; or, in a folder, one for each command, as in `cusaxd-room-mute(8)`.
+fn man(folder: Option<&Path>) -> ExitCode {
+    let mut command = Arguments::command().name(NAME).disable_help_subcommand(true);
+    command.build();
+    let Some(folder) = folder else {
+        let mut text = vec![];
+        page(command).render(&mut text).expect("memory takes all");
+        return print(&text);
+    };
+    match write_pages(command, folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("cusaxd: {}: {why}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_pages(command: Command, folder: &Path) -> std::io::Result<()> {
+    for sub in command.get_subcommands().cloned() {
+        write_pages(sub, folder)?;
+    }
+    page(command).generate_to(folder).map(drop)
+}
+
+/// A page of section 8: commands of those who administer a system.
+fn page(command: Command) -> Man {
+    Man::new(command).section("8").manual("cusaxd").source(VERSION)
+}
+
+/// As in `cusaxd man | head`: whoever read has what they wanted.
+fn print(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("cusaxd: {why}");
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
 }
 
 fn serve(settings: Settings) -> ExitCode {
@@ -186,11 +244,13 @@ const fn filter(level: Level) -> LevelFilter {
     }
 }
 
+const NAME: &str = "cusaxd";
+const VERSION: &str = concat!("cusaxd ", env!("CARGO_PKG_VERSION"));
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::{Command, CommandFactory};
     use cusaxd::operation::{Kind, Operation};
 
     use super::*;
@@ -234,7 +294,8 @@ mod tests {
             }
         }
         // What is left shows what the others have in another way, or asks no server.
-        let others = [&["call", "list"][..], &["check-config"], &["run"]];
+        let others =
+            [&["call", "list"][..], &["check-config"], &["completions"], &["man"], &["run"]];
         let others = others.map(|it| it.iter().map(|word| (*word).to_owned()).collect());
         assert_eq!(found, others.into());
     }

@@ -88,6 +88,40 @@ fn says_its_version_and_how_it_is_used() {
     }
 }
 
+/// What packages install: what shells complete, and a page of the manual for each command.
+#[test]
+fn shells_complete_it_and_man_knows_it() {
+    let folder = Folder::new();
+    let output = |arguments: &[&str]| said(cusaxd().args(arguments).output().unwrap());
+    for (shell, word) in [
+        ("bash", "complete -F _cusaxd"),
+        ("zsh", "#compdef cusaxd"),
+        ("fish", "complete -c cusaxd"),
+    ] {
+        let (code, script) = output(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(script.contains(word) && script.contains("check-config"), "{shell}");
+    }
+    // bash itself: after `cusaxd room k` there is one word.
+    let (_, script) = output(&["completions", "bash"]);
+    let asked = "\nCOMP_WORDS=(cusaxd room k); COMP_CWORD=2; _cusaxd cusaxd k room; echo \"${COMPREPLY[@]}\"";
+    let answer = Command::new("bash").arg("-c").arg(script + asked).output().unwrap();
+    assert_eq!(said(answer), (Some(0), "kick\n".to_owned()));
+
+    let (code, page) = output(&["man"]);
+    assert!(code == Some(0) && page.contains(".TH cusaxd 8"), "{page}");
+    assert_eq!(output(&["man", folder.0.to_str().unwrap()]), (Some(0), String::new()));
+    for name in
+        ["cusaxd.8", "cusaxd-run.8", "cusaxd-room-ban.8", "cusaxd-user-put.8", "cusaxd-drain.8"]
+    {
+        let page = fs::read_to_string(folder.0.join(name)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS") && page.contains(".SH DESCRIPTION"), "{name}");
+        assert!(!page.contains("open sesame"), "no value of the environment");
+    }
+    assert!(!folder.0.join("cusaxd-help.8").exists());
+    assert_eq!(output(&["man", "/nonexistent"]).0, Some(1));
+}
+
 /// Each wrong file: exit code 2, and the file, the key and the reason.
 #[test]
 fn wrong_configurations_are_named() {
