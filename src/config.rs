@@ -404,6 +404,7 @@ impl Config {
         if listeners.len() < self.sip.listen.len() {
             wrong("sip.listen", "names one listener twice");
         }
+        self.check_ports(&mut wrong);
         self.sip.check_tls(&mut wrong);
         let nobody = self.sip.trusted_proxies.is_empty() && self.sip.trusted_domains.is_empty();
         if self.sip.auth == Auth::Trusted && nobody {
@@ -475,6 +476,42 @@ impl Config {
             wrong("provision.refresh_hours", "must be at least 1");
         }
         problems
+    }
+}
+
+impl Config {
+    /// A listener of SIP that takes one of the ports of audio: a call less has room.
+    pub fn listens_in_media_ports(&self) -> Option<Listen> {
+        let Media { address, ports, .. } = &self.media;
+        let ports = ports.0.first..=ports.0.last;
+        let takes = |listen: &Listen| {
+            let at = listen.address;
+            listen.transport == Transport::Udp
+                && ports.contains(&at.port())
+                && (at.ip() == *address || at.ip().is_unspecified())
+        };
+        self.sip.listen.iter().map(|listen| listen.0).find(takes)
+    }
+
+    /// Ports that cannot be had, whoever else runs here.
+    fn check_ports(&self, wrong: &mut impl FnMut(&'static str, &str)) {
+        let same = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
+        let http = self.http.listen;
+        for Parsed(listen) in &self.sip.listen {
+            let Listen { transport, address } = *listen;
+            if address.port() == 0 {
+                wrong("sip.listen", &format!("{listen}: nobody can call port 0"));
+            }
+            if address.ip().is_multicast() {
+                wrong("sip.listen", &format!("{listen}: is an address of many"));
+            }
+            if transport != Transport::Udp
+                && address.port() == http.port()
+                && same(address.ip(), http.ip())
+            {
+                wrong("http.listen", &format!("is where sip.listen has {listen}"));
+            }
+        }
     }
 }
 

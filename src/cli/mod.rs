@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, Parser, Subcommand};
 use clap_mangen::Man;
-use cusaxd::config::{Format, Level};
+use cusaxd::config::{Format, Level, Problem};
 use cusaxd::io;
+use cusaxd::io::probe::Probed;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -132,15 +133,22 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
         Ok(settings) => settings,
         Err(bad) => return refuse(&bad),
     };
+    let tell = |warnings: &[Problem]| {
+        for warning in warnings {
+            eprintln!("{}: warning: {warning}", file.display());
+        }
+    };
+    tell(&settings.warnings());
     if probe {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let reasons = match runtime {
+        let Probed { problems: reasons, warnings } = match runtime {
             Ok(runtime) => runtime.block_on(io::probe::probe(&settings)),
             Err(why) => {
                 eprintln!("cusaxd: {why}");
                 return ExitCode::FAILURE;
             }
         };
+        tell(&warnings);
         if !reasons.is_empty() {
             let reasons = reasons.iter().map(ToString::to_string).collect();
             return refuse(&settings::BadConfig { file, reasons });

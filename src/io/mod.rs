@@ -44,7 +44,7 @@ use tracing::{error, info, warn};
 
 use crate::bridge::{Bridge, Input, Outbox};
 use crate::clock::Now;
-use crate::config::Level;
+use crate::config::{Level, Problem};
 use crate::journal::Row;
 use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
@@ -120,6 +120,7 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
         },
         events,
     );
+    warn_of(&settings);
     let systemd = Systemd::from_environment();
     systemd.ready();
     info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
@@ -383,6 +384,7 @@ impl Shell {
         }
         let live = changes.iter().filter(|change| change.takes == Takes::Live).count();
         info!(file = %settings.file.display(), live, restart = changes.len() - live, "read again");
+        warn_of(settings);
         set_level(settings.config.log.level);
         self.http.set_access(Access::new(settings));
         self.sip.reload();
@@ -427,6 +429,13 @@ impl Shell {
         if let Err(why) = saved.and(self.saver.close().await) {
             error!(why = format!("{why:#}"), "the last changes are not in the store");
         }
+    }
+}
+
+/// What works, and is better otherwise.
+fn warn_of(settings: &Settings) {
+    for Problem { key, reason } in settings.warnings() {
+        warn!(key, reason, "the configuration can be better");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -34,6 +35,7 @@ impl Folder {
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 }
@@ -126,7 +128,7 @@ fn shells_complete_it_and_man_knows_it() {
 #[test]
 fn wrong_configurations_are_named() {
     let folder = Folder::new();
-    let path = folder.0.join("x.toml");
+    let path = folder.write("x.toml", "");
     let check = |text: &str, expected: &[&str]| {
         fs::write(&path, text).unwrap();
         let (code, said) = check(&path, &[]);
@@ -161,6 +163,17 @@ fn wrong_configurations_are_named() {
     check(&with("[media]\nworkers = -1\n"), &["media.workers"]);
     check(&with("listen = []\n"), &["sip.listen", "no listener"]);
     check(&with("listen = [\"udp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]\n"), &["sip.listen", "twice"]);
+    check(&with("listen = [\"udp:127.0.0.1:0\"]\n"), &["sip.listen", "port 0"]);
+    check(&with("listen = [\"udp:224.0.0.1:5060\"]\n"), &["sip.listen", "address of many"]);
+    let both = "listen = [\"tcp:0.0.0.0:5060\"]\n[http]\nlisten = \"127.0.0.1:5060\"\n";
+    check(&with(both), &["http.listen", "tcp:0.0.0.0:5060"]);
+    let inside = "listen = [\"udp:127.0.0.1:40010\"]\n[media]\nports = \"40000-40020\"\n";
+    fs::write(&path, with(inside)).unwrap();
+    let (code, said) = self::check(&path, &[]);
+    let warning = "warning: media.ports: has the port of udp:127.0.0.1:40010 in sip.listen";
+    assert!(code == Some(0) && said.contains(warning), "{said}");
+    check(&with(&inside.replace("udp:", "tcp:")), &[]);
+    check(&with(&inside.replace("udp:127.0.0.1", "udp:127.0.0.2")), &[]);
     check(&with("listen = [\"sctp:127.0.0.1:1\"]\n"), &["sip.listen", "sctp"]);
     check(&with("listen = 5060\n"), &["sip.listen"]);
     check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
@@ -245,6 +258,36 @@ fn secrets_may_stand_in_files() {
     assert!(code == Some(2) && text.contains("xmpp.secret_file: /nonexistent"), "{text}");
 }
 
+/// Whoever has an account on the machine is not to be the operator.
+#[test]
+fn secrets_that_everybody_can_read_are_named() {
+    let folder = Folder::new();
+    let secret = folder.write("secret", "from a file\n");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let inline = "[http]\ntoken = \"t\"\n[store]\nurl = \"postgres://me:pw@db.example/rooms\"\n";
+    let file = folder.write("x.toml", &format!("{GOOD}{inline}"));
+    assert_eq!(check(&file, &[]).1, format!("{}: good\n", file.display()));
+    mode(&file, 0o644);
+    let warnings = |text: &str| text.lines().filter(|it| it.contains(": warning: ")).count();
+    let (code, text) = check(&file, &[]);
+    assert_eq!((code, warnings(&text)), (Some(0), 3), "{text}");
+    for key in ["xmpp.secret", "http.token", "store.url"] {
+        assert!(text.contains(&format!(": warning: {key}: everybody on this machine")), "{text}");
+    }
+    // What the environment has is not in the file.
+    assert_eq!(warnings(&check(&file, &[("CUSAXD__XMPP__SECRET", "s")]).1), 2);
+    let line = format!("secret_file = {:?}\n", secret.to_str().unwrap());
+    let file = folder.write("y.toml", &GOOD.replace("secret = \"s\"\n", &line));
+    mode(&file, 0o644);
+    assert_eq!(warnings(&check(&file, &[]).1), 0, "it holds no secret itself");
+    mode(&secret, 0o644);
+    let (code, text) = check(&file, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("warning: xmpp.secret: ") && text.contains("/secret (chmod"), "{text}");
+}
+
 #[test]
 fn the_environment_counts_more_than_the_file() {
     let folder = Folder::new();
@@ -326,6 +369,41 @@ fn a_probe_tries_what_the_configuration_promises() {
         assert!(!text.contains("xmpp"), "{text}");
         fs::write(&file, fs::read_to_string(&file).unwrap().replace(away, &store)).unwrap();
     }
+}
+
+#[test]
+fn a_probe_knows_when_a_certificate_ends() {
+    let folder = Folder::new();
+    let (http, sip) = (free_port(), free_port());
+    let (certificate, key) = (folder.0.join("tls.pem"), folder.0.join("tls.key"));
+    // Ports of audio that nobody else gets from the system.
+    let names = format!(
+        "tls_certificate = {certificate:?}\ntls_key = {key:?}\n[media]\nports = \"9100-9101\""
+    );
+    let text = configuration(&folder, http, sip, None).replace("[media]", &names);
+    let file = folder.write("tls.toml", &text);
+    let probe = |from: (i32, u8), until: (i32, u8)| {
+        let mut params =
+            rcgen::CertificateParams::new(vec!["conf.example.org".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, 1);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, 1);
+        let pair = rcgen::KeyPair::generate().unwrap();
+        folder.write("tls.pem", &params.self_signed(&pair).unwrap().pem());
+        folder.write("tls.key", &pair.serialize_pem());
+        let arguments = ["check-config", "--probe", "--config"];
+        said(cusaxd().args(arguments).arg(&file).output().unwrap())
+    };
+    let (code, text) = probe((2020, 1), (2021, 2));
+    let expected = format!(
+        "sip.tls_certificate: {}: was good until 2021-02-01T00:00:00Z",
+        certificate.display()
+    );
+    assert!(code == Some(2) && text.contains(&expected), "{text}");
+    assert!(!text.contains("xmpp.server"), "no link is made then: {text}");
+    let (code, text) = probe((2120, 1), (2121, 1));
+    assert!(code == Some(2) && text.contains("is not good before 2120-01-01T00:00:00Z"), "{text}");
+    let (_, text) = probe((2020, 1), (2121, 1));
+    assert!(!text.contains("sip.tls_certificate") && text.contains("xmpp.server"), "{text}");
 }
 
 // --- Starting and stopping ----------------------------------------------------------------------
