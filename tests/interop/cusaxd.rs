@@ -36,6 +36,7 @@ impl Cusaxd {
         let config = dir.join("cusaxd.toml");
         certify(dir);
         fs::write(&config, configuration(dir, ports, plan, store)).expect("a file of ours");
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
