@@ -352,6 +352,9 @@ impl Bridge {
         for (reason, total) in [("rate", rate), ("guesses", guesses), ("stress", stress)] {
             Metrics::catch_up(&self.metrics.sip_limited.with_label_values(&[reason]), total);
         }
+        for (action, total) in self.focus.pressed().iter() {
+            Metrics::catch_up(&self.metrics.keys.with_label_values(&[action]), total);
+        }
         self.metrics.mirror_divergence.set(gauge(self.divergence()));
     }
 

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub sip_responses: IntCounterVec,
     /// SIP requests that were turned away to protect the rest, by reason.
     pub sip_limited: IntCounterVec,
+    /// What callers did by keys, by what.
+    pub keys: IntCounterVec,
     /// Conference subscriptions.
     pub subscriptions: IntGauge,
     /// From the chat command to the mixer applying it.
@@ -191,6 +193,11 @@ impl Metrics {
                 "SIP requests turned away: too fast, locked out after wrong passwords, no time to mix.",
                 &[Label { name: "reason", values: &["rate", "guesses", "stress"] }],
             ),
+            keys: define.counters(
+                "cusax_keys_total",
+                "What callers did by the keys of their phones; `limited`: more often than they may.",
+                &[Label { name: "action", values: &KEYS }],
+            ),
             subscriptions: define.gauge("cusax_subscriptions", "Conference subscriptions."),
             mirror: define.histogram(
                 "cusax_mirror_seconds",
@@ -331,6 +338,11 @@ impl Default for Metrics {
 }
 
 /// The methods that have a label of their own: a peer's inventions must not become series.
+/// What [`Metrics::keys`] counts: `[keypad]` of the configuration.
+const KEYS: [&str; 10] = [
+    "mute", "hand", "count", "louder", "softer", "speak_louder", "speak_softer", "lock", "mute_all",
+    "limited",
+];
 const METHODS: [&str; 17] = [
     "ACK",
     "BYE",

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 56] = [
+pub const OPTIONS: [(&str, Takes); 67] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -144,6 +144,17 @@ pub const OPTIONS: [(&str, Takes); 56] = [
     ("media.ports", Takes::Restart),
     ("media.workers", Takes::Restart),
     ("media.max_stress", Takes::Live),
+    ("media.prompts", Takes::Live),
+    ("media.tones_up_to", Takes::Live),
+    ("keypad.mute", Takes::Live),
+    ("keypad.hand", Takes::Live),
+    ("keypad.count", Takes::Live),
+    ("keypad.louder", Takes::Live),
+    ("keypad.softer", Takes::Live),
+    ("keypad.speak_louder", Takes::Live),
+    ("keypad.speak_softer", Takes::Live),
+    ("keypad.lock", Takes::Live),
+    ("keypad.mute_all", Takes::Live),
     ("store.url", Takes::Restart),
     ("http.listen", Takes::Restart),
     ("http.token", Takes::Live),
@@ -218,7 +229,11 @@ mod tests {
                 "outbound_proxy": "sip:192.0.2.1", "outbound_user": "u", "outbound_password": "p",
                 "outbound_password_file": "f", "outbound_realm": "r",
             },
-            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
+            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5, "prompts": "none", "tones_up_to": 0 },
+            "keypad": {
+                "mute": "1", "hand": "2", "count": "3", "louder": "4", "softer": "5",
+                "speak_louder": "6", "speak_softer": "7", "lock": "8", "mute_all": "",
+            },
             "store": { "url": "sqlite:x" },
             "http": { "listen": "127.0.0.1:1", "token": "t", "token_file": "f" },
             "provision": {

@@ -10,10 +10,12 @@
 //! | [`floor`] | who may be heard, from the room's facts |
 //! | [`mix`] | one room's audio: hear, sum, subtract, say |
 //! | [`stream`] | one encode shared by all who hear the same, and what silence is |
+//! | [`prompts`] | what is said and played to callers |
 //! | [`speakers`] | who speaks, and whose sound is worth mixing |
 
 pub mod floor;
 pub mod mix;
 pub mod plan;
+pub mod prompts;
 pub mod speakers;
 pub mod stream;

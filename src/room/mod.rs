@@ -14,7 +14,7 @@
 //! | [`avatar`] | the picture that stands for a room |
 //! | [`dial`] | calls that a room makes |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
-//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
+//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands that ask for voice |
 //! | `moderate` | roles, affiliations, lock, destruction |
 //! | `register` | nicks that members keep |
 
@@ -229,7 +229,7 @@ pub enum Command {
         /// How.
         ending: Ending,
     },
-    /// Raise a hand, or lower it.
+    /// Raise a hand, or lower it. Who has no voice asks for it in this way (XEP-0045 §7.13).
     RaiseHand(bool),
     /// Call somebody into the conference (RFC 4579 §5.2, §5.5).
     Dial(Box<Callee>),
@@ -274,7 +274,7 @@ pub enum Command {
         /// The message as it was sent.
         payload: Payload,
     },
-    /// Ask the moderators for voice (XEP-0045 §7.13).
+    /// Ask the moderators for voice (XEP-0045 §7.13), which raises a hand.
     RequestVoice,
     /// Mute or unmute oneself.
     MuteSelf(bool),
@@ -290,6 +290,13 @@ pub enum Command {
         person: PersonId,
         /// Muted or not.
         on: bool,
+    },
+    /// Mute everyone on the call who is no moderator, or unmute them.
+    MuteAll(bool),
+    /// Refuse someone the voice that they asked for (XEP-0045 §8.6): their hand goes down.
+    LowerHand {
+        /// Whose.
+        nick: Nick,
     },
     /// Take somebody's message back for everyone (XEP-0425 §4).
     Retract {
@@ -976,11 +983,13 @@ impl Room {
             Command::ChangeSubject { id, text, payload } => {
                 self.change_subject(now, by, id, text, payload)
             }
-            Command::RequestVoice => self.request_voice(by),
+            Command::RequestVoice => self.request_voice(now, by),
             Command::MuteSelf(on) => self.mute_self(now, by, on),
             Command::Moderate(changes) => self.moderate(now, by, &changes),
             Command::Invite(people) => self.invite(now, by, &people),
             Command::Mute { person, on } => self.mute(now, by, person, on),
+            Command::MuteAll(on) => self.mute_all(now, by, on),
+            Command::LowerHand { nick } => self.lower_hand(by, &nick),
             Command::Retract { id, tombstone, announcement } => {
                 self.retract(now, by, id, tombstone, announcement)
             }

@@ -1081,7 +1081,7 @@ fn mutes_have_three_origins() {
     assert_eq!(origins(&world), (true, false, true));
     // Voice undoes what others did, and not what they did themselves.
     let hand = world.does(&leg, Command::RaiseHand(true));
-    assert_eq!(hand, [Fact::HandChanged { person: id }]);
+    assert_eq!(hand, [Fact::HandChanged { person: id }, Fact::VoiceRequested { person: id }]);
     let facts = world.does(&owner, let_speak("Juliet", true));
     assert_eq!(origins(&world), (true, false, false));
     assert!(matches!(
