@@ -929,9 +929,14 @@ mod tests {
 
     #[test]
     fn keys_are_few_and_none_hides_another() {
-        for (text, good) in
-            [("*6", true), ("", true), ("A#0D", true), ("12345", false), ("E", false), ("6 ", false)]
-        {
+        for (text, good) in [
+            ("*6", true),
+            ("", true),
+            ("A#0D", true),
+            ("12345", false),
+            ("E", false),
+            ("6 ", false),
+        ] {
             assert_eq!(text.parse::<Keys>().is_ok(), good, "{text:?}");
         }
         let check = |mute: &str, hand: &str| {

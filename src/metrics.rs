@@ -340,7 +340,15 @@ impl Default for Metrics {
 /// The methods that have a label of their own: a peer's inventions must not become series.
 /// What [`Metrics::keys`] counts: `[keypad]` of the configuration.
 const KEYS: [&str; 10] = [
-    "mute", "hand", "count", "louder", "softer", "speak_louder", "speak_softer", "lock", "mute_all",
+    "mute",
+    "hand",
+    "count",
+    "louder",
+    "softer",
+    "speak_louder",
+    "speak_softer",
+    "lock",
+    "mute_all",
     "limited",
 ];
 const METHODS: [&str; 17] = [

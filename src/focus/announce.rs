@@ -99,7 +99,10 @@ impl Focus {
 
     fn play(&self, leg: LegId, prompts: &[Prompt], interrupt: bool, out: &mut Wires<'_>) {
         let nothing = prompts.is_empty() && !interrupt;
-        if self.config.prompts && !nothing && self.legs.get(&leg).is_some_and(super::leg::Leg::is_open) {
+        if self.config.prompts
+            && !nothing
+            && self.legs.get(&leg).is_some_and(super::leg::Leg::is_open)
+        {
             out.media.push(Order::Play { leg, prompts: prompts.to_vec(), interrupt });
         }
     }

@@ -8,6 +8,7 @@ use cusax_sip::header::Name;
 use cusax_sip::message::{Request, Response, Status};
 
 use super::call::ask;
+use super::leg::Leg;
 use super::{Ask, Focus, Reply, Wires};
 use crate::clock::Now;
 use crate::config;
@@ -120,18 +121,10 @@ impl Focus {
                 self.say(id, prompts, out);
                 None
             }
-            Action::Louder | Action::Softer | Action::SpeakLouder | Action::SpeakSofter => {
-                let keypad = &mut leg.keypad;
-                match action {
-                    Action::Louder => keypad.hears = keypad.hears.louder(),
-                    Action::Softer => keypad.hears = keypad.hears.softer(),
-                    Action::SpeakLouder => keypad.speaks = keypad.speaks.louder(),
-                    _ => keypad.speaks = keypad.speaks.softer(),
-                }
-                let (hears, speaks) = (keypad.hears, keypad.speaks);
-                out.media.push(Order::Volume { leg: id, hears, speaks });
-                None
-            }
+            Action::Louder => turn(leg, out, |it| it.hears = it.hears.louder()),
+            Action::Softer => turn(leg, out, |it| it.hears = it.hears.softer()),
+            Action::SpeakLouder => turn(leg, out, |it| it.speaks = it.speaks.louder()),
+            Action::SpeakSofter => turn(leg, out, |it| it.speaks = it.speaks.softer()),
             Action::Lock => wish(leg, Command::Lock(!room.locked), None),
             Action::MuteAll => {
                 // Unless all are muted, what is wanted is that they are.
@@ -255,6 +248,14 @@ impl Pressed {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(what, count)| (*what, *count))
     }
+}
+
+/// Turns a volume, which is nobody's business but the mixer's.
+fn turn(leg: &mut Leg, out: &mut Wires<'_>, how: impl FnOnce(&mut Keypad)) -> Option<Ask> {
+    how(&mut leg.keypad);
+    let Keypad { hears, speaks, .. } = leg.keypad;
+    out.media.push(Order::Volume { leg: leg.id, hears, speaks });
+    None
 }
 
 /// What keys do, in the order of [`Action::ALL`].

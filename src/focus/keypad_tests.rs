@@ -31,12 +31,9 @@ fn info_carries_keys_within_a_call_and_nothing_else() {
     check(relay, "Signal= 6\r\nDuration=160\r\n", 200, true);
     check(bare, "10", 200, true);
     check(bare, "6", 200, false);
-    for (kind, body) in [
-        (relay, "Duration=160\r\n"),
-        (relay, "Signal=99\r\n"),
-        (bare, "hello"),
-        (bare, "\u{fffd}"),
-    ] {
+    for (kind, body) in
+        [(relay, "Duration=160\r\n"), (relay, "Signal=99\r\n"), (bare, "hello"), (bare, "\u{fffd}")]
+    {
         check(kind, body, 400, false);
     }
     let refused = check("application/media_control+xml", "<x/>", 415, false);

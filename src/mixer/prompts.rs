@@ -13,6 +13,8 @@ use ogg::PacketReader;
 use super::mix::FADE_SAMPLES;
 use super::plan::{MAX_PROMPTS, Prompt, Tone};
 
+/// A name and its samples.
+type Recording = (&'static str, Box<[i16]>);
 /// Samples at 48 kHz.
 type Clip = &'static [i16];
 
@@ -166,9 +168,9 @@ fn decode(file: &[u8]) -> Option<Vec<i16>> {
 }
 
 /// By name, in order.
-static PACK: LazyLock<Vec<(&'static str, Box<[i16]>)>> = LazyLock::new(|| {
+static PACK: LazyLock<Vec<Recording>> = LazyLock::new(|| {
     let decoded = FILES.iter().map(|(name, file)| (*name, decode(file).unwrap_or_default().into()));
-    let mut pack: Vec<_> = decoded.collect();
+    let mut pack: Vec<Recording> = decoded.collect();
     pack.sort();
     pack
 });
@@ -177,8 +179,8 @@ const PAUSE: &str = "pause";
 /// Half a second.
 const PAUSE_SAMPLES: usize = 24_000;
 const SMALL: [&str; 21] = [
-    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17",
-    "18", "19", "20",
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
+    "17", "18", "19", "20",
 ];
 const TENS: [&str; 8] = ["20", "30", "40", "50", "60", "70", "80", "90"];
 

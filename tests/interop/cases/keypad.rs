@@ -31,7 +31,8 @@ fn a_hand_raised_by_keypad_is_granted_in_the_chat() {
     dave.call(&format!("sip:conflounge@127.0.0.1:{}", site.ports.sip));
     let nick = "dave (phone)";
     alice.sees(mark, nick, "on the call", |event| hats(event).contains(&"On the call".to_owned()));
-    let Some(watcher) = Scenario::start(&site, "subscribe", "conflounge", true, &[("who", "watcher")])
+    let Some(watcher) =
+        Scenario::start(&site, "subscribe", "conflounge", true, &[("who", "watcher")])
     else {
         return;
     };
@@ -46,9 +47,8 @@ fn a_hand_raised_by_keypad_is_granted_in_the_chat() {
     alice.sees(mark, nick, "with a hand up", |event| {
         event["role"] == "visitor" && hats(event).contains(&"Hand raised".to_owned())
     });
-    let request = alice.wait(mark, "a voice request", |event| {
-        event["ev"] == "message" && event["voice"] == nick
-    });
+    let request = alice
+        .wait(mark, "a voice request", |event| event["ev"] == "message" && event["voice"] == nick);
     assert_eq!(request["type"], json!(null), "{request}");
     pause(Duration::from_secs(2));
     let mark = alice.mark();
@@ -115,6 +115,7 @@ fn callers_are_told_what_they_did() {
     let level = dave.heard().level(600.0, muted + 1.5, muted + 2.5);
     assert!(level < SILENT_DBFS, "still at {level:.1} dBFS");
     let people = site.cusaxd.room("lounge")["people"].clone();
-    let carol = people.as_array().and_then(|all| all.iter().find(|it| it["nick"] == "carol (phone)"));
+    let carol =
+        people.as_array().and_then(|all| all.iter().find(|it| it["nick"] == "carol (phone)"));
     assert_eq!(carol.map(|carol| &carol["mute"][0]["origin"]), Some(&json!("self")), "{people}");
 }
