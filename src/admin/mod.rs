@@ -3,6 +3,7 @@
 //! The same three functions as every face: [`Admin::decode`] what they ask, [`Admin::answer`] the
 //! asker, [`render`] events to those who watch. HTTP paths and tokens are the shell's business.
 
+pub mod audit;
 pub mod schema;
 
 use cusax::identity::Aor;
@@ -20,7 +21,8 @@ use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
-use crate::room::{By, Change, Command, Departure, Fact, Refusal, Room, Rooms};
+use crate::room::{By, Change, Command, Departure, Fact, Refusal, RequestEnd, Room, Rooms};
+use audit::Via;
 
 /// The API as an OpenAPI 3.1 document.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -33,6 +35,8 @@ pub struct Request {
     /// Who asks: an operator by the name that audit shows, or a chat session with no more power than
     /// the room gives it.
     pub by: By,
+    /// By which way.
+    pub via: Via,
     /// What.
     pub question: Question,
 }
@@ -215,7 +219,7 @@ impl Admin {
         directory: &mut Directory,
         store: Option<&mut Vec<Row>>,
     ) -> Step {
-        let Request { ticket, by, question } = request;
+        let Request { ticket, by, question, .. } = request;
         let done = |status, body| Step::Done(Response { ticket, status, body });
         let refuse = |refusal| done(status(refusal), problem(refusal));
         let ask = |room: RoomName, command| {
@@ -533,6 +537,17 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::NickRegistered { jid, nick } => {
             let nick = nick.as_ref().map(|nick| nick.as_str());
             ("nick-registered", json!({ "jid": jid.as_str(), "nick": nick }))
+        }
+        Fact::RegistrationRequested { jid, nick } => {
+            ("registration-requested", json!({ "jid": jid.as_str(), "nick": nick.as_str() }))
+        }
+        Fact::RequestEnded { jid, end } => {
+            let end = match end {
+                RequestEnd::Allowed => "allowed",
+                RequestEnd::Denied => "denied",
+                RequestEnd::Withdrawn => "withdrawn",
+            };
+            ("request-ended", json!({ "jid": jid.as_str(), "end": end }))
         }
         Fact::LockChanged => ("lock-changed", json!({ "locked": room.locked })),
         Fact::Destroyed { .. } => ("room-destroyed", json!({})),

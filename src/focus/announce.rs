@@ -83,6 +83,8 @@ impl Focus {
             | Fact::Configured { .. }
             | Fact::AvatarChanged
             | Fact::HatsChanged { .. }
+            | Fact::RegistrationRequested { .. }
+            | Fact::RequestEnded { .. }
             | Fact::NickRegistered { .. } => {}
         }
     }
