@@ -18,7 +18,7 @@ use crate::admin::audit::{Entry, Via};
 use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::{Now, stamp};
-use crate::config::{Config, CreateRooms};
+use crate::config::{Config, CreateRooms, IdentityFloor};
 use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
 use crate::focus::{self, Focus, FocusConfig, Limited, LogInRefused};
@@ -524,6 +524,12 @@ fn policy(config: &Config) -> Policy {
         max_rooms_of_one: config.xmpp.max_rooms_of_one,
         max_people: config.xmpp.max_people,
         max_dials: config.sip.max_dials,
+        identity_floor: match config.sip.identity_floor {
+            IdentityFloor::Claimed => crate::room::person::Proof::Claimed,
+            IdentityFloor::Dialled => crate::room::person::Proof::Dialled,
+            IdentityFloor::Asserted => crate::room::person::Proof::Asserted,
+            IdentityFloor::Digest => crate::room::person::Proof::Digest,
+        },
         draining: false,
     }
 }

@@ -132,6 +132,11 @@ pub struct Sip {
     /// (through a trusted proxy) or `open` (anyone, under any name: for demonstrations).
     #[serde(default)]
     pub auth: Auth,
+    /// How well a caller's address has to be proven for what its user may do in rooms: `claimed` (not at
+    /// all), `dialled` (somebody answered there), `asserted` (by a trusted proxy) or `digest` (by a password). Below it a call is
+    /// still its user's, and has no part in their membership, nor moderates or calls anybody.
+    #[serde(default)]
+    pub identity_floor: IdentityFloor,
     /// How many requests a second one address may send that belong to nothing there is (an IPv6
     /// address counts with its /64). Trusted proxies, and all that belongs to a call, have no limit.
     #[serde(default = "default_max_requests_of_one")]
@@ -301,6 +306,21 @@ pub enum Auth {
     Trusted,
     /// Anyone.
     Open,
+}
+
+/// How well a caller's address has to be proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityFloor {
+    /// Not at all.
+    #[default]
+    Claimed,
+    /// Somebody answered there.
+    Dialled,
+    /// By a trusted proxy.
+    Asserted,
+    /// By a password.
+    Digest,
 }
 
 /// Languages of what callers are told.

@@ -130,6 +130,7 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("sip.trusted_proxies", Takes::Live),
     ("sip.trusted_domains", Takes::Restart),
     ("sip.auth", Takes::Live),
+    ("sip.identity_floor", Takes::Live),
     ("sip.max_requests_of_one", Takes::Live),
     ("sip.max_burst_of_one", Takes::Live),
     ("sip.max_wrong_passwords", Takes::Live),
@@ -228,7 +229,7 @@ mod tests {
             "sip": {
                 "domain": "b", "listen": ["udp:127.0.0.1:1"], "trusted_proxies": ["10.0.0.0/8"],
                 "tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a",
-                "trusted_domains": ["example.com"], "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1,
+                "trusted_domains": ["example.com"], "auth": "open", "max_requests_of_one": 1, "max_burst_of_one": 1, "identity_floor": "digest",
                 "max_wrong_passwords": 1,
                 "dial_allow": ["+49"], "max_dials": 1,
                 "outbound_proxy": "sip:192.0.2.1", "outbound_user": "u", "outbound_password": "p",

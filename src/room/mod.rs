@@ -47,7 +47,7 @@ use dial::{Callee, Dial, DialEnd};
 use hats::{Hats, Look};
 use history::{History, Payload, Said};
 use people::People;
-use person::{Caller, Leg, Mutes, Person, Who};
+use person::{Caller, Leg, Mutes, Person, Proof, Who};
 use register::Nicks;
 use settings::Settings;
 use standing::{Affiliation, Role};
@@ -78,6 +78,8 @@ pub struct Policy {
     pub max_people: u32,
     /// How many calls all rooms may be making at a time.
     pub max_dials: usize,
+    /// How well a caller's address has to be proven for what its user may do in rooms.
+    pub identity_floor: Proof,
     /// The server is going down: nobody new is let in.
     pub draining: bool,
 }
@@ -367,6 +369,49 @@ pub enum Command {
         /// Where people should go.
         alternate: Option<BareJid>,
     },
+}
+
+impl Command {
+    /// Whether it changes more than the asker's own presence, voice and call.
+    const fn takes_power(&self) -> bool {
+        match self {
+            Self::EnterChat { .. }
+            | Self::Rename { .. }
+            | Self::LeaveChat
+            | Self::LoseChat { .. }
+            | Self::ShowPresence
+            | Self::Call { .. }
+            | Self::ChangeLeg { .. }
+            | Self::HangUp { .. }
+            | Self::RaiseHand(_)
+            | Self::Connect { .. }
+            | Self::Say { .. }
+            | Self::Whisper { .. }
+            | Self::RequestVoice
+            | Self::MuteSelf(_) => false,
+            Self::Dial(_)
+            | Self::EndDial { .. }
+            | Self::ChangeSubject { .. }
+            | Self::Moderate(_)
+            | Self::Invite(_)
+            | Self::Mute { .. }
+            | Self::MuteAll(_)
+            | Self::LowerHand { .. }
+            | Self::Retract { .. }
+            | Self::Lock(_)
+            | Self::Configure(_)
+            | Self::Reconfigure { .. }
+            | Self::SetAvatar(_)
+            | Self::MakeHat { .. }
+            | Self::DestroyHat { .. }
+            | Self::GiveHat { .. }
+            | Self::Register { .. }
+            | Self::AnswerRequest { .. }
+            | Self::Unregister
+            | Self::CancelConfiguration
+            | Self::Destroy { .. } => true,
+        }
+    }
 }
 
 /// One of a [`Command::Invite`].
@@ -1003,6 +1048,9 @@ impl Room {
         by: &By,
         command: Command,
     ) -> Result<Vec<Fact>, Refusal> {
+        if command.takes_power() && self.is_weak(policy, by) {
+            return Err(Refusal::Forbidden);
+        }
         let mut facts = match command {
             Command::EnterChat { nick, password } => {
                 self.enter_chat(now, policy, by, nick, password.as_deref())
@@ -1116,6 +1164,14 @@ impl Room {
         }
     }
 
+    /// Whether a command comes from a call whose caller's address is proven too badly for what its
+    /// user may do.
+    fn is_weak(&self, policy: &Policy, by: &By) -> bool {
+        let By::Leg(leg) = by else { return false };
+        let at = self.by_leg(*leg).and_then(|person| person.legs.get(leg));
+        at.is_some_and(|at| at.caller.proof < policy.identity_floor)
+    }
+
     /// Who gives a command, and with what power.
     fn asker(&self, by: &By) -> Asker {
         let person = match by {
@@ -1195,6 +1251,7 @@ impl Default for Policy {
             max_rooms_of_one: 100,
             max_people: 5_000,
             max_dials: 100,
+            identity_floor: Proof::Claimed,
             draining: false,
         }
     }

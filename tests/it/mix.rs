@@ -565,6 +565,41 @@ fn who_sends_nothing_is_reported_dead_once() {
     }
 }
 
+/// Who is muted, silent or on hold is not taken for dead while any sign of life comes, RTP or RTCP.
+#[test]
+fn only_who_gives_no_sign_of_life_is_dead() {
+    let tone = Sound::Tone(440.0, 0.1);
+    for (what, heard, hears, sound, there, dead_after) in [
+        ("speaks", true, true, tone.clone(), true, None),
+        ("is muted and speaks", false, true, tone.clone(), true, None),
+        ("is silent, with RTCP alone", true, true, Sound::Nothing, true, None),
+        ("is muted and silent", false, true, Sound::Nothing, true, None),
+        ("is on hold, with RTCP alone", false, false, Sound::Nothing, true, None),
+        ("is on hold and plays music", false, false, tone, true, None),
+        ("is on hold and says nothing for a minute", false, false, Sound::Nothing, false, None),
+        ("is muted and gone", false, true, Sound::Nothing, false, Some(60)),
+        ("is gone", true, true, Sound::Nothing, false, Some(60)),
+    ] {
+        let mut hall = Hall::new();
+        let mut plan = plan(1, CodecKind::Pcmu);
+        (plan.heard, plan.hears) = (heard, hears);
+        hall.dial_as(plan, sound);
+        if !there {
+            hall.phones.clear();
+        }
+        let mut died = None;
+        for second in 1..=70 {
+            hall.run(SECOND);
+            hall.reports.clear();
+            hall.mix.survey(hall.now, &Patience::default(), &mut hall.reports, |_, _| {});
+            if hall.reports.contains(&Report::Dead { leg: LegId(1) }) {
+                died.get_or_insert(second);
+            }
+        }
+        assert_eq!(died, dead_after, "who {what}");
+    }
+}
+
 #[test]
 fn who_sends_is_named_by_ssrc_and_speech_is_told() {
     let mut hall = Hall::new();
