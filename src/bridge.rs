@@ -18,7 +18,7 @@ use crate::admin::audit::{Entry, Via};
 use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::{Now, stamp};
-use crate::config::{Config, CreateRooms};
+use crate::config::{Config, CreateRooms, IdentityFloor};
 use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
 use crate::drain::{self, Drain};
@@ -389,6 +389,9 @@ impl Bridge {
         for (reason, total) in [("rate", rate), ("guesses", guesses), ("stress", stress)] {
             Metrics::catch_up(&self.metrics.sip_limited.with_label_values(&[reason]), total);
         }
+        for (action, total) in self.focus.pressed().iter() {
+            Metrics::catch_up(&self.metrics.keys.with_label_values(&[action]), total);
+        }
         self.metrics.mirror_divergence.set(gauge(self.divergence()));
     }
 
@@ -603,6 +606,12 @@ fn policy(config: &Config) -> Policy {
         max_people: config.xmpp.max_people,
         max_dials: config.sip.max_dials,
         intake: Intake::Open,
+        identity_floor: match config.sip.identity_floor {
+            IdentityFloor::Claimed => crate::room::person::Proof::Claimed,
+            IdentityFloor::Dialled => crate::room::person::Proof::Dialled,
+            IdentityFloor::Asserted => crate::room::person::Proof::Asserted,
+            IdentityFloor::Digest => crate::room::person::Proof::Digest,
+        },
     }
 }
 

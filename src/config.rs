@@ -25,6 +25,9 @@ pub struct Config {
     /// Audio.
     #[serde(default)]
     pub media: Media,
+    /// What callers do by the keys of their phones.
+    #[serde(default)]
+    pub keypad: Keypad,
     /// What survives a restart.
     #[serde(default)]
     pub store: Store,
@@ -132,6 +135,11 @@ pub struct Sip {
     /// (through a trusted proxy) or `open` (anyone, under any name: for demonstrations).
     #[serde(default)]
     pub auth: Auth,
+    /// How well a caller's address has to be proven for what its user may do in rooms: `claimed` (not at
+    /// all), `dialled` (somebody answered there), `asserted` (by a trusted proxy) or `digest` (by a password). Below it a call is
+    /// still its user's, and has no part in their membership, nor moderates or calls anybody.
+    #[serde(default)]
+    pub identity_floor: IdentityFloor,
     /// How many requests a second one address may send that belong to nothing there is (an IPv6
     /// address counts with its /64). Trusted proxies, and all that belongs to a call, have no limit.
     #[serde(default = "default_max_requests_of_one")]
@@ -185,6 +193,34 @@ pub struct Media {
     /// How busy the mixer may be, 0 to 1, and still take a new call; 1: take it whatever happens to
     /// those that are up.
     pub max_stress: f64,
+    /// In which language callers are told what becomes of them; `none`: they are not.
+    pub prompts: Prompts,
+    /// In rooms with more calls than these, no tone tells who comes and goes; 0: in none.
+    pub tones_up_to: usize,
+}
+
+/// `[keypad]`: which keys do what on a call (RFC 4733, SIP INFO); empty: none do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keypad {
+    /// Mute oneself, or unmute.
+    pub mute: Parsed<Keys>,
+    /// Raise one's hand, or lower it. Who has no voice asks the moderators for it.
+    pub hand: Parsed<Keys>,
+    /// Hear how many people are on the call.
+    pub count: Parsed<Keys>,
+    /// Hear the others louder.
+    pub louder: Parsed<Keys>,
+    /// Hear the others softer.
+    pub softer: Parsed<Keys>,
+    /// Be heard louder.
+    pub speak_louder: Parsed<Keys>,
+    /// Be heard softer.
+    pub speak_softer: Parsed<Keys>,
+    /// Let nobody new in, or let them in again; for moderators.
+    pub lock: Parsed<Keys>,
+    /// Mute everyone who is no moderator, or unmute them; for moderators.
+    pub mute_all: Parsed<Keys>,
 }
 
 /// `[store]`
@@ -284,6 +320,32 @@ pub enum Auth {
     Open,
 }
 
+/// How well a caller's address has to be proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityFloor {
+    /// Not at all.
+    #[default]
+    Claimed,
+    /// Somebody answered there.
+    Dialled,
+    /// By a trusted proxy.
+    Asserted,
+    /// By a password.
+    Digest,
+}
+
+/// Languages of what callers are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prompts {
+    /// They are told nothing.
+    None,
+    /// English.
+    #[default]
+    En,
+}
+
 /// Log levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -331,6 +393,11 @@ pub enum Callable {
     /// Whoever has a telephone number that begins so.
     Numbers(String),
 }
+
+/// Keys of a phone that are pressed one after the other: at most [`Keys::MOST`] of `0`–`9`, `*`, `#`
+/// and `A`–`D`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys(String);
 
 /// A network in CIDR notation; a single address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -445,6 +512,7 @@ impl Config {
             }
             (Some(_), None) | (None, Some(_) | None) => {}
         }
+        self.keypad.check(&mut wrong);
         if !(1..=32).contains(&self.media.voices) {
             wrong("media.voices", "must be from 1 to 32");
         }
@@ -573,6 +641,66 @@ impl Http {
                 "is given without http.token: then nobody could change anything",
             );
         }
+    }
+}
+
+impl Keypad {
+    /// All that keys do, with the name of the option.
+    pub fn all(&self) -> [(&'static str, &Keys); 9] {
+        [
+            ("keypad.mute", &self.mute.0),
+            ("keypad.hand", &self.hand.0),
+            ("keypad.count", &self.count.0),
+            ("keypad.louder", &self.louder.0),
+            ("keypad.softer", &self.softer.0),
+            ("keypad.speak_louder", &self.speak_louder.0),
+            ("keypad.speak_softer", &self.speak_softer.0),
+            ("keypad.lock", &self.lock.0),
+            ("keypad.mute_all", &self.mute_all.0),
+        ]
+    }
+
+    /// Of two that begin alike, the longer could never be pressed.
+    fn check(&self, wrong: &mut impl FnMut(&'static str, &str)) {
+        let all = self.all();
+        for (at, (key, keys)) in all.iter().enumerate() {
+            let clash = all[..at].iter().find(|(_, other)| {
+                let (a, b) = (keys.as_str(), other.as_str());
+                !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
+            });
+            if let Some((other, _)) = clash {
+                wrong(key, &format!("begins with the keys of {other}, or the other way round"));
+            }
+        }
+    }
+}
+
+impl Keys {
+    /// The longest.
+    pub const MOST: usize = 4;
+
+    /// As they are written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Keys {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let keys = |c: char| c.is_ascii_digit() || "*#ABCD".contains(c);
+        if text.len() <= Self::MOST && text.chars().all(keys) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected up to four keys such as *6: 0 to 9, *, #, A to D; or nothing")
+        }
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -712,6 +840,25 @@ impl Default for Media {
             workers: 0,
             voices: 5,
             max_stress: 0.9,
+            prompts: Prompts::En,
+            tones_up_to: 10,
+        }
+    }
+}
+
+impl Default for Keypad {
+    fn default() -> Self {
+        let keys = |text: &str| Parsed(Keys(text.to_owned()));
+        Self {
+            mute: keys("*6"),
+            hand: keys("*9"),
+            count: keys("*8"),
+            louder: keys("*3"),
+            softer: keys("*1"),
+            speak_louder: keys("*5"),
+            speak_softer: keys("*4"),
+            lock: keys("*7"),
+            mute_all: keys("*0"),
         }
     }
 }
@@ -883,6 +1030,33 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Callable>().ok(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn keys_are_few_and_none_hides_another() {
+        for (text, good) in [
+            ("*6", true),
+            ("", true),
+            ("A#0D", true),
+            ("12345", false),
+            ("E", false),
+            ("6 ", false),
+        ] {
+            assert_eq!(text.parse::<Keys>().is_ok(), good, "{text:?}");
+        }
+        let check = |mute: &str, hand: &str| {
+            let [mute, hand] = [mute, hand].map(|text| Parsed(text.parse().unwrap()));
+            let keypad = Keypad { mute, hand, ..Keypad::default() };
+            let mut problems = vec![];
+            keypad.check(&mut |key, _: &str| problems.push(key));
+            problems
+        };
+        assert!(Keypad::default().all().iter().all(|(_, keys)| !keys.as_str().is_empty()));
+        assert_eq!(check("*6", "*9"), [""; 0]);
+        assert_eq!(check("", ""), [""; 0]);
+        assert_eq!(check("1", "1"), ["keypad.hand"]);
+        assert_eq!(check("11", "1"), ["keypad.hand"]);
+        assert_eq!(check("1", "*80"), ["keypad.count"]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub sip_limited: IntCounterVec,
     /// Whether no new calls are taken, because the server is to stop.
     pub draining: IntGauge,
+    /// What callers did by keys, by what.
+    pub keys: IntCounterVec,
     /// Conference subscriptions.
     pub subscriptions: IntGauge,
     /// From the chat command to the mixer applying it.
@@ -201,6 +203,11 @@ impl Metrics {
                 "cusax_draining",
                 "1 while no new calls are taken, because the server is to stop.",
             ),
+            keys: define.counters(
+                "cusax_keys_total",
+                "What callers did by the keys of their phones; `limited`: more often than they may.",
+                &[Label { name: "action", values: &KEYS }],
+            ),
             subscriptions: define.gauge("cusax_subscriptions", "Conference subscriptions."),
             mirror: define.histogram(
                 "cusax_mirror_seconds",
@@ -351,6 +358,19 @@ impl Default for Metrics {
 }
 
 /// The methods that have a label of their own: a peer's inventions must not become series.
+/// What [`Metrics::keys`] counts: `[keypad]` of the configuration.
+const KEYS: [&str; 10] = [
+    "mute",
+    "hand",
+    "count",
+    "louder",
+    "softer",
+    "speak_louder",
+    "speak_softer",
+    "lock",
+    "mute_all",
+    "limited",
+];
 const METHODS: [&str; 17] = [
     "ACK",
     "BYE",

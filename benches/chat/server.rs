@@ -114,6 +114,8 @@ listen = ["tcp:127.0.0.1:{sip}"]
 [media]
 address = "127.0.0.1"
 ports = "41000-41039"
+prompts = "none"
+tones_up_to = 0
 [store]
 url = "sqlite:{store}"
 [http]

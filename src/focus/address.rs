@@ -11,7 +11,7 @@ use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
 use super::{Focus, FocusConfig, Limits, Outbound};
-use crate::config::{Config, Parsed};
+use crate::config::{Config, Parsed, Prompts};
 use crate::dialplan::DialPlan;
 use crate::id::RoomName;
 use crate::rate::Rate;
@@ -99,6 +99,9 @@ impl FocusConfig {
                 wrong_passwords: sip.max_wrong_passwords,
                 max_stress: config.media.max_stress,
             },
+            keypad: config.keypad.clone(),
+            prompts: config.media.prompts != Prompts::None,
+            tones_up_to: config.media.tones_up_to,
         }
     }
 

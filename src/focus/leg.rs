@@ -10,6 +10,7 @@ use cusax_sip::sdp::{Direction, Refusal};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::keypad::Keypad;
 use super::offer::{capabilities, codec_plan, keys, level_extension};
 use crate::id::{DialId, LegId, RoomName};
 use crate::mixer::plan::{LegPlan, Order};
@@ -42,6 +43,8 @@ pub(super) struct Leg {
     pub(super) refusal: Option<Refusal>,
     /// How the room's password was missed.
     pub(super) denied: Denied,
+    /// What they pressed.
+    pub(super) keypad: Keypad,
     /// The SSRC that they send with, once the mixer has seen it.
     pub(super) src_id: Option<u32>,
     /// What the mixer was told last.
@@ -81,6 +84,7 @@ impl Leg {
             audio: None,
             refusal: None,
             denied: Denied::Missing,
+            keypad: Keypad::default(),
             src_id: None,
             told: None,
             ssrc: rng.random(),

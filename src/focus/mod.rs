@@ -9,6 +9,8 @@
 //! | `call` | calls: INVITE, re-INVITE, ACK, BYE |
 //! | `dial` | calls that rooms make: where to, INVITE, until somebody answers |
 //! | `refer` | REFER: moderators on the phone call others, or throw them out |
+//! | `keypad` | what callers do by the keys of their phones |
+//! | `announce` | what callers are told by voice and tone |
 //! | `leg` | one call leg: its dialog, offer and answer |
 //! | `offer` | our media policy |
 //! | `ports` | the RTP port pool |
@@ -22,10 +24,12 @@
 //! | `address` | which URI means which room |
 
 mod address;
+mod announce;
 mod call;
 mod caller;
 mod dial;
 mod door;
+mod keypad;
 mod leg;
 mod limits;
 mod notify;
@@ -52,18 +56,21 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::clock::Now;
-use crate::config::{Auth, Network, PortRange};
+use crate::config::{self, Auth, Network, PortRange};
 use crate::dialplan::{DialPlan, Lookup};
 use crate::directory::{Directory, User};
 use crate::id::{LegId, RoomName};
-use crate::mixer::plan::{Order, Report};
+use crate::mixer::plan::{Order, Prompt, Report};
 use crate::rate::Source;
 use crate::room::{Arrival, By, Command, Fact, Refusal, Room, Rooms};
+use announce::Chimed;
 use call::{accepted, ending, hang_up, unacceptable};
 pub use caller::LogInRefused;
 use caller::{Callers, Trust};
 use dial::Dials;
 pub use dial::Outbound;
+pub use keypad::Pressed;
+use keypad::Way;
 use leg::Leg;
 use limits::{Guesses, Throttle, Verdict};
 pub use limits::{Limited, Limits};
@@ -99,6 +106,12 @@ pub struct FocusConfig {
     pub ports: PortRange,
     /// What one source may ask for.
     pub limits: Limits,
+    /// What callers do by which keys.
+    pub keypad: config::Keypad,
+    /// Whether callers are told by voice what becomes of them.
+    pub prompts: bool,
+    /// In rooms with more calls than these, no tone tells who comes and goes.
+    pub tones_up_to: usize,
 }
 
 /// The phone face.
@@ -120,6 +133,8 @@ pub struct Focus {
     doors: BTreeMap<RoomName, Verifier>,
     throttle: Throttle,
     limited: Limited,
+    pressed: Pressed,
+    chimed: Chimed,
     /// How near the mixer is to being late, 0 to 1.
     stress: f64,
     watchers: Watchers,
@@ -144,6 +159,8 @@ pub struct Ask {
 pub enum Reply {
     /// To the caller of this leg, who waits for it.
     Call(LegId),
+    /// To the caller of this leg, who pressed a key; what is said if it came about.
+    Key(LegId, Option<Prompt>),
     /// To who sent a REFER.
     Refer(Box<Referring>),
     /// To nobody: it has been answered, or needs no answer.
@@ -187,6 +204,8 @@ impl Focus {
             doors: BTreeMap::new(),
             throttle: Throttle::new(config.limits.requests),
             limited: Limited::default(),
+            pressed: Pressed::default(),
+            chimed: Chimed::default(),
             stress: 0.0,
             watchers: Watchers::default(),
             config,
@@ -280,7 +299,7 @@ impl Focus {
         &mut self,
         now: Now,
         report: &Report,
-        _rooms: &Rooms,
+        rooms: &Rooms,
         out: &mut Wires<'_>,
     ) -> Vec<Ask> {
         match report {
@@ -299,7 +318,8 @@ impl Focus {
                 tracing::warn!(%leg, why, "a leg could not be opened");
                 self.give_up(now, *leg, Status::SERVICE_UNAVAILABLE, "No media port", out)
             }
-            Report::Speaking { .. } | Report::Digit { .. } | Report::VoiceApplied { .. } => vec![],
+            Report::Digit { leg, digit } => self.press(now, *leg, (Way::Rtp, *digit), rooms, out),
+            Report::Speaking { .. } | Report::VoiceApplied { .. } => vec![],
         }
     }
 
@@ -314,6 +334,14 @@ impl Focus {
     ) {
         let id = match reply {
             Reply::Call(id) => id,
+            Reply::Key(id, done) => {
+                let prompt = match result {
+                    Ok(()) => done,
+                    Err(Refusal::Forbidden | Refusal::NotAllowed) => Some(Prompt::NotPermitted),
+                    Err(_) => None,
+                };
+                return self.say(id, prompt.as_slice(), out);
+            }
             Reply::Refer(referring) => {
                 return self.answer_refer(now, *referring, result, rooms, out);
             }
@@ -350,6 +378,11 @@ impl Focus {
 
     /// Shows a fact to everyone whom it concerns.
     pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Wires<'_>) {
+        self.show(now, room, fact, out);
+        self.announce(now, room, fact, out);
+    }
+
+    fn show(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Wires<'_>) {
         match fact {
             Fact::CallEntered { person, leg, .. } => {
                 let heard = room.person(*person).is_some_and(|person| person.may_be_heard(*leg));
@@ -518,6 +551,12 @@ impl Focus {
                 Event::Request { id, dialog, flow, request } if request.method == Method::Refer => {
                     let to = Referrer::Silent(id);
                     asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
+                }
+                Event::Request { id, dialog, request, .. } if request.method == Method::Info => {
+                    let leg = dialog.and_then(|dialog| self.dialogs.get(&dialog)).copied();
+                    let (answer, wanted) = self.info(now, leg, &request, rooms, out);
+                    self.endpoint.respond(now.instant, id, answer, out.sip);
+                    asks.extend(wanted);
                 }
                 Event::Request { id, dialog, flow, request } => {
                     self.request(now, id, dialog, flow, &request, rooms, out);

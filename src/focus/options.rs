@@ -107,6 +107,7 @@ const ALLOWED: &[Method] = &[
     Method::Bye,
     Method::Subscribe,
     Method::Refer,
+    Method::Info,
 ];
 /// What may be subscribed to; `refer` by sending a REFER alone.
 const EVENTS: &str = "conference, refer";

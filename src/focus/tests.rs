@@ -15,6 +15,8 @@ use proptest::prelude::*;
 
 #[path = "dial_tests.rs"]
 mod dial;
+#[path = "keypad_tests.rs"]
+mod keypad;
 #[path = "refer_tests.rs"]
 mod refer;
 
@@ -38,7 +40,7 @@ fn a_call_is_answered_by_a_focus() {
     assert_eq!(ok.status.code(), 200);
     for (name, expected) in [
         (Name::CONTACT, "<sip:tea@192.0.2.10:5060>;isfocus"),
-        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE, REFER"),
+        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE, REFER, INFO"),
         (Name::ALLOW_EVENTS, "conference, refer"),
         (Name::CALL_INFO, "<xmpp:tea@rooms.example.org>;purpose=impp"),
         (Name::CONTENT_TYPE, "application/sdp"),
@@ -527,7 +529,7 @@ fn options_are_told_to_all_and_other_methods_refused() {
         ("REGISTER", 405),
         ("PUBLISH", 405),
         ("UPDATE", 405),
-        ("INFO", 405),
+        ("INFO", 481),
         ("NOTIFY", 481),
         ("DANCE", 501),
     ] {
@@ -1284,6 +1286,9 @@ impl Scene {
                 wrong_passwords: 5,
                 max_stress: 0.9,
             },
+            keypad: config::Keypad::default(),
+            prompts: false,
+            tones_up_to: 0,
         };
         let mut directory = Directory::default();
         let hash = |algorithm| {

@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::mixer::effort::Pace;
 use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally, VOICES};
 use crate::mixer::plan::{LegPlan, Order, Report};
+use crate::mixer::prompts;
 
 /// How long a closed leg's ports stay bound.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -158,6 +159,7 @@ impl Media {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
+        prompts::prepare();
         let health = Health::default();
         let pulses: Arc<[Pulse]> = (0..count).map(|_| Pulse::default()).collect();
         let mut workers = Vec::with_capacity(count);
@@ -222,7 +224,18 @@ impl Media {
                     plan.leg
                 }
                 Order::Change(plan) => plan.leg,
-                Order::Voice { leg, .. } | Order::Close(leg) => *leg,
+                Order::Voice { leg, .. }
+                | Order::Volume { leg, .. }
+                | Order::Play { leg, .. }
+                | Order::Close(leg) => *leg,
+                Order::Chime { room, .. } => {
+                    // Nobody is there to hear it, if the room has no worker.
+                    if let Some(seat) = self.rooms.get(room) {
+                        let job = Job { order, seed: 0 };
+                        self.workers[seat.worker].backlog.push_back(job);
+                    }
+                    continue;
+                }
             };
             let Some(worker) = self.worker_of(leg) else {
                 debug!(%leg, "order for a leg that is not open");
@@ -469,6 +482,19 @@ impl Worker {
             }
             Order::Voice { leg, heard, asked } => {
                 self.with_room_of(leg, |mix, _, _| mix.voice(leg, heard, asked));
+            }
+            Order::Volume { leg, hears, speaks } => self.with_room_of(leg, |mix, _, _| {
+                if let Err(why) = mix.volume(leg, hears, speaks) {
+                    warn!(%leg, %why, "a leg's volume could not be changed");
+                }
+            }),
+            Order::Play { leg, prompts, interrupt } => {
+                self.with_room_of(leg, |mix, _, _| mix.play(leg, &prompts, interrupt));
+            }
+            Order::Chime { room, tone } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.mix.chime(tone);
+                }
             }
             Order::Close(leg) => self.close(now, leg),
         }

@@ -164,7 +164,12 @@ mod tests {
                         assert_eq!(asked, self.now.instant);
                         (leg.0, heard)
                     }
-                    Order::Open(_) | Order::Change(_) | Order::Close(_) => {
+                    Order::Open(_)
+                    | Order::Change(_)
+                    | Order::Volume { .. }
+                    | Order::Play { .. }
+                    | Order::Chime { .. }
+                    | Order::Close(_) => {
                         panic!("the floor only gives and takes voice: {order:?}")
                     }
                 })

@@ -9,15 +9,16 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cusax_media::codec::{Codec, CodecError, Decoder, EncoderSettings};
+use cusax_media::codec::{Codec, CodecError, Decoder};
 use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegStats, Received};
 use cusax_media::limiter::Limiter;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
 use super::effort::{Effort, STEPS};
-use super::plan::{CodecKind, LegPlan, Report};
+use super::plan::{CodecKind, LegPlan, Prompt, Report, Tone, Volume};
+use super::prompts::Player;
 use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
-use super::stream::{COMFORT_PACE, Class, Stream, settings, silence};
+use super::stream::{COMFORT_PACE, Class, Group, Stream, settings, silence};
 use crate::id::LegId;
 
 /// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
@@ -34,6 +35,8 @@ pub const FADE_SAMPLES: usize = 240;
 /// How often a leg that says of itself that it is silent is listened to nevertheless: voice flags
 /// know speech, not music.
 pub const PROBE: Duration = Duration::from_secs(1);
+/// Who is told something hears the others this much more softly, in dB.
+pub const DUCK_DB: f32 = 12.0;
 /// Who has not been listened to for so long lends their decoder to others.
 pub const DECODER_KEPT: Duration = Duration::from_secs(5);
 /// Decoders that wait for the next who speaks; more are let go, one a second.
@@ -45,7 +48,7 @@ const LOSS_MEMORY: f64 = 0.9;
 #[derive(Debug)]
 pub struct Mix {
     legs: BTreeMap<LegId, Box<Member>>,
-    classes: BTreeMap<EncoderSettings, Class>,
+    classes: BTreeMap<Group, Class>,
     /// Decoders that no leg needs at the moment.
     decoders: Vec<Decoder>,
     /// How many are mixed at once.
@@ -65,6 +68,9 @@ pub struct Mix {
     past_limiter: Limiter,
     past_sounds: bool,
     limiter: Limiter,
+    /// What everyone is played, and whether it sounds in this tick.
+    chime: Player,
+    chiming: bool,
     scratch: Box<[f32; FRAME_SAMPLES]>,
     tick: u32,
     tally: Tally,
@@ -78,7 +84,13 @@ pub struct Mix {
 struct Member {
     leg: Leg,
     plan: Box<LegPlan>,
-    settings: EncoderSettings,
+    group: Group,
+    /// How loud they are heard.
+    speaks: Volume,
+    /// What is said to them alone.
+    player: Player,
+    /// What the mix without them was multiplied by at the end of the last tick.
+    level: f32,
     /// Whether what they send belongs in the mix.
     heard: bool,
     /// When that was asked for, until it has been reported.
@@ -223,6 +235,8 @@ impl Mix {
             past_limiter: Limiter::default(),
             past_sounds: false,
             limiter: Limiter::default(),
+            chime: Player::default(),
+            chiming: false,
             scratch: silence(),
             tick: 0,
             tally: Tally::default(),
@@ -237,13 +251,16 @@ impl Mix {
     /// This build lacks the codec.
     pub fn open(&mut self, now: Instant, plan: Box<LegPlan>, seed: u64) -> Result<(), CodecError> {
         self.close_quietly(plan.leg);
-        let settings = settings(&plan.codec, 0.0);
-        self.join(settings)?;
+        let group = Group::new(settings(&plan.codec, 0.0), Volume::default());
+        self.join(group)?;
         let mut leg = Leg::new(now, config(&plan), &plan.cname, seed);
         leg.set_ssrc(plan.ssrc);
         let member = Member {
             leg,
-            settings,
+            group,
+            speaks: Volume::default(),
+            player: Player::default(),
+            level: 1.0,
             heard: plan.heard,
             asked: None,
             gain: 0.0,
@@ -269,9 +286,9 @@ impl Mix {
     /// This build lacks the codec; the leg goes on as it was.
     pub fn change(&mut self, now: Instant, plan: Box<LegPlan>) -> Result<(), CodecError> {
         let Some(member) = self.legs.get(&plan.leg) else { return Ok(()) };
-        let settings = settings(&plan.codec, member.loss);
+        let group = Group::new(settings(&plan.codec, member.loss), member.group.volume);
         let leg = plan.leg;
-        self.reclass(leg, settings)?;
+        self.reclass(leg, group)?;
         let heard = plan.heard;
         if let Some(member) = self.legs.get_mut(&leg) {
             member.leg.reconfigure(now, config(&plan));
@@ -299,6 +316,34 @@ impl Mix {
         self.set_heard(leg, heard);
         if let Some(member) = self.legs.get_mut(&leg) {
             member.asked = Some(asked);
+        }
+    }
+
+    /// How loud a leg hears the others and is heard, from the next tick on.
+    ///
+    /// # Errors
+    /// No encoder could be made; it hears the others as before.
+    pub fn volume(&mut self, leg: LegId, hears: Volume, speaks: Volume) -> Result<(), CodecError> {
+        let Some(member) = self.legs.get_mut(&leg) else { return Ok(()) };
+        member.speaks = speaks;
+        let group = Group::new(member.group.settings, hears);
+        self.reclass(leg, group)
+    }
+
+    /// Says something to a leg alone, after what is being said to it or, to `interrupt`, in its place.
+    pub fn play(&mut self, leg: LegId, prompts: &[Prompt], interrupt: bool) {
+        if let Some(member) = self.legs.get_mut(&leg) {
+            if interrupt {
+                member.player.stop();
+            }
+            prompts.iter().flat_map(|it| it.clips()).for_each(|clip| member.player.push(clip));
+        }
+    }
+
+    /// Plays a tone to everyone, unless one is being played.
+    pub fn chime(&mut self, tone: Tone) {
+        if !self.chime.is_playing() {
+            self.chime.push(tone.clip());
         }
     }
 
@@ -488,12 +533,7 @@ impl Mix {
             if before == 0.0 && gain == 0.0 {
                 continue;
             }
-            if before != gain {
-                for (i, sample) in voice.frame.iter_mut().enumerate() {
-                    let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
-                    *sample *= before + (gain - before) * way;
-                }
-            }
+            fade(&mut voice.frame, before, gain);
             member.voice = Some(kept);
             self.voices.swap(slot, kept);
             kept += 1;
@@ -510,6 +550,7 @@ impl Mix {
                 *sum += sample;
             }
         }
+        self.chiming = self.chime.play(&mut self.sum);
         self.full.copy_from_slice(&self.sum[..]);
         self.limiter.process(&mut self.full);
     }
@@ -517,14 +558,17 @@ impl Mix {
     /// Puts everyone on the right stream.
     fn choose_feeds(&mut self) {
         for member in self.legs.values_mut() {
-            let Some(class) = self.classes.get_mut(&member.settings) else { continue };
-            if member.voice.is_some() {
+            let Some(class) = self.classes.get_mut(&member.group) else { continue };
+            let told = member.player.is_playing();
+            // Who is told something hears what nobody else does.
+            if member.voice.is_some() || told {
                 member.own_hold = ticks(OWN_HOLD);
             } else {
                 member.own_hold = member.own_hold.saturating_sub(1);
             }
             let speaks = member.own_hold > 0;
-            let others_sound = self.mixed > usize::from(member.voice.is_some());
+            let others_sound =
+                self.mixed > usize::from(member.voice.is_some()) || self.chiming || told;
             let feed = std::mem::replace(&mut member.feed, Feed::Silence);
             member.feed = match feed {
                 Feed::Shared if !member.plan.hears => {
@@ -594,7 +638,7 @@ impl Mix {
 
     /// Encodes the full mix once for each class that has listeners.
     fn say_shared(&mut self) {
-        let sounds = self.mixed > 0;
+        let sounds = self.mixed > 0 || self.chiming;
         for class in self.classes.values_mut() {
             let Some(mut stream) = class.shared.take() else { continue };
             if class.listeners == 0 {
@@ -602,7 +646,15 @@ impl Mix {
                 continue;
             }
             if sounds {
-                stream.say_limited(&self.full);
+                match class.gain() {
+                    None => stream.say_limited(&self.full),
+                    Some(gain) => {
+                        let mix = &mut self.scratch;
+                        mix.copy_from_slice(&self.sum[..]);
+                        mix.iter_mut().for_each(|sample| *sample *= gain);
+                        stream.say(mix);
+                    }
+                }
                 self.tally.encodes_shared += 1;
             } else {
                 self.tally.encodes_shared += u64::from(stream.say_nothing());
@@ -619,12 +671,17 @@ impl Mix {
         for (id, member) in &mut self.legs {
             if let Feed::Own(stream) = &mut member.feed {
                 let own = member.voice.map(|slot| &self.voices[slot].frame);
-                if self.mixed > usize::from(own.is_some()) {
+                let told = member.player.is_playing();
+                if self.mixed > usize::from(own.is_some()) || self.chiming || told {
                     let mix = &mut self.scratch;
                     mix.copy_from_slice(&self.sum[..]);
                     for (mix, own) in mix.iter_mut().zip(own.iter().flat_map(|own| own.iter())) {
                         *mix -= own;
                     }
+                    let duck = if told { DUCK_DB } else { 0.0 };
+                    let level = 10.0_f32.powf((member.group.volume.db() - duck) / 20.0);
+                    fade(mix, std::mem::replace(&mut member.level, level), level);
+                    member.player.play(mix);
                     stream.say(mix);
                     self.tally.encodes_own += 1;
                 } else {
@@ -634,7 +691,7 @@ impl Mix {
             let payload = match &member.feed {
                 Feed::Shared => self
                     .classes
-                    .get(&member.settings)
+                    .get(&member.group)
                     .and_then(|class| class.shared.as_ref())
                     .and_then(|stream| stream.payload()),
                 Feed::Own(stream) => stream.payload(),
@@ -643,7 +700,7 @@ impl Mix {
             let waits = payload.is_none() && member.plan.codec.dtx && !comfort;
             match member.leg.remote(now) {
                 Some(to) if member.plan.hears && !waits => {
-                    let payload = payload.unwrap_or_else(|| silence(member.settings));
+                    let payload = payload.unwrap_or_else(|| silence(member.group.settings));
                     let samples = FRAME_SAMPLES as u32;
                     let len = member.leg.packetize(now, payload, samples, &mut packet);
                     if len > 0 {
@@ -653,6 +710,11 @@ impl Mix {
                     }
                 }
                 Some(_) | None => member.leg.pause(FRAME_SAMPLES as u32),
+            }
+            if !matches!(member.feed, Feed::Own(_)) {
+                member.level = member.group.volume.gain();
+                // Who cannot hear it is not told it later.
+                member.player.pass();
             }
             if member.leg.poll_timeout() <= now {
                 let len = member.leg.handle_timeout(now, &mut packet);
@@ -673,18 +735,18 @@ impl Mix {
     }
 
     /// Enters a class, which comes to be with its first member.
-    fn join(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
-        let class = match self.classes.entry(settings) {
+    fn join(&mut self, group: Group) -> Result<(), CodecError> {
+        let class = match self.classes.entry(group) {
             Entry::Occupied(class) => class.into_mut(),
-            Entry::Vacant(place) => place.insert(Class::new(settings, self.effort)?),
+            Entry::Vacant(place) => place.insert(Class::new(group, self.effort)?),
         };
         class.members += 1;
         Ok(())
     }
 
     /// Leaves a class, which goes with its last member.
-    fn leave(&mut self, settings: EncoderSettings, feed: Feed) {
-        let Some(class) = self.classes.get_mut(&settings) else { return };
+    fn leave(&mut self, group: Group, feed: Feed) {
+        let Some(class) = self.classes.get_mut(&group) else { return };
         match feed {
             Feed::Shared => class.listeners -= 1,
             Feed::Own(stream) => class.give_back(stream),
@@ -692,19 +754,19 @@ impl Mix {
         }
         class.members -= 1;
         if class.members == 0 {
-            self.classes.remove(&settings);
+            self.classes.remove(&group);
         }
     }
 
-    fn reclass(&mut self, leg: LegId, settings: EncoderSettings) -> Result<(), CodecError> {
+    fn reclass(&mut self, leg: LegId, group: Group) -> Result<(), CodecError> {
         let Some(member) = self.legs.get(&leg) else { return Ok(()) };
-        if member.settings == settings {
+        if member.group == group {
             return Ok(());
         }
-        self.join(settings)?;
+        self.join(group)?;
         if let Some(member) = self.legs.get_mut(&leg) {
             let feed = std::mem::replace(&mut member.feed, Feed::Silence);
-            let old = std::mem::replace(&mut member.settings, settings);
+            let old = std::mem::replace(&mut member.group, group);
             self.leave(old, feed);
         }
         Ok(())
@@ -715,7 +777,10 @@ impl Mix {
         let moved: Vec<_> = self
             .legs
             .iter()
-            .map(|(leg, member)| (*leg, member.settings, settings(&member.plan.codec, member.loss)))
+            .map(|(leg, member)| {
+                let settings = settings(&member.plan.codec, member.loss);
+                (*leg, member.group, Group::new(settings, member.group.volume))
+            })
             .filter(|(_, is, wanted)| is != wanted)
             .collect();
         for (leg, _, wanted) in moved {
@@ -727,7 +792,7 @@ impl Mix {
     fn close_quietly(&mut self, leg: LegId) {
         if let Some(member) = self.legs.remove(&leg) {
             self.tally.count(&member.counted, &member.leg.stats());
-            self.leave(member.settings, member.feed);
+            self.leave(member.group, member.feed);
         }
     }
 }
@@ -772,7 +837,9 @@ impl Member {
             self.gain = if audible { self.gain } else { 0.0 };
             return (None, turned);
         }
-        (Some(heard.level_dbov), turned)
+        let boost = self.speaks.gain();
+        fade(frame, boost, boost);
+        (Some(heard.level_dbov + self.speaks.db()), turned)
     }
 
     /// Whether the leg's own word lets us not listen to it.
@@ -787,6 +854,17 @@ impl Member {
 
     fn rtcp_port(&self) -> Port {
         if self.plan.mux { Port::Rtp } else { Port::Rtcp }
+    }
+}
+
+/// Multiplies a frame, from what its last one was multiplied by to another factor.
+fn fade(frame: &mut [f32; FRAME_SAMPLES], from: f32, to: f32) {
+    if (from, to) == (1.0, 1.0) {
+        return;
+    }
+    for (i, sample) in frame.iter_mut().enumerate() {
+        let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
+        *sample *= from + (to - from) * way;
     }
 }
 
@@ -843,7 +921,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     #[cfg(feature = "io")]
-    use cusax_media::codec::Encoder;
+    use cusax_media::codec::{Encoder, EncoderSettings};
     use proptest::prelude::*;
     #[cfg(feature = "io")]
     use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -859,6 +937,9 @@ mod tests {
         Open(u64, Terms),
         Change(u64, Terms),
         Voice(u64, bool),
+        Volume(u64, bool),
+        Play(u64, bool),
+        Chime,
         Close(u64),
         Speak(u64, f32),
         Garbage(u64, Vec<u8>),
@@ -930,6 +1011,9 @@ mod tests {
             2 => (leg.clone(), terms.clone()).prop_map(|(leg, terms)| Event::Open(leg, terms)),
             2 => (leg.clone(), terms).prop_map(|(leg, terms)| Event::Change(leg, terms)),
             2 => (leg.clone(), any::<bool>()).prop_map(|(leg, heard)| Event::Voice(leg, heard)),
+            1 => (leg.clone(), any::<bool>()).prop_map(|(leg, up)| Event::Volume(leg, up)),
+            2 => (leg.clone(), any::<bool>()).prop_map(|(leg, at_once)| Event::Play(leg, at_once)),
+            1 => Just(Event::Chime),
             1 => leg.clone().prop_map(Event::Close),
             6 => (leg.clone(), 0.0..1.0f32).prop_map(|(leg, loud)| Event::Speak(leg, loud)),
             1 => (leg, proptest::collection::vec(any::<u8>(), 0..200))
@@ -979,14 +1063,14 @@ mod tests {
     }
 
     fn check_books(mix: &Mix) {
-        for (settings, class) in &mix.classes {
-            let members = || mix.legs.values().filter(|member| member.settings == *settings);
+        for (group, class) in &mix.classes {
+            let members = || mix.legs.values().filter(|member| member.group == *group);
             assert_eq!(class.members, members().count());
             let listeners = members().filter(|member| matches!(member.feed, Feed::Shared)).count();
             assert_eq!(class.listeners, listeners);
             assert!(class.members > 0);
         }
-        let classes = mix.legs.values().filter(|m| mix.classes.contains_key(&m.settings)).count();
+        let classes = mix.legs.values().filter(|m| mix.classes.contains_key(&m.group)).count();
         assert_eq!(classes, mix.legs.len());
     }
 
@@ -999,7 +1083,7 @@ mod tests {
         for leg in [1, 2] {
             mix.open(now, plan(leg, &terms), leg).unwrap();
         }
-        let loss_percent = |mix: &Mix, leg: u64| match mix.legs[&LegId(leg)].settings {
+        let loss_percent = |mix: &Mix, leg: u64| match mix.legs[&LegId(leg)].group.settings {
             EncoderSettings::Opus(settings) => settings.loss_percent,
             EncoderSettings::Pcmu | EncoderSettings::Pcma => 0,
         };
@@ -1086,6 +1170,15 @@ mod tests {
                     Event::Open(leg, terms) => mix.open(now, plan(leg, &terms), leg).unwrap(),
                     Event::Change(leg, terms) => mix.change(now, plan(leg, &terms)).unwrap(),
                     Event::Voice(leg, heard) => mix.voice(LegId(leg), heard, now),
+                    Event::Volume(leg, up) => {
+                        let volume = Volume::default();
+                        let volume = if up { volume.louder() } else { volume.softer() };
+                        mix.volume(LegId(leg), volume, volume).unwrap();
+                    }
+                    Event::Play(leg, at_once) => {
+                        mix.play(LegId(leg), &[Prompt::Muted, Prompt::Number(21)], at_once);
+                    }
+                    Event::Chime => mix.chime(Tone::Left),
                     Event::Close(leg) => {
                         let mut out = Out { send: &mut |_| {}, reports: &mut reports };
                         mix.close(now, LegId(leg), &mut out);

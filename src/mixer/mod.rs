@@ -10,6 +10,7 @@
 //! | [`floor`] | who may be heard, from the room's facts |
 //! | [`mix`] | one room's audio: hear, sum, subtract, say |
 //! | [`stream`] | one encode shared by all who hear the same, and what silence is |
+//! | [`prompts`] | what is said and played to callers |
 //! | [`effort`] | how much an encode may cost while the machine is busy |
 //! | [`speakers`] | who speaks, and whose sound is worth mixing |
 
@@ -17,5 +18,6 @@ pub mod effort;
 pub mod floor;
 pub mod mix;
 pub mod plan;
+pub mod prompts;
 pub mod speakers;
 pub mod stream;

@@ -26,6 +26,32 @@ pub enum Order {
         /// [`Report::VoiceApplied`].
         asked: Instant,
     },
+    /// How loud the leg hears the others and how loud it is heard, from the next frame on.
+    Volume {
+        /// Which leg.
+        leg: LegId,
+        /// What it hears.
+        hears: Volume,
+        /// What it says.
+        speaks: Volume,
+    },
+    /// Play prompts to a leg alone, one after the other, while it hears the others more softly. What
+    /// would be more than [`MAX_PROMPTS`] is left out.
+    Play {
+        /// Which leg.
+        leg: LegId,
+        /// What.
+        prompts: Vec<Prompt>,
+        /// Whether what is being played to it ends at once.
+        interrupt: bool,
+    },
+    /// Play a tone to everyone in a room; not while another is being played.
+    Chime {
+        /// Where.
+        room: RoomName,
+        /// Which.
+        tone: Tone,
+    },
     /// Close the leg: RTCP BYE, port drained for a while so that the next call never hears it.
     Close(LegId),
 }
@@ -94,6 +120,91 @@ pub enum CodecKind {
     /// G.711 A-law, 8 kHz.
     Pcma,
 }
+
+/// A loudness, in steps of [`Volume::STEP_DB`] from that of the sender. Few steps, so that listeners who
+/// want another one share an encode with all who want the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Volume(i8);
+
+impl Volume {
+    /// What one step is, in dB.
+    pub const STEP_DB: f32 = 6.0;
+    const SOFTEST: i8 = -3;
+    const LOUDEST: i8 = 2;
+
+    /// One step up, if there is one.
+    #[must_use]
+    pub fn louder(self) -> Self {
+        Self((self.0 + 1).min(Self::LOUDEST))
+    }
+
+    /// One step down, if there is one.
+    #[must_use]
+    pub fn softer(self) -> Self {
+        Self((self.0 - 1).max(Self::SOFTEST))
+    }
+
+    /// In dB; 0: as it was sent.
+    pub fn db(self) -> f32 {
+        f32::from(self.0) * Self::STEP_DB
+    }
+
+    /// What samples are multiplied by.
+    pub fn gain(self) -> f32 {
+        10.0_f32.powf(self.db() / 20.0)
+    }
+}
+
+/// Something that is said to one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Prompt {
+    /// Nothing, for as long as it takes until a phone that was just answered is at an ear.
+    Pause,
+    /// They muted themselves.
+    Muted,
+    /// They unmuted themselves.
+    Unmuted,
+    /// A moderator, or the room, keeps them from being heard.
+    MutedByModerator,
+    /// Nothing keeps them from being heard any more.
+    MaySpeak,
+    /// Their hand is up.
+    HandRaised,
+    /// Their hand is down.
+    HandLowered,
+    /// Nobody else is here.
+    Alone,
+    /// Begins the head count: this, a number, [`Self::People`].
+    ThereAre,
+    /// A number below 100.
+    Number(u8),
+    /// Stands for the number from 100 on.
+    ManyPeople,
+    /// Ends the head count.
+    People,
+    /// The conference lets nobody new in.
+    Locked,
+    /// The conference lets people in again.
+    Unlocked,
+    /// All who are no moderators were muted.
+    AllMuted,
+    /// They were unmuted.
+    AllUnmuted,
+    /// What they asked for is for moderators.
+    NotPermitted,
+}
+
+/// Something that everyone in a room hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tone {
+    /// Somebody came by phone.
+    Entered,
+    /// Somebody who was here by phone went.
+    Left,
+}
+
+/// How many prompts wait to be played to one leg.
+pub const MAX_PROMPTS: usize = 8;
 
 /// What the mixer reports.
 #[derive(Clone, Debug, PartialEq)]

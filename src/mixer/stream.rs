@@ -28,7 +28,7 @@ use cusax_media::codec::{CodecError, Encoder, EncoderSettings, MAX_PAYLOAD, Opus
 use cusax_media::limiter::Limiter;
 
 use super::effort::Effort;
-use super::plan::{CodecKind, CodecPlan};
+use super::plan::{CodecKind, CodecPlan, Volume};
 use super::speakers::ticks;
 
 /// How long silence is encoded before it is only said: decoders fade and learn the background.
@@ -181,10 +181,23 @@ impl Stream {
     }
 }
 
-/// All who can be sent the same packets, and the spare streams for those of them who speak.
+/// Who can be sent the same packets: one codec, one loudness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Group {
+    pub(super) settings: EncoderSettings,
+    pub(super) volume: Volume,
+}
+
+impl Group {
+    pub(super) const fn new(settings: EncoderSettings, volume: Volume) -> Self {
+        Self { settings, volume }
+    }
+}
+
+/// All of a [`Group`], and the spare streams for those of them who speak.
 #[derive(Debug)]
 pub(super) struct Class {
-    settings: EncoderSettings,
+    group: Group,
     /// Runs while someone listens to it.
     pub(super) shared: Option<Box<Stream>>,
     /// Who listens to it.
@@ -198,11 +211,11 @@ pub(super) struct Class {
 
 impl Class {
     /// With one stream in reserve, so that a codec which this build lacks is refused here.
-    pub(super) fn new(settings: EncoderSettings, effort: Effort) -> Result<Self, CodecError> {
-        let mut stream = Box::new(Stream::new(settings)?);
+    pub(super) fn new(group: Group, effort: Effort) -> Result<Self, CodecError> {
+        let mut stream = Box::new(Stream::new(group.settings)?);
         stream.limit(effort);
         let spare = vec![stream];
-        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare, effort })
+        Ok(Self { group, shared: None, listeners: 0, members: 0, spare, effort })
     }
 
     /// Encodes no dearer than this from now on.
@@ -221,13 +234,23 @@ impl Class {
         let mut stream = match self.spare.pop() {
             Some(stream) => stream,
             None => {
-                let mut stream = Box::new(Stream::new(self.settings).ok()?);
+                let mut stream = Box::new(Stream::new(self.group.settings).ok()?);
                 stream.limit(self.effort);
                 stream
             }
         };
-        stream.begin(past);
+        match (past, self.gain()) {
+            (Some((frame, limiter)), Some(gain)) => {
+                stream.begin(Some((&frame.map(|sample| sample * gain), limiter)));
+            }
+            (past, _) => stream.begin(past),
+        }
         Some(stream)
+    }
+
+    /// What the mix is multiplied by for them; `None`: it is said as it is.
+    pub(super) fn gain(&self) -> Option<f32> {
+        (self.group.volume != Volume::default()).then(|| self.group.volume.gain())
     }
 
     pub(super) fn give_back(&mut self, stream: Box<Stream>) {

@@ -123,7 +123,10 @@ impl Muc {
                     let role = Some(Role::Participant);
                     ask(Command::Moderate(vec![Change::Role { nick, role, reason: None }]))
                 }
-                (Some(_), Some(false) | None) => Ok(None),
+                (Some(nick), Some(false) | None) => match Nick::new(nick) {
+                    Ok(nick) => ask(Command::LowerHand { nick }),
+                    Err(_) => Ok(None),
+                },
             };
         }
         let Some(x) = stanza.get_child("x", ns::MUC_USER) else {

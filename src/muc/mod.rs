@@ -293,8 +293,8 @@ impl Muc {
             Fact::PresenceShown { person, .. }
             | Fact::CallEntered { person, .. }
             | Fact::LegChanged { person, .. }
-            | Fact::CallLeft { person, .. }
-            | Fact::HandChanged { person } => self.show_person(room, *person, None, None, out),
+            | Fact::CallLeft { person, .. } => self.show_person(room, *person, None, None, out),
+            Fact::HandChanged { person } => self.show_hats(room, *person, out),
             Fact::ChatLeft { person, chat, lost } => {
                 self.show_chat_left(room, *person, chat, *lost, out);
             }

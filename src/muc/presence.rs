@@ -332,11 +332,16 @@ impl Muc {
         old: &Mutes,
         out: &mut Stanzas,
     ) {
+        let Some(now) = room.person(person) else { return };
+        if hats(now) != hats(&Person { mutes: old.clone(), ..now.clone() }) {
+            self.show_hats(room, person, out);
+        }
+    }
+
+    /// Shows someone with the hats that they wear, unless that is what was shown last.
+    pub(super) fn show_hats(&mut self, room: &Room, person: PersonId, out: &mut Stanzas) {
         let Some(person) = room.person(person) else { return };
         let new = hats(person);
-        if new == hats(&Person { mutes: old.clone(), ..person.clone() }) {
-            return;
-        }
         let shown = Some((room.name.clone(), person.id, new));
         if shown != self.latest {
             self.broadcast(room, &self.here(room, person), out);

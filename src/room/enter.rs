@@ -26,7 +26,7 @@ impl Room {
             return Ok(vec![Fact::ChatEntered { person, chat, arrival }]);
         }
         let who = Who::Jid(chat.to_bare());
-        let affiliation = self.may_enter(policy, &who)?;
+        let affiliation = self.may_enter(policy, &who, false)?;
         self.knows_password(&who, password)?;
 
         let named = self.by_nick(&nick);
@@ -72,7 +72,8 @@ impl Room {
             return Err(Refusal::Draining);
         }
         let who = caller.who.clone();
-        let affiliation = self.may_enter(policy, &who)?;
+        let weak = caller.proof < policy.identity_floor;
+        let affiliation = self.may_enter(policy, &who, weak)?;
         if affiliation < Affiliation::Admin
             && let Some(aor) = &caller.aor
             && self.affiliation(&Who::Aor(aor.clone())) == Affiliation::Outcast
@@ -131,8 +132,10 @@ impl Room {
 
     /// The checks that no password helps against, in the order of XEP-0045 §7.2 (and of
     /// "Order of INVITE checks": exists, banned, members). Answers the affiliation.
-    fn may_enter(&self, policy: &Policy, who: &Who) -> Result<Affiliation, Refusal> {
-        let affiliation = self.affiliation(who);
+    /// Who is `weak` has the drawbacks of their affiliation, and not what it is good for.
+    fn may_enter(&self, policy: &Policy, who: &Who, weak: bool) -> Result<Affiliation, Refusal> {
+        let given = self.affiliation(who);
+        let affiliation = if weak { given.min(Affiliation::None) } else { given };
         if policy.intake == Intake::Closed {
             return Err(Refusal::Draining);
         }

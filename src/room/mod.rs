@@ -14,7 +14,7 @@
 //! | [`avatar`] | the picture that stands for a room |
 //! | [`dial`] | calls that a room makes |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
-//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
+//! | `speak`, `voice` | messages, subject; mutes, hold, raised hands that ask for voice |
 //! | `moderate` | roles, affiliations, lock, destruction |
 //! | `register` | nicks that members keep, and who asks to become one |
 
@@ -47,7 +47,7 @@ use dial::{Callee, Dial, DialEnd};
 use hats::{Hats, Look};
 use history::{History, Payload, Said};
 use people::People;
-use person::{Caller, Leg, Mutes, Person, Who};
+use person::{Caller, Leg, Mutes, Person, Proof, Who};
 use register::Nicks;
 use settings::Settings;
 use standing::{Affiliation, Role};
@@ -80,6 +80,8 @@ pub struct Policy {
     pub max_dials: usize,
     /// Who new is let in.
     pub intake: Intake,
+    /// How well a caller's address has to be proven for what its user may do in rooms.
+    pub identity_floor: Proof,
 }
 
 /// Who new is let in, whatever the rooms' own rules.
@@ -243,7 +245,7 @@ pub enum Command {
         /// How.
         ending: Ending,
     },
-    /// Raise a hand, or lower it.
+    /// Raise a hand, or lower it. Who has no voice asks for it in this way (XEP-0045 §7.13).
     RaiseHand(bool),
     /// Call somebody into the conference (RFC 4579 §5.2, §5.5).
     Dial(Box<Callee>),
@@ -288,7 +290,7 @@ pub enum Command {
         /// The message as it was sent.
         payload: Payload,
     },
-    /// Ask the moderators for voice (XEP-0045 §7.13).
+    /// Ask the moderators for voice (XEP-0045 §7.13), which raises a hand.
     RequestVoice,
     /// Mute or unmute oneself.
     MuteSelf(bool),
@@ -304,6 +306,13 @@ pub enum Command {
         person: PersonId,
         /// Muted or not.
         on: bool,
+    },
+    /// Mute everyone on the call who is no moderator, or unmute them.
+    MuteAll(bool),
+    /// Refuse someone the voice that they asked for (XEP-0045 §8.6): their hand goes down.
+    LowerHand {
+        /// Whose.
+        nick: Nick,
     },
     /// Take somebody's message back for everyone (XEP-0425 §4).
     Retract {
@@ -372,6 +381,49 @@ pub enum Command {
         /// Where people should go.
         alternate: Option<BareJid>,
     },
+}
+
+impl Command {
+    /// Whether it changes more than the asker's own presence, voice and call.
+    const fn takes_power(&self) -> bool {
+        match self {
+            Self::EnterChat { .. }
+            | Self::Rename { .. }
+            | Self::LeaveChat
+            | Self::LoseChat { .. }
+            | Self::ShowPresence
+            | Self::Call { .. }
+            | Self::ChangeLeg { .. }
+            | Self::HangUp { .. }
+            | Self::RaiseHand(_)
+            | Self::Connect { .. }
+            | Self::Say { .. }
+            | Self::Whisper { .. }
+            | Self::RequestVoice
+            | Self::MuteSelf(_) => false,
+            Self::Dial(_)
+            | Self::EndDial { .. }
+            | Self::ChangeSubject { .. }
+            | Self::Moderate(_)
+            | Self::Invite(_)
+            | Self::Mute { .. }
+            | Self::MuteAll(_)
+            | Self::LowerHand { .. }
+            | Self::Retract { .. }
+            | Self::Lock(_)
+            | Self::Configure(_)
+            | Self::Reconfigure { .. }
+            | Self::SetAvatar(_)
+            | Self::MakeHat { .. }
+            | Self::DestroyHat { .. }
+            | Self::GiveHat { .. }
+            | Self::Register { .. }
+            | Self::AnswerRequest { .. }
+            | Self::Unregister
+            | Self::CancelConfiguration
+            | Self::Destroy { .. } => true,
+        }
+    }
 }
 
 /// One of a [`Command::Invite`].
@@ -1008,6 +1060,9 @@ impl Room {
         by: &By,
         command: Command,
     ) -> Result<Vec<Fact>, Refusal> {
+        if command.takes_power() && self.is_weak(policy, by) {
+            return Err(Refusal::Forbidden);
+        }
         let mut facts = match command {
             Command::EnterChat { nick, password } => {
                 self.enter_chat(now, policy, by, nick, password.as_deref())
@@ -1030,11 +1085,13 @@ impl Room {
             Command::ChangeSubject { id, text, payload } => {
                 self.change_subject(now, by, id, text, payload)
             }
-            Command::RequestVoice => self.request_voice(by),
+            Command::RequestVoice => self.request_voice(now, by),
             Command::MuteSelf(on) => self.mute_self(now, by, on),
             Command::Moderate(changes) => self.moderate(now, by, &changes),
             Command::Invite(people) => self.invite(now, by, &people),
             Command::Mute { person, on } => self.mute(now, by, person, on),
+            Command::MuteAll(on) => self.mute_all(now, by, on),
+            Command::LowerHand { nick } => self.lower_hand(by, &nick),
             Command::Retract { id, tombstone, announcement } => {
                 self.retract(now, by, id, tombstone, announcement)
             }
@@ -1119,6 +1176,14 @@ impl Room {
         }
     }
 
+    /// Whether a command comes from a call whose caller's address is proven too badly for what its
+    /// user may do.
+    fn is_weak(&self, policy: &Policy, by: &By) -> bool {
+        let By::Leg(leg) = by else { return false };
+        let at = self.by_leg(*leg).and_then(|person| person.legs.get(leg));
+        at.is_some_and(|at| at.caller.proof < policy.identity_floor)
+    }
+
     /// Who gives a command, and with what power.
     fn asker(&self, by: &By) -> Asker {
         let person = match by {
@@ -1199,6 +1264,7 @@ impl Default for Policy {
             max_people: 5_000,
             max_dials: 100,
             intake: Intake::Open,
+            identity_floor: Proof::Claimed,
         }
     }
 }

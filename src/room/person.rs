@@ -118,7 +118,7 @@ impl Mutes {
     }
 
     /// Whether a reason holds that is not theirs.
-    pub(super) fn any_but_own(&self) -> bool {
+    pub fn any_but_own(&self) -> bool {
         self.moderator.is_some() || self.room.is_some()
     }
 }
@@ -136,6 +136,11 @@ impl Person {
     /// Whether what `leg` sends belongs in the mix.
     pub fn may_be_heard(&self, leg: LegId) -> bool {
         !self.mutes.any() && self.legs.get(&leg).is_some_and(|leg| !leg.hold && leg.sends)
+    }
+
+    /// Whether nobody but they themselves keeps them from speaking and writing.
+    pub fn has_voice(&self) -> bool {
+        self.role > Role::Visitor && self.mutes.moderator.is_none()
     }
 
     /// Nobody but they themselves keeps them from speaking; a hand that asked for that goes down.

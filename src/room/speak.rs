@@ -1,5 +1,4 @@
-//! Messages to all and to one, the pace of a slow room, the subject, asking for voice, showing
-//! presence.
+//! Messages to all and to one, the pace of a slow room, the subject, showing presence.
 
 use std::time::{Duration, Instant};
 
@@ -90,14 +89,6 @@ impl Room {
         self.subject = Some(Subject { text, nick, at, payload: Some(payload.clone()) });
         let said = Said { author, id, at, kind: Kind::Subject, payload };
         Ok(vec![Fact::SubjectChanged(said)])
-    }
-
-    pub(super) fn request_voice(&self, by: &By) -> Result<Vec<Fact>, Refusal> {
-        let person = &self.people[&self.asking_person(by)?];
-        if person.role > Role::Visitor && person.mutes.moderator.is_none() {
-            return Err(Refusal::NotAllowed);
-        }
-        Ok(vec![Fact::VoiceRequested { person: person.id }])
     }
 
     pub(super) fn show_presence(&self, by: &By) -> Result<Vec<Fact>, Refusal> {

@@ -1,10 +1,13 @@
 //! Who may be heard: mutes by three origins, hold, raised hands.
 
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
 use super::person::{Person, Who};
 use super::standing::{Affiliation, Role};
 use super::{Actor, Asker, By, Fact, Refusal, Room};
 use crate::clock::Now;
-use crate::id::PersonId;
+use crate::id::{Nick, PersonId};
 
 impl Room {
     pub(super) fn mute_self(&mut self, now: Now, by: &By, on: bool) -> Result<Vec<Fact>, Refusal> {
@@ -44,6 +47,33 @@ impl Room {
                 person.have_voice();
             }
         }))
+    }
+
+    /// Mutes everyone on the call but moderators, the asker, and who ranks above the asker; or lifts
+    /// what moderators muted, without giving voice to who has none.
+    pub(super) fn mute_all(&mut self, now: Now, by: &By, on: bool) -> Result<Vec<Fact>, Refusal> {
+        let asker = self.asker(by);
+        asker.may_moderate()?;
+        let reached = |person: &&Person| {
+            !person.legs.is_empty()
+                && (Role::Participant..Role::Moderator).contains(&person.role)
+                && asker.who.as_ref() != Some(&person.who)
+                && self.affiliation(&person.who) <= asker.affiliation
+        };
+        let whos: BTreeSet<Who> =
+            self.people.values().filter(reached).map(|person| person.who.clone()).collect();
+        let mark = asker.mark(now);
+        let mut facts = vec![];
+        for who in whos {
+            facts.extend(self.change_voice(&who, asker.actor.clone(), None, |person| {
+                if on {
+                    person.mutes.moderator.get_or_insert_with(|| mark.clone());
+                } else {
+                    person.have_voice();
+                }
+            }));
+        }
+        Ok(facts)
     }
 
     /// Gives a role to someone, under each of their nicks. No voice is a mute by the moderator who
@@ -114,13 +144,41 @@ impl Room {
         Ok(vec![Fact::LegChanged { person: id, leg, was }])
     }
 
+    /// A hand that asks for voice is a voice request to the moderators as well (XEP-0045 §7.13).
     pub(super) fn raise_hand(&mut self, now: Now, by: &By, up: bool) -> Result<Vec<Fact>, Refusal> {
         let id = self.asking_person(by)?;
-        let person = self.people.get_mut(id).expect("asking_person found it");
-        if person.hand.is_some() == up {
-            return Ok(vec![]);
+        let mut facts = self.turn_hand(id, up.then_some(now.utc));
+        if up && !facts.is_empty() && !self.people[&id].has_voice() {
+            facts.push(Fact::VoiceRequested { person: id });
         }
-        person.hand = up.then_some(now.utc);
-        Ok(vec![Fact::HandChanged { person: id }])
+        Ok(facts)
+    }
+
+    /// XEP-0045 §7.13; asked once more, it is a reminder.
+    pub(super) fn request_voice(&mut self, now: Now, by: &By) -> Result<Vec<Fact>, Refusal> {
+        let id = self.asking_person(by)?;
+        if self.people[&id].has_voice() {
+            return Err(Refusal::NotAllowed);
+        }
+        let mut facts = self.turn_hand(id, Some(now.utc));
+        facts.push(Fact::VoiceRequested { person: id });
+        Ok(facts)
+    }
+
+    /// A moderator's no to who asked for voice (XEP-0045 §8.6).
+    pub(super) fn lower_hand(&mut self, by: &By, nick: &Nick) -> Result<Vec<Fact>, Refusal> {
+        self.asker(by).may_moderate()?;
+        let id = self.by_nick(nick).ok_or(Refusal::NoSuchPerson)?.id;
+        Ok(self.turn_hand(id, None))
+    }
+
+    /// Raises a hand at a moment, unless it is up, or lowers it.
+    fn turn_hand(&mut self, id: PersonId, up: Option<SystemTime>) -> Vec<Fact> {
+        let Some(person) = self.people.get_mut(id) else { return vec![] };
+        if person.hand.is_some() == up.is_some() {
+            return vec![];
+        }
+        person.hand = up;
+        vec![Fact::HandChanged { person: id }]
     }
 }

@@ -168,6 +168,11 @@ fn configuration(dir: &Path, ports: Ports, plan: &Plan, store: &str) -> String {
         true => format!("outbound_proxy = \"sip:127.0.0.1:{proxy}\""),
         false => String::new(),
     };
+    // Tests listen for tones, and words would be in their way.
+    let prompts = match plan.prompts {
+        true => "",
+        false => "prompts = \"none\"\ntones_up_to = 0",
+    };
     let last = media + MEDIA_PORTS - 1;
     format!(
         r#"[xmpp]
@@ -191,6 +196,7 @@ address = "{address}"
 ports = "{media}-{last}"
 # Unoptimised, and beside its peers on a busy machine, it is often under stress.
 max_stress = 1.0
+{prompts}
 
 [store]
 url = "{store}"

@@ -1,10 +1,11 @@
 //! Linphone (`peers/linphone.py`): the phone that subscribes to the conference package by itself.
 
-use std::{ops::Deref, time::Duration};
+use std::{fs, ops::Deref, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
+    baresip::TONE_DBFS,
     peer::Peer,
     site::{CONFERENCES, PHONES, Ports, Site, installed, password},
 };
@@ -39,11 +40,18 @@ impl Linphone {
 
     /// Starts it without an account: it is told one at `config_uri`.
     pub(crate) fn told(user: &str, config_uri: &str, site: &Site) -> Option<Self> {
-        Self::launch_with(user, CONFERENCES, "", config_uri, site)
+        Self::launch_with(user, CONFERENCES, "", config_uri, "", site)
+    }
+
+    /// Starts it as [`Linphone::direct`] does, with a tone in place of a microphone.
+    pub(crate) fn playing(user: &str, hz: f64, site: &Site) -> Option<Self> {
+        let file = site.dir.join(format!("{user}.wav"));
+        tone(&file, hz);
+        Self::launch_with(user, CONFERENCES, "", "", &file.display().to_string(), site)
     }
 
     fn launch(user: &str, domain: &str, proxy: &str, site: &Site) -> Option<Self> {
-        Self::launch_with(user, domain, proxy, "", site)
+        Self::launch_with(user, domain, proxy, "", "", site)
     }
 
     fn launch_with(
@@ -51,6 +59,7 @@ impl Linphone {
         domain: &str,
         proxy: &str,
         config_uri: &str,
+        play: &str,
         site: &Site,
     ) -> Option<Self> {
         installed(&["linphonec"])?;
@@ -62,6 +71,7 @@ impl Linphone {
             ("--domain", domain),
             ("--proxy", proxy),
             ("--config-uri", config_uri),
+            ("--play", play),
             ("--home", &home.display().to_string()),
             ("--sip-port", &sip_port.to_string()),
             ("--rtp-port", &rtp_port.to_string()),
@@ -93,6 +103,28 @@ impl Linphone {
             event["ev"] == "participants" && wanted(event)
         })
     }
+}
+
+/// Writes a minute of a tone as a WAV file, as loud as the other phones' tones.
+fn tone(file: &Path, hz: f64) {
+    const RATE: u32 = 48_000;
+    let amplitude = 32_767.0 * 10.0_f64.powf(TONE_DBFS / 20.0);
+    let step = std::f64::consts::TAU * hz / f64::from(RATE);
+    let samples = (0..60 * RATE).map(|n| (amplitude * (step * f64::from(n)).sin()) as i16);
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let length = u32::try_from(data.len()).expect("a minute is short");
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + length).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16_u32.to_le_bytes());
+    // PCM, mono, 16 bits.
+    for (value, size) in [(1, 2), (1, 2), (RATE, 4), (2 * RATE, 4), (2, 2), (16, 2)] {
+        wav.extend(&value.to_le_bytes()[..size]);
+    }
+    wav.extend(b"data");
+    wav.extend(length.to_le_bytes());
+    wav.extend(data);
+    fs::write(file, wav).expect("a file of ours");
 }
 
 /// All device names in a `participants` event: Linphone takes names from the endpoints.

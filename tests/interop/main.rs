@@ -43,6 +43,7 @@ mod cases {
     mod doors;
     mod gajim;
     mod hearing;
+    mod keypad;
     mod moderation;
     mod occupants;
     mod operators;

@@ -93,6 +93,23 @@ impl Recording {
         levels[levels.len() / 2]
     }
 
+    /// How loud everything together was, in dBFS: a full-scale sine has −3.
+    pub(crate) fn loudness(&self, from: f64, to: f64) -> f64 {
+        let mut before = 0;
+        let (mut sum, mut count) = (0.0, 0.0);
+        for &(end, at) in &self.marks {
+            let end = end.min(self.samples.len());
+            if at > from && at <= to {
+                let samples = self.samples[before..end].iter().map(|it| f64::from(*it) / 32_768.0);
+                sum += samples.map(|sample| sample * sample).sum::<f64>();
+                count += (end - before) as f64;
+            }
+            before = end;
+        }
+        assert!(count > 0.0, "nothing was recorded between {from} and {to}");
+        10.0 * (sum / count).max(1e-12).log10()
+    }
+
     /// The longest time in seconds for which somebody at this phone would not have heard a steady
     /// tone: because there was silence, or because sound came too late to be played.
     pub(crate) fn longest_gap(&self, hz: f64, from: f64, to: f64) -> f64 {

@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) store: Option<String>,
     /// Whether the directory binds everybody's calls to their JIDs.
     pub(crate) directory: bool,
+    /// Whether callers are told by voice and tone what happens.
+    pub(crate) prompts: bool,
 }
 
 /// One of this machine's addresses for itself.
@@ -132,6 +134,7 @@ impl Default for Plan {
             phones: Loopback::V4,
             store: None,
             directory: false,
+            prompts: false,
         }
     }
 }

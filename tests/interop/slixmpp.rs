@@ -69,6 +69,12 @@ impl Chat {
         self.tell("role", fields)["t"].as_f64().expect("every event has a time")
     }
 
+    /// Gives voice to an occupant who asked for it (XEP-0045 §8.6); the time at which that was sent.
+    pub(crate) fn grant_voice(&self, name: &str, nick: &str) -> f64 {
+        let fields = json!({ "room": room(name), "nick": nick, "allow": true });
+        self.tell("voice", fields)["t"].as_f64().expect("every event has a time")
+    }
+
     /// Changes the affiliation of a JID: `outcast` is banned.
     pub(crate) fn affiliation(&self, name: &str, jid: &str, affiliation: &str) {
         let fields = json!({ "room": room(name), "jid": jid, "affiliation": affiliation });

@@ -43,6 +43,7 @@ enum Step {
     Mute { person: u64, on: bool },
     Settings { moderated: bool, members_only: bool },
     Lock { on: bool },
+    Keys { leg: usize, keys: usize },
     Dead { phone: usize },
     Link { up: bool },
     Wait { seconds: u64 },
@@ -64,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), any::<bool>())
             .prop_map(|(moderated, members_only)| Step::Settings { moderated, members_only }),
         1 => any::<bool>().prop_map(|on| Step::Lock { on }),
+        3 => (any::<usize>(), any::<usize>()).prop_map(|(leg, keys)| Step::Keys { leg, keys }),
         1 => any::<usize>().prop_map(|phone| Step::Dead { phone }),
         1 => any::<bool>().prop_map(|up| Step::Link { up }),
         1 => (0..40_u64).prop_map(|seconds| Step::Wait { seconds }),
@@ -105,6 +107,8 @@ const PHONES: [&str; 4] = [
     "sip:dave@pbx.example.net",
     "sip:owner@conf.example.org",
 ];
+/// Mute, hand, lock and mute-all.
+const KEYS: [&str; 4] = ["*6", "*9", "*7", "*0"];
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
 impl World {
@@ -159,6 +163,13 @@ impl World {
                 site.ask(Question::PutRoom(cave(), settings))
             }
             Step::Lock { on } => site.ask(Question::Lock(cave(), on)),
+            Step::Keys { leg, keys } => {
+                let legs: Vec<_> = self.mixer.keys().copied().collect();
+                match legs.get(leg % legs.len().max(1)) {
+                    Some(leg) => site.keys(*leg, pick(&KEYS, keys)),
+                    None => vec![],
+                }
+            }
             Step::Dead { phone } => {
                 let legs: Vec<_> = self.mixer.keys().copied().collect();
                 match legs.get(phone % legs.len().max(1)) {
@@ -210,6 +221,10 @@ impl World {
                 assert!(self.mixer.insert(leg, heard).is_some());
             }
             Order::Close(leg) => assert!(self.mixer.remove(&leg).is_some()),
+            Order::Volume { leg, .. } | Order::Play { leg, .. } => {
+                assert!(self.mixer.contains_key(&leg));
+            }
+            Order::Chime { .. } => {}
         }
     }
 

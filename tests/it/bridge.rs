@@ -11,6 +11,8 @@
 //! | `alice leaves`, `alice says TEXT` | what chat users do |
 //! | `owner role Alice visitor`, `owner affiliation bob@example.org outcast` | what moderators do |
 //! | `dave calls`, `dave hangs up`, `dave holds`, `dave resumes` | what phones do, through a proxy that vouches |
+//! | `dave presses *6` | keys of a phone, which the mixer reports |
+//! | `owner answers Dave (phone) yes` | a moderator fills in the form of a voice request |
 //! | `operator mute p2`, `unmute p2`, `lock`, `unlock`, `set KEY VALUE` | what operators do |
 //! | `configure sip.auth "open"` | the configuration is read again, with that changed |
 //! | `operator drain 60`, `operator undrain` | the same; what is answered is shown as well |
@@ -243,6 +245,21 @@ fn act(site: &mut Site, line: &str) -> Vec<Seen> {
         }
         (_, "calls") => site.call(phone(), "cave"),
         (_, "hangs") => site.hang_up(phone()),
+        (_, "presses") => site.keys(site.leg(phone()), rest),
+        (_, "answers") => {
+            let (nick, allow) = rest.rsplit_once(' ').unwrap();
+            let field = |var: &str, value: &str| {
+                format!("<field var='muc#{var}'><value>{value}</value></field>")
+            };
+            site.stanza(&format!(
+                "<message xmlns='jabber:client' from='{chat}' to='{room}'>
+                 <x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'>
+                 <value>http://jabber.org/protocol/muc#request</value></field>{}{}{}</x></message>",
+                field("role", "participant"),
+                field("roomnick", nick),
+                field("request_allow", if allow == "yes" { "1" } else { "0" }),
+            ))
+        }
         (_, "holds") => site.direct(phone(), "sendonly"),
         (_, "resumes") => site.direct(phone(), "sendrecv"),
         _ => panic!("no such line: {line}"),
@@ -275,6 +292,14 @@ fn order_text(order: &Order) -> String {
         }
         Order::Voice { leg, heard, .. } => format!("{leg} {}", voice(*heard)),
         Order::Close(leg) => format!("close {leg}"),
+        Order::Volume { leg, hears, speaks } => {
+            format!("{leg} hears at {} dB, is heard at {} dB", hears.db(), speaks.db())
+        }
+        Order::Play { leg, prompts, interrupt } => {
+            let how = if *interrupt { "at once " } else { "" };
+            format!("{how}tells {leg} {prompts:?}")
+        }
+        Order::Chime { tone, .. } => format!("plays {tone:?}"),
     }
 }
 
@@ -287,6 +312,9 @@ fn stanza_text(stanza: &Element) -> String {
     let mut text = format!("to {to}: {} {nick} {kind}", stanza.name());
     if let Some(body) = stanza.get_child("body", "jabber:client") {
         write!(text, " {:?}", body.text()).unwrap();
+    }
+    if stanza.get_child("x", "jabber:x:data").is_some() && stanza.name() == "message" {
+        text += ", a form";
     }
     if let Some(error) = stanza.get_child("error", "jabber:client") {
         let condition = error.children().next().unwrap();

@@ -727,6 +727,16 @@ const SIGNALLING: Dashboard = Dashboard {
                 },
                 Panel {
                     shape: Shape::Lines,
+                    title: "Keys",
+                    about: "What callers do by the keys of their phones. Limited: more often than they may.",
+                    unit: "ops",
+                    queries: &[(
+                        "sum by (action) (rate(cusax_keys_total{@}[$__rate_interval]))",
+                        "{{action}}",
+                    )],
+                },
+                Panel {
+                    shape: Shape::Lines,
                     title: "Subscriptions",
                     about: "Clients that watch a conference (RFC 4575). There may be 10,000.",
                     unit: "none",

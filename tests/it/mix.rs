@@ -7,7 +7,7 @@ use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
 use cusaxd::mixer::effort::STEPS;
 use cusaxd::mixer::mix::Patience;
-use cusaxd::mixer::plan::{CodecKind, Report};
+use cusaxd::mixer::plan::{CodecKind, Prompt, Report, Tone, Volume};
 use cusaxd::mixer::stream::COMFORT_PACE;
 
 use crate::hall::{Hall, Sound, amplitude, db, plan, rms};
@@ -388,6 +388,9 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
                 let sound = if speaks { Sound::Tone(tone(leg), 0.1) } else { Sound::Noise(0.0) };
                 hall.phone(leg).sound = sound;
             }
+            // Prompts and tones are no exception.
+            hall.mix.play(LegId(1 + second), &[Prompt::Muted, Prompt::Number(42)], true);
+            hall.mix.chime(Tone::Entered);
             for _ in 0..50 {
                 let now = hall.count_allocations();
                 warming += now;
@@ -396,6 +399,132 @@ fn a_room_that_has_warmed_up_allocates_nothing() {
         }
     }
     assert!(warming > 0, "the counter counts");
+}
+
+/// What is said to one is for them alone; they hear the others more softly meanwhile, and then as before.
+#[test]
+fn a_prompt_is_heard_by_one_alone() {
+    for kind in [CodecKind::Opus, CodecKind::Pcmu] {
+        let mut hall = Hall::new();
+        hall.dial(1, kind, Sound::Tone(1_000.0, 0.1));
+        hall.dial(2, kind, Sound::Nothing);
+        hall.dial(3, kind, Sound::Nothing);
+        hall.run(2 * SECOND);
+        let level = |hall: &mut Hall, leg: u64, time| {
+            db(amplitude(hall.phone(leg).last(time), 1_000.0) / 0.1)
+        };
+        // Whoever talks alone is sent silence, and can be told something nevertheless.
+        for leg in [1, 2] {
+            let prompts = [Prompt::Muted, Prompt::HandRaised];
+            hall.mix.play(LegId(leg), &prompts, false);
+            hall.run(SECOND / 2);
+            let spoken = rms(hall.phone(leg).last(SECOND / 2));
+            assert!(spoken > 0.04, "{kind:?}: {leg} hears {spoken}");
+            hall.run(SECOND / 2);
+            assert!(level(&mut hall, 3, SECOND).abs() < 1.0, "{kind:?}: the other listens as ever");
+            let rest = worst_residue(hall.phone(3).last(SECOND), 1_000.0);
+            assert!(rest < -15.0, "{kind:?}: another hears something, at {rest:.1} dB");
+            if leg == 2 {
+                let ducked = level(&mut hall, 2, SECOND);
+                assert!((-16.0..-8.0).contains(&ducked), "{kind:?}: others at {ducked:.1} dB");
+            }
+            hall.run(4 * SECOND);
+        }
+        assert!(level(&mut hall, 2, SECOND).abs() < 1.0, "{kind:?}: loud again");
+        assert!(rms(hall.phone(1).last(SECOND)) < 0.001, "{kind:?}: nobody else spoke");
+        hall.tally();
+        hall.run(SECOND);
+        let tally = hall.tally();
+        assert_eq!((tally.encodes_own, tally.encodes_shared), (0, 50), "{kind:?}: shared again");
+    }
+}
+
+/// What interrupts is said at once.
+#[test]
+fn a_prompt_can_be_interrupted() {
+    let mut hall = Hall::new();
+    hall.dial(1, CodecKind::Pcmu, Sound::Nothing);
+    hall.dial(2, CodecKind::Pcmu, Sound::Nothing);
+    hall.run(SECOND);
+    hall.mix.play(LegId(1), &[Prompt::Alone; 3], false);
+    hall.run(SECOND);
+    assert!(rms(hall.phone(1).last(SECOND / 2)) > 0.04);
+    hall.mix.play(LegId(1), &[], true);
+    hall.run(SECOND);
+    assert!(rms(hall.phone(1).last(SECOND / 2)) < 0.001);
+}
+
+/// Tones are part of the mix that all listeners share.
+#[test]
+fn a_tone_is_heard_by_all_for_one_encode() {
+    let mut hall = Hall::new();
+    for leg in 1..=10 {
+        hall.dial(leg, CodecKind::Opus, Sound::Nothing);
+    }
+    hall.run(SECOND);
+    hall.tally();
+    hall.mix.chime(Tone::Entered);
+    // A second one does not wait for the first to end.
+    hall.mix.chime(Tone::Left);
+    hall.run(SECOND);
+    let tally = hall.tally();
+    assert_eq!(tally.encodes_own, 0);
+    // 280 ms, the encoder's look-ahead, and the tail.
+    assert!((14..=25).contains(&tally.encodes_shared), "{tally:?}");
+    for leg in 1..=10 {
+        let heard = hall.phone(leg).last(SECOND).to_vec();
+        for (hz, there) in [(660.0, true), (880.0, true), (495.0, false)] {
+            let level = amplitude(&heard, hz);
+            assert_eq!(level > 0.002, there, "{leg} hears {hz} Hz at {level}");
+        }
+    }
+}
+
+/// Who wants the others louder or softer shares an encode with all who want the same.
+#[test]
+fn volume_is_what_each_wants_and_shared() {
+    for kind in [CodecKind::Opus, CodecKind::Pcmu] {
+        let mut hall = Hall::new();
+        hall.dial(1, kind, Sound::Tone(1_000.0, 0.05));
+        for leg in 2..=9 {
+            hall.dial(leg, kind, Sound::Nothing);
+        }
+        let (as_sent, softer) = (Volume::default(), Volume::default().softer());
+        for leg in 2..=5 {
+            hall.mix.volume(LegId(leg), softer, as_sent).unwrap();
+        }
+        hall.mix.volume(LegId(9), as_sent.louder(), as_sent).unwrap();
+        hall.run(2 * SECOND);
+        let check = |hall: &mut Hall, leg: u64, expected: f32| {
+            let level = db(amplitude(hall.phone(leg).last(SECOND), 1_000.0) / 0.05);
+            assert!((level - expected).abs() < 1.0, "{kind:?}: {leg} hears {level:.1} dB");
+        };
+        for (leg, expected) in [(2, -6.0), (5, -6.0), (6, 0.0), (8, 0.0), (9, 6.0)] {
+            check(&mut hall, leg, expected);
+        }
+        hall.tally();
+        hall.run(SECOND);
+        let tally = hall.tally();
+        assert_eq!((tally.encodes_own, tally.encodes_shared), (0, 150), "{kind:?}");
+        // Who speaks can be louder for all.
+        hall.mix.volume(LegId(1), as_sent, as_sent.louder()).unwrap();
+        hall.run(2 * SECOND);
+        check(&mut hall, 2, 0.0);
+        check(&mut hall, 8, 6.0);
+        // A speaker's own stream is as loud as they want it.
+        hall.phone(2).sound = Sound::Tone(600.0, 0.05);
+        hall.run(2 * SECOND);
+        check(&mut hall, 2, 0.0);
+    }
+    let steps = |turn: fn(Volume) -> Volume| {
+        let volumes = std::iter::successors(Some(Volume::default()), |it| {
+            let next = turn(*it);
+            (next != *it).then_some(next)
+        });
+        volumes.map(Volume::db).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(Volume::louder), [0.0, 6.0, 12.0]);
+    assert_eq!(steps(Volume::softer), [0.0, -6.0, -12.0, -18.0]);
 }
 
 #[test]
@@ -433,6 +562,41 @@ fn who_sends_nothing_is_reported_dead_once() {
             1_800 => assert_eq!(dead, [Report::Dead { leg: LegId(2) }]),
             _ => assert_eq!(dead, [], "{second} s"),
         }
+    }
+}
+
+/// Who is muted, silent or on hold is not taken for dead while any sign of life comes, RTP or RTCP.
+#[test]
+fn only_who_gives_no_sign_of_life_is_dead() {
+    let tone = Sound::Tone(440.0, 0.1);
+    for (what, heard, hears, sound, there, dead_after) in [
+        ("speaks", true, true, tone.clone(), true, None),
+        ("is muted and speaks", false, true, tone.clone(), true, None),
+        ("is silent, with RTCP alone", true, true, Sound::Nothing, true, None),
+        ("is muted and silent", false, true, Sound::Nothing, true, None),
+        ("is on hold, with RTCP alone", false, false, Sound::Nothing, true, None),
+        ("is on hold and plays music", false, false, tone, true, None),
+        ("is on hold and says nothing for a minute", false, false, Sound::Nothing, false, None),
+        ("is muted and gone", false, true, Sound::Nothing, false, Some(60)),
+        ("is gone", true, true, Sound::Nothing, false, Some(60)),
+    ] {
+        let mut hall = Hall::new();
+        let mut plan = plan(1, CodecKind::Pcmu);
+        (plan.heard, plan.hears) = (heard, hears);
+        hall.dial_as(plan, sound);
+        if !there {
+            hall.phones.clear();
+        }
+        let mut died = None;
+        for second in 1..=70 {
+            hall.run(SECOND);
+            hall.reports.clear();
+            hall.mix.survey(hall.now, &Patience::default(), &mut hall.reports, |_, _| {});
+            if hall.reports.contains(&Report::Dead { leg: LegId(1) }) {
+                died.get_or_insert(second);
+            }
+        }
+        assert_eq!(died, dead_after, "who {what}");
     }
 }
 

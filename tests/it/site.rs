@@ -12,10 +12,10 @@ use cusaxd::admin::{Question, Request, Response};
 use cusaxd::bridge::{Bridge, Input, Outbox};
 use cusaxd::clock::Now;
 use cusaxd::config::Config;
-use cusaxd::id::RoomName;
+use cusaxd::id::{LegId, RoomName};
 use cusaxd::journal::Snapshot;
 use cusaxd::metrics::Metrics;
-use cusaxd::mixer::plan::Order;
+use cusaxd::mixer::plan::{Order, Report};
 use cusaxd::room::By;
 use minidom::Element;
 use serde_json::{Value, json};
@@ -130,6 +130,21 @@ impl Site {
     /// A phone in a call sends a re-INVITE with another direction.
     pub fn direct(&mut self, phone: usize, direction: &str) -> Vec<Seen> {
         self.sip(phone, "INVITE", direction, "")
+    }
+
+    /// The caller of a leg presses keys, which the mixer reports.
+    pub fn keys(&mut self, leg: LegId, keys: &str) -> Vec<Seen> {
+        let pressed = keys.chars().map(|digit| Input::Media(Report::Digit { leg, digit }));
+        pressed.flat_map(|input| self.input(input)).collect()
+    }
+
+    /// The one leg of whoever calls from an address.
+    pub fn leg(&self, phone: usize) -> LegId {
+        let from = self.phones[phone].from.parse().unwrap();
+        let people = self.bridge.rooms().iter().flat_map(|room| room.people.values());
+        let mut legs = people.flat_map(|person| &person.legs);
+        let found = legs.find(|(_, leg)| leg.caller.aor.as_ref() == Some(&from));
+        *found.expect("they are in a call").0
     }
 
     /// A phone in a call hangs up.

@@ -17,6 +17,7 @@ from slixmpp.exceptions import IqError, IqTimeout, PresenceError
 import lines
 
 USER = "{http://jabber.org/protocol/muc#user}"
+REQUEST = "http://jabber.org/protocol/muc#request"
 STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 SECONDS = 15
 
@@ -61,6 +62,15 @@ def presence(stanza):
     return fields
 
 
+def voice(xml):
+    """Who asks for voice, if that is what a message is (XEP-0045 §8.6)."""
+    fields = {
+        field.get("var"): text(field, "{jabber:x:data}value")
+        for field in xml.iterfind("{jabber:x:data}x/{jabber:x:data}field")
+    }
+    return fields.get("muc#roomnick") if fields.get("FORM_TYPE") == REQUEST else None
+
+
 def message(stanza):
     xml = stanza.xml
     delay = xml.find("{urn:xmpp:delay}delay")
@@ -72,6 +82,7 @@ def message(stanza):
         "body": text(xml, "{jabber:client}body"),
         "subject": text(xml, "{jabber:client}subject"),
         "codes": [int(status.get("code")) for status in xml.iter(f"{USER}status")],
+        "voice": voice(xml),
         "delayed": delay is not None,
         "error": condition(xml),
         "xml": ET.tostring(xml, encoding="unicode"),
@@ -172,6 +183,16 @@ class Chat(slixmpp.ClientXMPP):
 
     async def whisper(self, to, body):
         self.send_message(mto=to, mbody=body, mtype="chat")
+
+    async def voice(self, room, nick, allow):
+        form = self.plugin["xep_0004"].make_form(ftype="submit")
+        form.add_field(var="FORM_TYPE", ftype="hidden", value=REQUEST)
+        form.add_field(var="muc#role", value="participant")
+        form.add_field(var="muc#roomnick", value=nick)
+        form.add_field(var="muc#request_allow", ftype="boolean", value=allow)
+        answer = self.make_message(mto=room)
+        answer.append(form)
+        answer.send()
 
     async def subject(self, room, text):
         self.muc.set_subject(room, text)
@@ -286,7 +307,7 @@ async def main():
     parser.add_argument("--password", required=True)
     parser.add_argument("--port", type=int, required=True)
     chat = Chat(parser.parse_args())
-    names = """go_online join leave say whisper subject nick role affiliation affiliations config
+    names = """go_online join leave say whisper voice subject nick role affiliation affiliations config
                configure destroy disco items archive metadata ping iq command commands raw""".split()
     await lines.serve({name: getattr(chat, name) for name in names})
     await chat.disconnect(wait=1)

@@ -199,6 +199,12 @@ class Linphone:
     async def answer(self):
         self.lib("call_accept", ctypes.c_int, (Pointer, self.call))
 
+    async def dtmf(self, digits):
+        for digit in digits:
+            self.lib("call_send_dtmf", ctypes.c_int, (Pointer, self.call),
+                     (ctypes.c_char, digit.encode()))
+            await asyncio.sleep(0.5)
+
     async def hangup(self):
         self.lib("call_terminate", ctypes.c_int, (Pointer, self.call))
 
@@ -221,7 +227,7 @@ async def main():
     parser.add_argument("--play")
     phone = Linphone(parser.parse_args())
     running = asyncio.ensure_future(phone.run())
-    names = "identity register dial answer hangup hold resume".split()
+    names = "identity register dial answer dtmf hangup hold resume".split()
     await lines.serve({name: getattr(phone, name) for name in names})
     if phone.call is not None and phone.state() not in ENDED:
         await phone.hangup()

@@ -1063,6 +1063,48 @@ fn a_list_of_affiliations_has_a_limit_and_can_shrink() {
     world.does(&operator(), give("juliet", Outcast));
 }
 
+/// Whose call is proven too badly is who they are, and may do what anybody may.
+#[test]
+fn a_call_below_the_identity_floor_has_no_part_in_what_its_user_may_do() {
+    let proven = |of: &str, proof| Caller { proof, ..caller(who(of)) };
+    for floor in [Proof::Claimed, Proof::Dialled, Proof::Asserted, Proof::Digest] {
+        for proof in [Proof::Claimed, Proof::Dialled, Proof::Asserted, Proof::Digest] {
+            let mut world = World::under(Policy { identity_floor: floor, ..policy() });
+            world.configure(|settings| settings.members_only = true);
+            let owner = chat("owner");
+            world.does(&owner, give("juliet", Member));
+            world.does(&owner, give("tybalt", Outcast));
+            let enough = proof >= floor;
+            let banned = call(50, proven("tybalt", proof));
+            world.refuses(&By::Leg(LegId(50)), banned, Refusal::Banned);
+            let (leg, member) = (By::Leg(LegId(51)), call(51, proven("juliet", proof)));
+            match enough {
+                true => drop(world.does(&leg, member)),
+                false => world.refuses(&leg, member, Refusal::MembersOnly),
+            }
+            world.configure(|settings| settings.members_only = false);
+            let leg = By::Leg(LegId(52));
+            world.does(&leg, call(52, proven("owner", proof)));
+            let person = world.person("Owner");
+            assert_eq!(
+                (person.legs.len(), person.role),
+                (1, Moderator),
+                "they are one with their chat"
+            );
+            for command in [Command::Lock(true), Command::MuteAll(true), give("romeo", Member)] {
+                match enough {
+                    true => drop(world.does(&leg, command)),
+                    false => world.refuses(&leg, command, Refusal::Forbidden),
+                }
+            }
+            world.does(&leg, Command::MuteSelf(true));
+            world.does(&leg, Command::RaiseHand(true));
+            world.does(&owner, Command::Lock(true));
+            world.does(&leg, HANG_UP);
+        }
+    }
+}
+
 // --- Voice -------------------------------------------------------------------------------------
 
 #[test]
@@ -1081,7 +1123,7 @@ fn mutes_have_three_origins() {
     assert_eq!(origins(&world), (true, false, true));
     // Voice undoes what others did, and not what they did themselves.
     let hand = world.does(&leg, Command::RaiseHand(true));
-    assert_eq!(hand, [Fact::HandChanged { person: id }]);
+    assert_eq!(hand, [Fact::HandChanged { person: id }, Fact::VoiceRequested { person: id }]);
     let facts = world.does(&owner, let_speak("Juliet", true));
     assert_eq!(origins(&world), (true, false, false));
     assert!(matches!(

@@ -355,6 +355,8 @@ enum What {
     MuteSelf(bool),
     Moderate(Vec<Turn>),
     Mute(usize, bool),
+    MuteAll(bool),
+    LowerHand(usize),
     Lock(bool),
     Configure(Settings),
     Reconfigure(Settings, Vec<Turn>),
@@ -465,6 +467,8 @@ fn what() -> impl Strategy<Value = What> {
         3 => any::<bool>().prop_map(What::MuteSelf),
         14 => prop::collection::vec(turn(), 1..4).prop_map(What::Moderate),
         5 => (0..12_usize, any::<bool>()).prop_map(|(whom, on)| What::Mute(whom, on)),
+        1 => any::<bool>().prop_map(What::MuteAll),
+        1 => (0..NICKS.len()).prop_map(What::LowerHand),
         3 => (settings(), prop::collection::vec(turn(), 0..3))
             .prop_map(|(settings, turns)| What::Reconfigure(settings, turns)),
         4 => (0..NICKS.len()).prop_map(What::Register),
@@ -508,7 +512,14 @@ impl World {
             What::Moderate(_) | What::Mute(..) | What::Configure(_) | What::Lock(_) if by >= 32 => {
                 operator()
             }
-            What::Moderate(_) | What::Mute(..) | What::Dial(_) | What::EndDial(_) if by >= 24 => {
+            What::Moderate(_)
+            | What::Mute(..)
+            | What::MuteAll(_)
+            | What::LowerHand(_)
+            | What::Dial(_)
+            | What::EndDial(_)
+                if by >= 24 =>
+            {
                 chat("owner/0")
             }
             What::Moderate(_) if by >= 22 => leg(),
@@ -520,6 +531,8 @@ impl World {
             | What::Subject(_)
             | What::Moderate(_)
             | What::Mute(..)
+            | What::MuteAll(_)
+            | What::LowerHand(_)
             | What::Lock(_)
             | What::Configure(_)
             | What::Reconfigure(..)
@@ -603,6 +616,8 @@ impl World {
             What::Mute(whom, on) => {
                 Command::Mute { person: person(whom).map_or(PersonId(0), |person| person.id), on }
             }
+            What::MuteAll(on) => Command::MuteAll(on),
+            What::LowerHand(text) => Command::LowerHand { nick: nick(NICKS[text]) },
             What::Lock(on) => Command::Lock(on),
             What::Configure(settings) => Command::Configure(Box::new(settings)),
             What::Reconfigure(settings, turns) => Command::Reconfigure {
