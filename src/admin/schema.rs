@@ -48,6 +48,7 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "presence_broadcast": room.settings.presence_broadcast,
         "member_list": room.settings.member_list,
         "lang": room.settings.lang,
+        "pubsub": room.settings.pubsub,
         "slow_mode_s": room.settings.slow_mode_s,
         "archive": room.settings.archive,
     });

@@ -190,6 +190,9 @@ pub(super) struct RoomSettings {
     /// The language of what is said, as de or pt-BR; empty: not told.
     #[arg(long, value_name = "TAG")]
     lang: Option<String>,
+    /// The XMPP URI of a publish-subscribe node that goes with the room; empty: none.
+    #[arg(long, value_name = "URI")]
+    pubsub: Option<String>,
     /// Seconds between two messages of one person; 0: any pace.
     #[arg(long, value_name = "SECONDS")]
     slow_mode_s: Option<u32>,
@@ -484,6 +487,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         presence_broadcast,
         member_list,
         lang,
+        pubsub,
         slow_mode_s,
     } = settings;
     let secret = match password_file {
@@ -529,6 +533,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         ("presence_broadcast", roles(presence_broadcast)),
         ("member_list", roles(member_list)),
         ("lang", lang.as_ref().map(|it| json!(it))),
+        ("pubsub", pubsub.as_ref().map(|it| json!(it))),
         ("slow_mode_s", slow_mode_s.map(Value::from)),
     ];
     let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
@@ -763,6 +768,7 @@ mod tests {
             presence_broadcast: Some("visitor, moderator".to_owned()),
             member_list: Some(String::new()),
             lang: Some("de".to_owned()),
+            pubsub: Some(String::new()),
             slow_mode_s: Some(5),
         };
         let Ok(changes) = changes(&all) else { panic!("{all:?}") };

@@ -16,7 +16,7 @@ use xmpp_parsers::time::TimeResult;
 use xmpp_parsers::version::VersionResult;
 
 use super::error::Fault;
-use super::limits::MAX_PAGE;
+use super::limits::{MAX_CONTACTS, MAX_PAGE};
 use super::stanza::Head;
 use super::xml::ns;
 use super::{Muc, adhoc, form, hats, owner, register};
@@ -187,6 +187,12 @@ impl Muc {
             if !settings.lang.is_empty() {
                 fields.push(text("muc#roominfo_lang", "Language", &settings.lang));
             }
+            if !settings.pubsub.is_empty() {
+                fields.push(owner::pubsub(settings));
+            }
+            if settings.whois == Whois::Anyone {
+                fields.push(contacts(room));
+            }
             if let Some(avatar) = &room.avatar {
                 let (var, label) = ("muc#roominfo_avatarhash", "Avatar hash");
                 fields.push(form::field(var, FieldType::TextMulti, label, avatar.hash()));
@@ -207,6 +213,17 @@ impl Muc {
     pub(super) fn conference_uri(&self, room: &RoomName) -> Option<String> {
         Aor::new(room.as_str(), &self.config.sip_domain).ok().map(|uri| uri.to_string())
     }
+}
+
+/// Whom to ask about a room: its owners, where their addresses are no secret.
+fn contacts(room: &Room) -> Field {
+    let owners = room.affiliations().filter(|(_, it)| *it == Affiliation::Owner);
+    let jids = owners.filter_map(|(who, _)| match who {
+        Who::Jid(jid) => Some(jid.to_string()),
+        Who::Aor(_) | Who::Unknown(_) => None,
+    });
+    let label = "Contact addresses";
+    form::list("muc#roominfo_contactjid", FieldType::JidMulti, label, jids.take(MAX_CONTACTS))
 }
 
 /// Whether someone is here, in chat or on the phone, or has an affiliation.

@@ -150,6 +150,7 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
             settings.member_list.iter().map(|role| role.as_str()),
         ),
         form::field(LANG, text.clone(), "Language of the room", &settings.lang),
+        pubsub(settings),
         form::field(
             HISTORY,
             text,
@@ -255,6 +256,7 @@ pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, F
         presence_broadcast: roles(BROADCAST, &old.presence_broadcast)?,
         member_list: roles(MEMBER_LIST, &old.member_list)?,
         lang: text(LANG, &old.lang),
+        pubsub: text(PUBSUB, &old.pubsub),
         slow_mode_s: form.text(SLOW_MODE).map_or(Ok(old.slow_mode_s), number)?,
         archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
@@ -277,6 +279,12 @@ pub(super) fn allow_pm(settings: &Settings) -> Field {
     let chosen = WHISPERERS.iter().find(|(whisperers, ..)| *whisperers == settings.allow_pm);
     let chosen = chosen.map_or("anyone", |(_, value, _)| *value);
     form::choice(ALLOW_PM, "Who may send private messages?", &options, chosen)
+}
+
+/// See [`change_subject`].
+pub(super) fn pubsub(settings: &Settings) -> Field {
+    let label = "XMPP URI of a publish-subscribe node that goes with the room";
+    form::field(PUBSUB, FieldType::TextSingle, label, &settings.pubsub)
 }
 
 /// No field of the registry, so its name says whose it is (XEP-0068 §4).
@@ -336,6 +344,7 @@ const ALLOW_INVITES: &str = "muc#roomconfig_allowinvites";
 const BROADCAST: &str = "muc#roomconfig_presencebroadcast";
 const MEMBER_LIST: &str = "muc#roomconfig_getmemberlist";
 const LANG: &str = "muc#roomconfig_lang";
+const PUBSUB: &str = "muc#roomconfig_pubsub";
 const SLOW_MODE: &str = "muc#roomconfig_slow_mode_duration";
 const ADMINS: &str = "muc#roomconfig_roomadmins";
 const OWNERS: &str = "muc#roomconfig_roomowners";
