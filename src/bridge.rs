@@ -144,6 +144,9 @@ impl Bridge {
             let said = history.remove(&room.name).unwrap_or_default();
             rooms.restore(now, room, affiliations, said);
         }
+        for (room, version, who) in snapshot.changes {
+            rooms.restore_change(&room, version, who);
+        }
         for (room, jid, nick) in snapshot.nicks {
             rooms.restore_nick(&room, jid, nick);
         }

@@ -313,10 +313,11 @@ const SERVICE: [&str; 11] = [
     ns::VERSION,
 ];
 
-const ROOM: [&str; 16] = [
+const ROOM: [&str; 17] = [
     ns::COMMANDS,
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
+    ns::MAV,
     ns::MODERATE,
     ns::MUC,
     ns::OID,

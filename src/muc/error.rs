@@ -115,7 +115,7 @@ impl Fault {
     }
 
     /// The `<error/>` element.
-    fn element(&self, by: Option<BareJid>) -> Element {
+    pub(super) fn element(&self, by: Option<BareJid>) -> Element {
         let mut error =
             StanzaError::new(self.kind.clone(), self.condition.clone(), "en", self.text.as_ref());
         error.by = by.map(Jid::from);

@@ -12,6 +12,7 @@
 //! | `message` | groupchat, private messages, subject, history, invitations, voice requests |
 //! | `adhoc` | commands with forms, for operators and moderators |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
+//! | `affiliations` | what of them changed since a client knew them |
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
 //! | `hats` | what owners call people |
@@ -24,6 +25,7 @@
 
 mod adhoc;
 mod admin;
+mod affiliations;
 mod archive;
 mod avatar;
 mod chats;
@@ -45,10 +47,12 @@ mod xml;
 use std::time::Instant;
 
 use cusax::hat::Hat;
+use hmac::{Hmac, Mac};
 use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
+use sha2::Sha256;
 
 use crate::clock::Now;
 use crate::id::{PersonId, RoomName};
@@ -312,13 +316,14 @@ impl Muc {
                 self.show_person(room, *person, by.as_ref(), reason.as_deref(), out);
                 self.show_addresses_to_new_moderator(room, *person, *role, out);
             }
-            Fact::AffiliationChanged { who, old, new, reason, by } => {
+            Fact::AffiliationChanged { who, old, new, reason, by, version } => {
                 let change = admin::Affiliated {
                     who,
                     old: *old,
                     new: *new,
                     reason: reason.as_deref(),
                     by: by.as_ref(),
+                    version: *version,
                 };
                 self.show_affiliation(room, &change, out);
             }
@@ -564,6 +569,19 @@ impl Muc {
     fn fresh_id(&mut self) -> String {
         format!("{:016x}", self.rng.next_u64())
     }
+}
+
+/// A code for some texts that only who has the secret can make.
+fn mac(secret: &[u8], texts: &[&str]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    for (number, text) in texts.iter().enumerate() {
+        if number > 0 {
+            mac.update(&[0]);
+        }
+        mac.update(text.as_bytes());
+    }
+    let digest = mac.finalize().into_bytes();
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A room that has not ended.
