@@ -204,6 +204,9 @@ impl Bridge {
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
+                while let Some(ring) = self.muc.poll_ring() {
+                    self.ring(now, ring, out);
+                }
             }
             Input::Link(up) => {
                 self.metrics.component_up.set(up.into());
@@ -246,7 +249,9 @@ impl Bridge {
             Input::Configured(config) => {
                 self.terms = Terms::new(&config);
                 self.keep = keep(&config);
-                self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                if self.muc.set_spellings(config.xmpp.uri_fields.clone()) {
+                    self.muc.show_change_of_all(&self.rooms, &mut out.stanzas);
+                }
                 self.muc.set_jitsi_conference(config.xmpp.jitsi_conference);
                 self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
@@ -369,6 +374,17 @@ impl Bridge {
         }
         self.muc.answer(&room, reply, result, &mut out.stanzas);
         self.publish(now, &room, &facts, out);
+    }
+
+    /// Calls who was invited, if they have a phone that the directory knows. Whom that is no wish of,
+    /// or whom the room cannot call, is invited all the same.
+    fn ring(&mut self, now: Now, ring: muc::Ring, out: &mut Outbox) {
+        let Some(mut callee) = self.admin.callee(&ring.who, &self.directory) else { return };
+        callee.invited = true;
+        let (by, command) = (By::Chat(ring.by), Command::Dial(Box::new(callee)));
+        if let (Ok(()), facts) = self.apply(now, &ring.room, &by, command) {
+            self.publish(now, &ring.room, &facts, out);
+        }
     }
 
     fn for_phones(&mut self, now: Now, asks: Vec<focus::Ask>, out: &mut Outbox) {

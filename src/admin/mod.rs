@@ -16,7 +16,7 @@ use crate::directory::{Directory, Secret, User};
 use crate::id::{DialId, PersonId, RoomName};
 use crate::journal::Row;
 use crate::operation::Operation;
-use crate::room::dial::DialEnd;
+use crate::room::dial::{Callee, DialEnd};
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -204,6 +204,12 @@ impl Admin {
     /// Takes other rules for calls that go out.
     pub fn set_dialplan(&mut self, dialplan: DialPlan) {
         self.dialplan = dialplan;
+    }
+
+    /// Whom the directory knows by a JID, as somebody to call.
+    pub fn callee(&self, jid: &BareJid, directory: &Directory) -> Option<Callee> {
+        let user = directory.by_jid(jid)?;
+        self.dialplan.callee(&user.aor.to_string(), directory).ok()
     }
 
     /// Reads a request as a command, or answers it here. Changes of the directory are made here, unless
@@ -405,6 +411,7 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::MayNotCreate
         | Refusal::MayNotRegister
         | Refusal::MembersOnly
+        | Refusal::NoCalls
         | Refusal::NoVoice
         | Refusal::NotAllowed
         | Refusal::NotConfigured
@@ -439,6 +446,7 @@ fn words(refusal: Refusal) -> &'static str {
         Refusal::MayNotRegister => "may not register with this room",
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
+        Refusal::NoCalls => "this room takes and makes no calls",
         Refusal::NoCommonMedia => "no codec in common",
         Refusal::NoSuchHat => "there is no such hat",
         Refusal::NoSuchCall => "there is no such call",

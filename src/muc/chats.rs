@@ -167,6 +167,12 @@ impl Chats {
         })
     }
 
+    /// All sessions of a room that were told.
+    pub(super) fn of<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = &'a FullJid> {
+        let sessions = self.rooms.get(room).into_iter().flat_map(|room| &room.sessions);
+        sessions.filter(|(_, session)| session.told).map(|(chat, _)| chat)
+    }
+
     /// How many sessions there are in all.
     pub(super) fn len(&self) -> usize {
         self.rooms.values().map(|sessions| sessions.sessions.len()).sum()

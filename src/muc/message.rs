@@ -86,7 +86,7 @@ impl Muc {
 
     /// What one may ask of a room by message: to be given voice, to invite, to decline.
     fn to_room(
-        &self,
+        &mut self,
         head: &Head,
         chat: &FullJid,
         stanza: &Element,
@@ -139,6 +139,7 @@ impl Muc {
             }
             (invites, _) => {
                 let joining = self.invite(chat, invites, room, out)?;
+                self.ring(chat, invites, room);
                 if joining.is_empty() { Ok(None) } else { ask(Command::Invite(joining)) }
             }
         }
@@ -200,7 +201,7 @@ impl Muc {
     /// Whoever is called and has a chat account is invited there as well (RFC 7081 §4, XEP-0045
     /// §7.8.2), unless they are here.
     pub(super) fn invite_callee(&self, room: &Room, dial: DialId, out: &mut Stanzas) {
-        let Some(dial) = room.dials.get(&dial) else { return };
+        let Some(dial) = room.dials.get(&dial).filter(|dial| !dial.callee.invited) else { return };
         let Who::Jid(jid) = &dial.callee.person.who else { return };
         let here = room.people.values().any(|it| it.jid() == Some(jid) && !it.chats.is_empty());
         if !here {

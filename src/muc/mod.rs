@@ -13,6 +13,7 @@
 //! | `adhoc` | commands with forms, for operators and moderators |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
 //! | `affiliations` | what of them changed since a client knew them |
+//! | `calls` | telling the chat that a call begins, and that it is over |
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
 //! | `hats` | what owners call people |
@@ -28,6 +29,7 @@ mod admin;
 mod affiliations;
 mod archive;
 mod avatar;
+mod calls;
 mod chats;
 mod disco;
 mod error;
@@ -44,6 +46,7 @@ mod search;
 mod stanza;
 mod xml;
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use cusax::hat::Hat;
@@ -63,6 +66,8 @@ use crate::stanzas::Stanzas;
 use adhoc::Commands;
 pub use adhoc::Order;
 use archive::Asked;
+use calls::Calls;
+pub use calls::Ring;
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
@@ -82,6 +87,9 @@ pub struct Muc {
     asked: Asked,
     commands: Commands,
     searchers: Searchers,
+    calls: Calls,
+    /// Phones that ring because someone was invited.
+    rings: VecDeque<Ring>,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -162,14 +170,18 @@ impl Muc {
             asked: Asked::default(),
             commands: Commands::default(),
             searchers: Searchers::default(),
+            calls: Calls::default(),
+            rings: VecDeque::new(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
     }
 
-    /// Tells the conference URI in other fields from now on.
-    pub fn set_spellings(&mut self, spellings: Vec<String>) {
+    /// Tells the conference URI in other fields from now on; whether they are others than before.
+    pub fn set_spellings(&mut self, spellings: Vec<String>) -> bool {
+        let changed = self.config.spellings != spellings;
         self.config.spellings = spellings;
+        changed
     }
 
     /// Has presence carry the conference for Jitsi Desktop, or not, from now on.
@@ -287,6 +299,7 @@ impl Muc {
 
     /// Shows everyone in the chat what became true.
     pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Stanzas) {
+        self.follow_call(now, room, fact, out);
         match fact {
             // The creator learns it with their own presence (201).
             Fact::Created { .. } => {}
@@ -374,14 +387,16 @@ impl Muc {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due =
             [self.ghosts.poll_timeout(), self.relay.poll_timeout(), self.asked.poll_timeout()];
-        due.into_iter().flatten().min()
+        let due = due.into_iter().chain([self.calls.poll_timeout()]);
+        due.flatten().min()
     }
 
-    /// Does what is due: asks sessions whether they still are there, and gives up those that did
+    /// Does what is due: takes back what was said of calls that are over; asks sessions whether they still are there, and gives up those that did
     /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
     /// did not.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Stanzas) -> Vec<Ask> {
         self.asked.handle_timeout(now, out);
+        self.take_back_calls(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
                 continue;

@@ -159,6 +159,9 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
         ),
         slow_mode(settings),
         form::yes_no(ARCHIVE, "Archive what is said, while the room is kept?", settings.archive),
+        form::yes_no(CALLS, "May people call in, and be called?", settings.calls),
+        form::yes_no(CALL_INVITES, "Invite the chat when a call begins?", settings.call_invites),
+        form::yes_no(RING, "Call whom moderators invite as well?", settings.ring_on_invite),
     ]
 }
 
@@ -257,6 +260,9 @@ pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, F
         member_list: roles(MEMBER_LIST, &old.member_list)?,
         lang: text(LANG, &old.lang),
         pubsub: text(PUBSUB, &old.pubsub),
+        calls: form.boolean(CALLS)?.unwrap_or(old.calls),
+        call_invites: form.boolean(CALL_INVITES)?.unwrap_or(old.call_invites),
+        ring_on_invite: form.boolean(RING)?.unwrap_or(old.ring_on_invite),
         slow_mode_s: form.text(SLOW_MODE).map_or(Ok(old.slow_mode_s), number)?,
         archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
@@ -351,4 +357,7 @@ const OWNERS: &str = "muc#roomconfig_roomowners";
 const ARCHIVE: &str = "muc#roomconfig_enablelogging";
 /// What the fields begin with that are ours alone.
 const OWN: &str = "{urn:x-cusax:roomconfig}";
+const CALLS: &str = "{urn:x-cusax:roomconfig}calls";
+const CALL_INVITES: &str = "{urn:x-cusax:roomconfig}call_invites";
+const RING: &str = "{urn:x-cusax:roomconfig}ring_on_invite";
 const REGISTRATION: &str = "{urn:x-cusax:roomconfig}registration";

@@ -589,7 +589,7 @@ impl Muc {
     /// The conference as Jitsi Desktop reads it: published by each who is on the call, and by all
     /// others taken back. It pairs the two by address and `callid`, which therefore both have.
     fn conference(&self, room: &Room, person: &Person) -> Option<Element> {
-        let uri = self.conference_uri(&room.name).filter(|_| self.config.jitsi_conference)?;
+        let uri = self.conference_uri(room).filter(|_| self.config.jitsi_conference)?;
         let conference = Xml::new("conference", ns::CONDESC)
             .attr("uri", uri)
             .attr("callid", room.name.as_str())

@@ -70,6 +70,9 @@ impl Room {
     ) -> Result<Vec<Fact>, Refusal> {
         let who = caller.who.clone();
         let affiliation = self.may_enter(policy, &who)?;
+        if !self.settings.calls {
+            return Err(Refusal::NoCalls);
+        }
         if affiliation < Affiliation::Admin
             && let Some(aor) = &caller.aor
             && self.affiliation(&Who::Aor(aor.clone())) == Affiliation::Outcast

@@ -722,6 +722,8 @@ pub enum Refusal {
     NickTaken,
     /// No codec in common.
     NoCommonMedia,
+    /// The room takes and makes no calls.
+    NoCalls,
     /// The room calls that address already.
     AlreadyCalled,
     /// Nobody may be called at that address.

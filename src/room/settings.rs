@@ -49,6 +49,12 @@ pub struct Settings {
     pub lang: String,
     /// The XMPP URI of a publish-subscribe node that goes with the room (XEP-0045 §6.4); empty: none.
     pub pubsub: String,
+    /// People may call in, and be called.
+    pub calls: bool,
+    /// The chat is invited when a call begins (XEP-0482).
+    pub call_invites: bool,
+    /// Whom a moderator invites, and who has a phone in the directory, is called as well.
+    pub ring_on_invite: bool,
     /// Seconds between two messages of one who is no admin (XEP-0500); 0: any pace.
     pub slow_mode_s: u32,
 }
@@ -138,6 +144,9 @@ impl Default for Settings {
             member_list: Role::ALL.into(),
             lang: String::new(),
             pubsub: String::new(),
+            calls: true,
+            call_invites: true,
+            ring_on_invite: false,
             slow_mode_s: 0,
             archive: true,
         }
