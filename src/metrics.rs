@@ -64,6 +64,8 @@ pub struct Metrics {
     pub jitter_buffer: Histogram,
     /// How near the mixer is to being late.
     pub stress: Gauge,
+    /// Steps by which encodes were made cheaper or dearer.
+    pub effort_steps: IntCounterVec,
     /// Calls that the media ports allow.
     pub call_capacity: IntGauge,
     /// Calls, by how well their address was proven and whether the directory ties it to a JID.
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub config_refused: IntGauge,
     /// Failures of the store.
     pub store_errors: IntCounter,
+    /// Lines of files beside the log that could not be written, by what they record.
+    pub records_lost: IntCounterVec,
     /// Faults that were contained, by part.
     pub panics: IntCounterVec,
     /// What the operating system counts for this process.
@@ -208,6 +212,11 @@ impl Metrics {
             ),
             mix_late_ticks: define
                 .counter("cusax_mix_late_ticks_total", "Ticks that ended after the next was due."),
+            effort_steps: define.counters(
+                "cusax_encoder_effort_steps_total",
+                "Steps by which a busy mixer made encodes cheaper, and later dearer again.",
+                &[Label { name: "direction", values: &["down", "up"] }],
+            ),
             stress: define
                 .float("cusax_stress", "How near the mixer is to being late, 0 to 1."),
             encodes: define.counters(
@@ -244,6 +253,11 @@ impl Metrics {
             store_unsaved: define
                 .gauge("cusax_store_unsaved_changes", "Changes that wait for the store."),
             store_errors: define.counter("cusax_store_errors_total", "Failures of the store."),
+            records_lost: define.counters(
+                "cusax_records_lost_total",
+                "Lines of the audit log that could not be written.",
+                &[Label { name: "record", values: &["audit"] }],
+            ),
             panics: define.counters(
                 "cusax_panics_total",
                 "Faults that were contained.",

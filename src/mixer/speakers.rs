@@ -17,6 +17,10 @@ pub const BEGUN: Duration = Duration::from_millis(100);
 /// Silence this long is somebody having ceased to speak.
 pub const CEASED: Duration = Duration::from_millis(1_000);
 
+/// A voice is as loud as it was of late: it may fall by so much in a tick, in dB, so that no syllable
+/// gives its place away.
+const LOUDNESS_FALLS_DB: f32 = 0.4;
+
 /// Listens to one leg.
 #[derive(Clone, Debug, Default)]
 pub struct Speaker {
@@ -28,6 +32,7 @@ pub struct Speaker {
     pause: u32,
     speaking: bool,
     level_dbov: Option<f32>,
+    loudness_dbov: Option<f32>,
 }
 
 impl Speaker {
@@ -36,6 +41,7 @@ impl Speaker {
     /// The two are at least [`BEGUN`] and [`CEASED`] apart, so nobody can make it chatter.
     pub fn hear(&mut self, heard: Heard) -> Option<bool> {
         self.level_dbov = heard.sound.then_some(heard.level_dbov);
+        self.loudness_dbov = Some(self.level_dbov().max(self.loudness_dbov() - LOUDNESS_FALLS_DB));
         let audible = heard.sound && heard.level_dbov >= AUDIBLE_DBOV;
         self.audible = if audible { ticks(SENTENCE) } else { self.audible.saturating_sub(1) };
         let speech = audible && (heard.voice || heard.level_dbov >= LOUD_DBOV);
@@ -68,6 +74,11 @@ impl Speaker {
     /// Whether the leg speaks.
     pub fn is_speaking(&self) -> bool {
         self.speaking
+    }
+
+    /// How loud the leg has been of late, in dBov.
+    pub fn loudness_dbov(&self) -> f32 {
+        self.loudness_dbov.unwrap_or(-127.0)
     }
 
     /// How loud the leg is, in dBov; −127 for silence.

@@ -79,13 +79,13 @@ impl Muc {
                 }
                 None => Command::Say { id, payload: self.payload(&name, head, stanza, true) },
             },
-            None => return self.to_room(head, &chat, &stanza, room, reply, out),
+            None => return self.for_room(head, &chat, &stanza, room, reply, out),
         };
         Ok(Some(Ask { room: name, by: By::Chat(chat), command, reply }))
     }
 
     /// What one may ask of a room by message: to be given voice, to invite, to decline.
-    fn to_room(
+    fn for_room(
         &mut self,
         head: &Head,
         chat: &FullJid,

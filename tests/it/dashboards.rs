@@ -380,6 +380,10 @@ const OVERVIEW: Dashboard = Dashboard {
                     queries: &[
                         ("sum(rate(cusax_store_errors_total{@}[$__rate_interval]))", "store"),
                         (
+                            "sum by (record) (rate(cusax_records_lost_total{@}[$__rate_interval]))",
+                            "{{record}}",
+                        ),
+                        (
                             "sum by (part) (rate(cusax_panics_total{@}[$__rate_interval]))",
                             "panic: {{part}}",
                         ),
@@ -565,6 +569,16 @@ const MEDIA: Dashboard = Dashboard {
                     about: "How near each instance is to being late.",
                     unit: "percentunit",
                     queries: &[("max by (instance) (cusax_stress{@})", "{{instance}}")],
+                },
+                Panel {
+                    shape: Shape::Lines,
+                    title: "Encodes made cheaper",
+                    about: "Steps by which a busy mixer encodes with less care (down), and with all of it again (up).",
+                    unit: "none",
+                    queries: &[(
+                        "sum by (direction) (increase(cusax_encoder_effort_steps_total{@}[$__rate_interval]))",
+                        "{{direction}}",
+                    )],
                 },
                 Panel {
                     shape: Shape::Stack,

@@ -10,8 +10,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::Value;
 
+use super::access::Closed;
 use super::{Http, Peer, credentials};
 use crate::admin::Question;
+use crate::admin::audit::Via;
 use crate::id::RoomName;
 
 /// `GET /console`
@@ -22,11 +24,14 @@ pub(super) async fn page(
 ) -> Response {
     let headers = request.headers();
     let password = credentials(headers).map(|(_, password)| password);
-    if let Err(refused) = http.may_see(from, headers, password.as_deref()) {
-        return *refused;
-    }
+    let operator = match http.admit(from, headers, password.as_deref()) {
+        Ok(operator) => operator,
+        Err(closed @ Closed::Elsewhere) => return *closed.answer(),
+        Err(Closed::NoToken | Closed::WrongToken) => return challenge(),
+    };
+    let put = async |question| http.put(operator, Via::Console(from), question).await;
     let mut rooms = vec![];
-    if let Some(list) = http.put(Question::Rooms).await {
+    if let Some(list) = put(Question::Rooms).await {
         let names = list.body["rooms"].as_array().into_iter().flatten();
         let names: Vec<_> = names
             .filter_map(|room| RoomName::new(room["name"].as_str()?).ok())
@@ -34,7 +39,7 @@ pub(super) async fn page(
             .collect();
         for name in names {
             // A room may have ended since the list was made.
-            rooms.extend(http.put(Question::Room(name)).await.filter(|room| room.status == 200));
+            rooms.extend(put(Question::Room(name)).await.filter(|room| room.status == 200));
         }
     }
     let rooms: Vec<_> = rooms.into_iter().map(|room| room.body).collect();
@@ -57,10 +62,12 @@ pub(super) async fn style() -> Response {
 }
 
 /// What a browser is told that has not said the token.
-pub(super) fn challenge() -> Response {
-    let mut response =
-        (StatusCode::UNAUTHORIZED, "The password is http.token; the name does not matter.\n")
-            .into_response();
+fn challenge() -> Response {
+    let mut response = (
+        StatusCode::UNAUTHORIZED,
+        "The password is http.token or http.read_token; the name does not matter.\n",
+    )
+        .into_response();
     response.headers_mut().insert(
         header::WWW_AUTHENTICATE,
         header::HeaderValue::from_static("Basic realm=\"cusaxd\", charset=\"UTF-8\""),
