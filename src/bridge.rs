@@ -154,6 +154,9 @@ impl Bridge {
             let said = history.remove(&room.name).unwrap_or_default();
             rooms.restore(now, room, affiliations, said);
         }
+        for (room, version, who) in snapshot.changes {
+            rooms.restore_change(&room, version, who);
+        }
         for (room, jid, nick) in snapshot.nicks {
             rooms.restore_nick(&room, jid, nick);
         }
@@ -213,6 +216,9 @@ impl Bridge {
                 if let Some(ask) = ask {
                     self.for_chat(now, ask, out);
                 }
+                while let Some(ring) = self.muc.poll_ring() {
+                    self.ring(now, ring, out);
+                }
             }
             Input::Link(up) => {
                 self.metrics.component_up.set(up.into());
@@ -256,7 +262,9 @@ impl Bridge {
                 self.terms = Terms::new(&config);
                 self.keep = keep(&config);
                 self.drain_delay = drain_delay(&config);
-                self.muc.set_spellings(config.xmpp.uri_fields.clone());
+                if self.muc.set_spellings(config.xmpp.uri_fields.clone()) {
+                    self.muc.show_change_of_all(&self.rooms, &mut out.stanzas);
+                }
                 self.muc.set_jitsi_conference(config.xmpp.jitsi_conference);
                 self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
@@ -403,6 +411,17 @@ impl Bridge {
         }
         self.muc.answer(&room, reply, result, &mut out.stanzas);
         self.publish(now, &room, &facts, out);
+    }
+
+    /// Calls who was invited, if they have a phone that the directory knows. Whom that is no wish of,
+    /// or whom the room cannot call, is invited all the same.
+    fn ring(&mut self, now: Now, ring: muc::Ring, out: &mut Outbox) {
+        let Some(mut callee) = self.admin.callee(&ring.who, &self.directory) else { return };
+        callee.invited = true;
+        let (by, command) = (By::Chat(ring.by), Command::Dial(Box::new(callee)));
+        if let (Ok(()), facts) = self.apply(now, &ring.room, &by, command) {
+            self.publish(now, &ring.room, &facts, out);
+        }
     }
 
     fn for_phones(&mut self, now: Now, asks: Vec<focus::Ask>, out: &mut Outbox) {

@@ -33,6 +33,8 @@ pub enum Row {
         affiliation: Affiliation,
         /// The reason given.
         reason: Option<String>,
+        /// The version of all of them that this makes; `None`: it was so before the room was kept.
+        version: Option<u64>,
     },
     /// A nick that is kept for someone; `None` removes it.
     Nick {
@@ -99,6 +101,8 @@ pub enum Row {
 pub struct Snapshot {
     /// Rooms, with their affiliations.
     pub rooms: Vec<(StoredRoom, Vec<(Who, Affiliation)>)>,
+    /// Whose affiliations in these rooms changed of late, by room and version.
+    pub changes: Vec<(RoomName, u64, Who)>,
     /// Registered nicks of these rooms.
     pub nicks: Vec<(RoomName, BareJid, Nick)>,
     /// Who asks to become a member of these rooms.
@@ -123,12 +127,13 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
             (false, true) => rows.push(Row::NoRoom(room.name.clone())),
             (false, false) => {}
         },
-        Fact::AffiliationChanged { who, new, reason, .. } if room.settings.persistent => {
+        Fact::AffiliationChanged { who, new, reason, version, .. } if room.settings.persistent => {
             rows.push(Row::Affiliation {
                 room: room.name.clone(),
                 who: who.clone(),
                 affiliation: *new,
                 reason: reason.clone(),
+                version: Some(*version),
             });
         }
         Fact::NickRegistered { jid, nick } if room.settings.persistent => {
@@ -203,6 +208,7 @@ fn write_whole(room: &Room, rows: &mut Vec<Row>) {
         who: who.clone(),
         affiliation,
         reason: None,
+        version: None,
     }));
     rows.extend(room.registered_nicks().map(|(jid, nick)| Row::Nick {
         room: room.name.clone(),

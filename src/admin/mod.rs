@@ -18,7 +18,7 @@ use crate::drain::MAX_DELAY;
 use crate::id::{DialId, PersonId, RoomName};
 use crate::journal::Row;
 use crate::operation::Operation;
-use crate::room::dial::DialEnd;
+use crate::room::dial::{Callee, DialEnd};
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
@@ -234,6 +234,12 @@ impl Admin {
         self.dialplan = dialplan;
     }
 
+    /// Whom the directory knows by a JID, as somebody to call.
+    pub fn callee(&self, jid: &BareJid, directory: &Directory) -> Option<Callee> {
+        let user = directory.by_jid(jid)?;
+        self.dialplan.callee(&user.aor.to_string(), directory).ok()
+    }
+
     /// Reads a request as a command, or answers it here. Changes of the directory are made here, unless
     /// the store takes nothing more (`None`).
     pub fn decode(
@@ -443,6 +449,7 @@ fn status(refusal: Refusal) -> u16 {
         | Refusal::MayNotCreate
         | Refusal::MayNotRegister
         | Refusal::MembersOnly
+        | Refusal::NoCalls
         | Refusal::NoVoice
         | Refusal::NotAllowed
         | Refusal::NotConfigured
@@ -477,6 +484,7 @@ fn words(refusal: Refusal) -> &'static str {
         Refusal::MayNotRegister => "may not register with this room",
         Refusal::MembersOnly => "members only",
         Refusal::NickTaken => "that nick is taken",
+        Refusal::NoCalls => "this room takes and makes no calls",
         Refusal::NoCommonMedia => "no codec in common",
         Refusal::NoSuchHat => "there is no such hat",
         Refusal::NoSuchCall => "there is no such call",

@@ -48,6 +48,10 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "presence_broadcast": room.settings.presence_broadcast,
         "member_list": room.settings.member_list,
         "lang": room.settings.lang,
+        "pubsub": room.settings.pubsub,
+        "calls": room.settings.calls,
+        "call_invites": room.settings.call_invites,
+        "ring_on_invite": room.settings.ring_on_invite,
         "slow_mode_s": room.settings.slow_mode_s,
         "archive": room.settings.archive,
     });
@@ -58,7 +62,7 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
 
 /// A call that a room makes.
 pub fn dial(dial: &Dial) -> Value {
-    let Callee { uri, person } = &dial.callee;
+    let Callee { uri, person, .. } = &dial.callee;
     let jid = match &person.who {
         Who::Jid(jid) => Some(jid.to_string()),
         Who::Aor(_) | Who::Unknown(_) => None,

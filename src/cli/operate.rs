@@ -190,6 +190,36 @@ pub(super) struct RoomSettings {
     /// The language of what is said, as de or pt-BR; empty: not told.
     #[arg(long, value_name = "TAG")]
     lang: Option<String>,
+    /// The XMPP URI of a publish-subscribe node that goes with the room; empty: none.
+    #[arg(long, value_name = "URI")]
+    pubsub: Option<String>,
+    /// People may call in, and be called.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    calls: Option<bool>,
+    /// The chat is invited when a call begins.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    call_invites: Option<bool>,
+    /// Whom a moderator invites, and who has a phone in the directory, is called as well.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    ring_on_invite: Option<bool>,
     /// Seconds between two messages of one person; 0: any pace.
     #[arg(long, value_name = "SECONDS")]
     slow_mode_s: Option<u32>,
@@ -502,6 +532,10 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         presence_broadcast,
         member_list,
         lang,
+        pubsub,
+        calls,
+        call_invites,
+        ring_on_invite,
         slow_mode_s,
     } = settings;
     let secret = match password_file {
@@ -547,6 +581,10 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         ("presence_broadcast", roles(presence_broadcast)),
         ("member_list", roles(member_list)),
         ("lang", lang.as_ref().map(|it| json!(it))),
+        ("pubsub", pubsub.as_ref().map(|it| json!(it))),
+        ("calls", calls.map(Value::from)),
+        ("call_invites", call_invites.map(Value::from)),
+        ("ring_on_invite", ring_on_invite.map(Value::from)),
         ("slow_mode_s", slow_mode_s.map(Value::from)),
     ];
     let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
@@ -781,6 +819,10 @@ mod tests {
             presence_broadcast: Some("visitor, moderator".to_owned()),
             member_list: Some(String::new()),
             lang: Some("de".to_owned()),
+            pubsub: Some(String::new()),
+            calls: Some(true),
+            call_invites: Some(true),
+            ring_on_invite: Some(true),
             slow_mode_s: Some(5),
         };
         let Ok(changes) = changes(&all) else { panic!("{all:?}") };

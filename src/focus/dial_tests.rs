@@ -19,7 +19,7 @@ impl Scene {
             proof: Proof::Dialled,
             private: false,
         };
-        let callee = Callee { uri: "sip:bob@example.org".to_owned(), person };
+        let callee = Callee { uri: "sip:bob@example.org".to_owned(), person, invited: false };
         self.owner(Command::Dial(Box::new(callee)));
         let [lookup] = &self.lookups[..] else { panic!("{:?}", self.lookups) };
         let leg = lookup.leg;

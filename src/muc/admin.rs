@@ -25,6 +25,7 @@ pub(super) struct Affiliated<'a> {
     pub(super) new: Affiliation,
     pub(super) reason: Option<&'a str>,
     pub(super) by: Option<&'a Actor>,
+    pub(super) version: u64,
 }
 
 impl Muc {
@@ -55,22 +56,7 @@ impl Muc {
                 let wanted = Affiliation::parse(word)
                     .filter(|affiliation| *affiliation != Affiliation::None)
                     .ok_or(UNKNOWN_WORD)?;
-                let needed = match wanted {
-                    Affiliation::Outcast | Affiliation::None | Affiliation::Member => {
-                        Affiliation::Admin
-                    }
-                    Affiliation::Admin | Affiliation::Owner => Affiliation::Owner,
-                };
-                let public = match wanted {
-                    Affiliation::Outcast | Affiliation::None => false,
-                    Affiliation::Member => may_read_members(room, role, affiliation),
-                    // §10.5, §10.8: a moderator who is no more than that has no business here.
-                    Affiliation::Admin | Affiliation::Owner => {
-                        room.settings.whois == Whois::Anyone
-                            && may_read_members(room, role, affiliation)
-                    }
-                };
-                if affiliation < needed && !public {
+                if !may_read(room, role, affiliation, wanted) {
                     return Err(Refusal::Forbidden.into());
                 }
                 let with = room.affiliations().filter(|(_, affiliation)| *affiliation == wanted);
@@ -233,6 +219,7 @@ impl Muc {
     /// (XEP-0045 §9.3), and they themselves, a new member of a members-only room by an invitation
     /// (§9.3, §9.5), others by 101 (§16.6.2).
     pub(super) fn show_affiliation(&self, room: &Room, change: &Affiliated<'_>, out: &mut Stanzas) {
+        let versioned = self.show_change(room, change, out);
         let here = room.people.all_of(change.who).next().is_some();
         // Who was thrown out by this is told of by presence, which is still to come.
         let just_here = match change.who {
@@ -254,7 +241,8 @@ impl Muc {
             .attr("from", self.room_jid(&room.name).as_str())
             .child(x);
         let to = self.chats.told(room).filter(|(viewer, _)| open || viewer.role == Role::Moderator);
-        out.push_to(told, to.map(|(_, chat)| chat.clone()).collect());
+        let to = to.map(|(_, chat)| chat).filter(|chat| !versioned.contains(chat));
+        out.push_to(told, to.cloned().collect());
         let Who::Jid(jid) = change.who else { return };
         let by = change.by.and_then(|actor| actor.jid.as_ref());
         if jid.node().is_none() || by == Some(jid) {
@@ -290,6 +278,26 @@ fn kept_nick(item: &Element, change: &Change) -> Result<Option<Change>, Fault> {
     let nick = (!text.is_empty()).then(|| Nick::new(text)).transpose();
     let nick = nick.map_err(|_| Fault::not_acceptable("That cannot be a nickname."))?;
     Ok(Some(Change::Nick { jid: jid.clone(), nick }))
+}
+
+/// Whether someone may read who has an affiliation (XEP-0045 §9.2, §9.5, §10.5, §10.8).
+pub(super) fn may_read(
+    room: &Room,
+    role: Option<Role>,
+    affiliation: Affiliation,
+    wanted: Affiliation,
+) -> bool {
+    match wanted {
+        Affiliation::Outcast | Affiliation::None => affiliation >= Affiliation::Admin,
+        Affiliation::Member => {
+            affiliation >= Affiliation::Admin || may_read_members(room, role, affiliation)
+        }
+        // A moderator who is no more than that has no business here.
+        Affiliation::Admin | Affiliation::Owner => {
+            let open = room.settings.whois == Whois::Anyone;
+            affiliation >= Affiliation::Owner || (open && may_read_members(room, role, affiliation))
+        }
+    }
 }
 
 /// Whether someone may read who belongs to a room without being its admin (XEP-0045 §5.2.1,

@@ -41,6 +41,8 @@ pub(super) struct Session {
     /// It was told who is here, and not yet that it is out: before and after it hears of nothing
     /// (XEP-0045 §7.1: order of events).
     pub(super) told: bool,
+    /// It goes by versions of the affiliations (XEP-0463).
+    pub(super) versioned: bool,
     /// How much it said lately.
     pub(super) messages: Meter,
     /// How much it asked other occupants lately.
@@ -56,6 +58,8 @@ pub struct Entry {
     pub(super) nick: String,
     /// The stanza's id.
     pub(super) id: Option<String>,
+    /// Whether they go by versions of the affiliations, and which they know (XEP-0463).
+    pub(super) known: Option<Option<String>>,
     /// How much history they want; `None` for another nick.
     pub(super) history: Option<Wanted>,
 }
@@ -161,6 +165,12 @@ impl Chats {
             let told = sessions.sessions.iter().filter(|(_, session)| session.told);
             told.map(move |(chat, _)| (room, chat))
         })
+    }
+
+    /// All sessions of a room that were told.
+    pub(super) fn of<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = &'a FullJid> {
+        let sessions = self.rooms.get(room).into_iter().flat_map(|room| &room.sessions);
+        sessions.filter(|(_, session)| session.told).map(|(chat, _)| chat)
     }
 
     /// How many sessions there are in all.

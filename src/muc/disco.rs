@@ -16,16 +16,16 @@ use xmpp_parsers::time::TimeResult;
 use xmpp_parsers::version::VersionResult;
 
 use super::error::Fault;
-use super::limits::MAX_PAGE;
+use super::limits::{MAX_CONTACTS, MAX_PAGE};
 use super::stanza::Head;
 use super::xml::ns;
 use super::{Muc, adhoc, form, hats, owner, register};
 use crate::clock::Now;
-use crate::id::RoomName;
 use crate::room::person::Who;
 use crate::room::settings::Whois;
 use crate::room::standing::Affiliation;
 use crate::room::{Refusal, Room, Rooms};
+use crate::stanzas::Stanzas;
 
 impl Muc {
     /// What the service answers; `None` is an empty result.
@@ -187,6 +187,12 @@ impl Muc {
             if !settings.lang.is_empty() {
                 fields.push(text("muc#roominfo_lang", "Language", &settings.lang));
             }
+            if !settings.pubsub.is_empty() {
+                fields.push(owner::pubsub(settings));
+            }
+            if settings.whois == Whois::Anyone {
+                fields.push(contacts(room));
+            }
             if let Some(avatar) = &room.avatar {
                 let (var, label) = ("muc#roominfo_avatarhash", "Avatar hash");
                 fields.push(form::field(var, FieldType::TextMulti, label, avatar.hash()));
@@ -195,7 +201,7 @@ impl Muc {
             if let Some(subject) = &room.subject {
                 fields.push(text("muc#roominfo_subject", "Subject", &subject.text));
             }
-            if let Some(uri) = self.conference_uri(&room.name) {
+            if let Some(uri) = self.conference_uri(room) {
                 let label = "SIP address of the audio conference";
                 fields.extend(self.config.spellings.iter().map(|var| text(var, label, &uri)));
             }
@@ -203,10 +209,29 @@ impl Muc {
         DataForm::new(DataFormType::Result_, ns::MUC_ROOM_INFO, fields)
     }
 
-    /// Where a phone calls to be in the room.
-    pub(super) fn conference_uri(&self, room: &RoomName) -> Option<String> {
-        Aor::new(room.as_str(), &self.config.sip_domain).ok().map(|uri| uri.to_string())
+    /// Where a phone calls to be in the room, if it takes calls.
+    pub(super) fn conference_uri(&self, room: &Room) -> Option<String> {
+        let uri = Aor::new(room.name.as_str(), &self.config.sip_domain).ok();
+        uri.filter(|_| room.settings.calls).map(|uri| uri.to_string())
     }
+
+    /// Tells all in every room that it says something else of itself than before (XEP-0045 §10.2.1).
+    pub fn show_change_of_all(&self, rooms: &Rooms, out: &mut Stanzas) {
+        for room in rooms.iter().filter(|room| !room.has_ended()) {
+            self.show_changed(room, &[104], out);
+        }
+    }
+}
+
+/// Whom to ask about a room: its owners, where their addresses are no secret.
+fn contacts(room: &Room) -> Field {
+    let owners = room.affiliations().filter(|(_, it)| *it == Affiliation::Owner);
+    let jids = owners.filter_map(|(who, _)| match who {
+        Who::Jid(jid) => Some(jid.to_string()),
+        Who::Aor(_) | Who::Unknown(_) => None,
+    });
+    let label = "Contact addresses";
+    form::list("muc#roominfo_contactjid", FieldType::JidMulti, label, jids.take(MAX_CONTACTS))
 }
 
 /// Whether someone is here, in chat or on the phone, or has an affiliation.
@@ -216,11 +241,13 @@ fn insider(room: &Room, from: &Jid) -> bool {
 }
 
 /// Whether a room tells someone about itself: what an outsider may not enter or find tells them no
-/// more than how to enter it (XEP-0045 §14.4).
+/// more than how to enter it (XEP-0045 §14.4), and the banned may enter none.
 pub(super) fn tells(room: &Room, from: &Jid) -> bool {
     let settings = &room.settings;
+    let banned = room.affiliation(&Who::Jid(from.to_bare())) == Affiliation::Outcast;
     insider(room, from)
         || (room.configured
+            && !banned
             && settings.public
             && !settings.members_only
             && settings.password.is_none())
@@ -296,10 +323,11 @@ const SERVICE: [&str; 11] = [
     ns::VERSION,
 ];
 
-const ROOM: [&str; 16] = [
+const ROOM: [&str; 17] = [
     ns::COMMANDS,
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
+    ns::MAV,
     ns::MODERATE,
     ns::MUC,
     ns::OID,

@@ -115,7 +115,7 @@ impl Fault {
     }
 
     /// The `<error/>` element.
-    fn element(&self, by: Option<BareJid>) -> Element {
+    pub(super) fn element(&self, by: Option<BareJid>) -> Element {
         let mut error =
             StanzaError::new(self.kind.clone(), self.condition.clone(), "en", self.text.as_ref());
         error.by = by.map(Jid::from);
@@ -194,6 +194,9 @@ impl From<Refusal> for Fault {
                 Self::new(Cancel, Condition::NotAllowed, "That address may not be called.")
             }
             Refusal::NoSuchCall => Self::new(Cancel, Condition::ItemNotFound, "That call is over."),
+            Refusal::NoCalls => {
+                Self::new(Cancel, Condition::NotAllowed, "This room takes and makes no calls.")
+            }
             Refusal::NoCommonMedia => Self::new(Modify, Condition::NotAcceptable, ""),
             // §7.4, §7.5
             Refusal::NotHere => Self::not_here(),

@@ -14,6 +14,10 @@ pub(super) const MAX_REASON: usize = 1024;
 pub(super) const MAX_ITEMS: usize = 256;
 /// Items of one answer that lists rooms; the rest is read page by page (XEP-0059).
 pub(super) const MAX_PAGE: usize = 100;
+/// Affiliations that one message tells of (XEP-0463).
+pub(super) const MAX_AFFILIATIONS_TOLD: usize = 200;
+/// Addresses that a room gives for questions about it.
+pub(super) const MAX_CONTACTS: usize = 10;
 /// Users who have searched of late, in all.
 pub(super) const MAX_SEARCHERS: usize = 1_024;
 /// Words of one search.

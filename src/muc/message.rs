@@ -79,14 +79,14 @@ impl Muc {
                 }
                 None => Command::Say { id, payload: self.payload(&name, head, stanza, true) },
             },
-            None => return self.to_room(head, &chat, &stanza, room, reply, out),
+            None => return self.for_room(head, &chat, &stanza, room, reply, out),
         };
         Ok(Some(Ask { room: name, by: By::Chat(chat), command, reply }))
     }
 
     /// What one may ask of a room by message: to be given voice, to invite, to decline.
-    fn to_room(
-        &self,
+    fn for_room(
+        &mut self,
         head: &Head,
         chat: &FullJid,
         stanza: &Element,
@@ -142,6 +142,7 @@ impl Muc {
             }
             (invites, _) => {
                 let joining = self.invite(chat, invites, room, out)?;
+                self.ring(chat, invites, room);
                 if joining.is_empty() { Ok(None) } else { ask(Command::Invite(joining)) }
             }
         }
@@ -203,7 +204,7 @@ impl Muc {
     /// Whoever is called and has a chat account is invited there as well (RFC 7081 §4, XEP-0045
     /// §7.8.2), unless they are here.
     pub(super) fn invite_callee(&self, room: &Room, dial: DialId, out: &mut Stanzas) {
-        let Some(dial) = room.dials.get(&dial) else { return };
+        let Some(dial) = room.dials.get(&dial).filter(|dial| !dial.callee.invited) else { return };
         let Who::Jid(jid) = &dial.callee.person.who else { return };
         let here = room.people.values().any(|it| it.jid() == Some(jid) && !it.chats.is_empty());
         if !here {

@@ -12,6 +12,8 @@
 //! | `message` | groupchat, private messages, subject, history, invitations, voice requests |
 //! | `adhoc` | commands with forms, for operators and moderators |
 //! | `admin`, `owner`, `form` | `muc#admin` lists, `muc#owner` configuration |
+//! | `affiliations` | what of them changed since a client knew them |
+//! | `calls` | telling the chat that a call begins, and that it is over |
 //! | `register` | nicks that members keep |
 //! | `relay` | iqs between occupants |
 //! | `hats` | what owners call people |
@@ -24,8 +26,10 @@
 
 mod adhoc;
 mod admin;
+mod affiliations;
 mod archive;
 mod avatar;
+mod calls;
 mod chats;
 mod disco;
 mod error;
@@ -42,13 +46,16 @@ mod search;
 mod stanza;
 mod xml;
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use cusax::hat::Hat;
+use hmac::{Hmac, Mac};
 use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
+use sha2::Sha256;
 
 use crate::clock::Now;
 use crate::id::{PersonId, RoomName};
@@ -59,6 +66,8 @@ use crate::stanzas::Stanzas;
 use adhoc::Commands;
 pub use adhoc::Order;
 use archive::Asked;
+use calls::Calls;
+pub use calls::Ring;
 use chats::{Chats, Entry};
 use error::Fault;
 use ghosts::Ghosts;
@@ -78,6 +87,9 @@ pub struct Muc {
     asked: Asked,
     commands: Commands,
     searchers: Searchers,
+    calls: Calls,
+    /// Phones that ring because someone was invited.
+    rings: VecDeque<Ring>,
     /// The hats that were shown last: a fact about a mute may say nothing new.
     latest: Option<(RoomName, PersonId, Vec<Hat>)>,
     /// For the ids of messages (XEP-0359).
@@ -158,14 +170,18 @@ impl Muc {
             asked: Asked::default(),
             commands: Commands::default(),
             searchers: Searchers::default(),
+            calls: Calls::default(),
+            rings: VecDeque::new(),
             latest: None,
             rng: StdRng::seed_from_u64(seed),
         }
     }
 
-    /// Tells the conference URI in other fields from now on.
-    pub fn set_spellings(&mut self, spellings: Vec<String>) {
+    /// Tells the conference URI in other fields from now on; whether they are others than before.
+    pub fn set_spellings(&mut self, spellings: Vec<String>) -> bool {
+        let changed = self.config.spellings != spellings;
         self.config.spellings = spellings;
+        changed
     }
 
     /// Has presence carry the conference for Jitsi Desktop, or not, from now on.
@@ -283,6 +299,7 @@ impl Muc {
 
     /// Shows everyone in the chat what became true.
     pub fn render(&mut self, now: Now, room: &Room, fact: &Fact, out: &mut Stanzas) {
+        self.follow_call(now, room, fact, out);
         match fact {
             // The creator learns it with their own presence (201).
             Fact::Created { .. } => {}
@@ -312,13 +329,14 @@ impl Muc {
                 self.show_person(room, *person, by.as_ref(), reason.as_deref(), out);
                 self.show_addresses_to_new_moderator(room, *person, *role, out);
             }
-            Fact::AffiliationChanged { who, old, new, reason, by } => {
+            Fact::AffiliationChanged { who, old, new, reason, by, version } => {
                 let change = admin::Affiliated {
                     who,
                     old: *old,
                     new: *new,
                     reason: reason.as_deref(),
                     by: by.as_ref(),
+                    version: *version,
                 };
                 self.show_affiliation(room, &change, out);
             }
@@ -369,14 +387,16 @@ impl Muc {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due =
             [self.ghosts.poll_timeout(), self.relay.poll_timeout(), self.asked.poll_timeout()];
-        due.into_iter().flatten().min()
+        let due = due.into_iter().chain([self.calls.poll_timeout()]);
+        due.flatten().min()
     }
 
-    /// Does what is due: asks sessions whether they still are there, and gives up those that did
+    /// Does what is due: takes back what was said of calls that are over; asks sessions whether they still are there, and gives up those that did
     /// not answer, as well as iqs to occupants that nobody answered and questions that the archive
     /// did not.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Stanzas) -> Vec<Ask> {
         self.asked.handle_timeout(now, out);
+        self.take_back_calls(now, out);
         for (serial, room, chat) in self.ghosts.due(now.instant) {
             if self.chats.get(&room, &chat).is_none() {
                 continue;
@@ -564,6 +584,19 @@ impl Muc {
     fn fresh_id(&mut self) -> String {
         format!("{:016x}", self.rng.next_u64())
     }
+}
+
+/// A code for some texts that only who has the secret can make.
+fn mac(secret: &[u8], texts: &[&str]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    for (number, text) in texts.iter().enumerate() {
+        if number > 0 {
+            mac.update(&[0]);
+        }
+        mac.update(text.as_bytes());
+    }
+    let digest = mac.finalize().into_bytes();
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A room that has not ended.

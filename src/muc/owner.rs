@@ -150,6 +150,7 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
             settings.member_list.iter().map(|role| role.as_str()),
         ),
         form::field(LANG, text.clone(), "Language of the room", &settings.lang),
+        pubsub(settings),
         form::field(
             HISTORY,
             text,
@@ -158,6 +159,9 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
         ),
         slow_mode(settings),
         form::yes_no(ARCHIVE, "Archive what is said, while the room is kept?", settings.archive),
+        form::yes_no(CALLS, "May people call in, and be called?", settings.calls),
+        form::yes_no(CALL_INVITES, "Invite the chat when a call begins?", settings.call_invites),
+        form::yes_no(RING, "Call whom moderators invite as well?", settings.ring_on_invite),
     ]
 }
 
@@ -255,6 +259,10 @@ pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, F
         presence_broadcast: roles(BROADCAST, &old.presence_broadcast)?,
         member_list: roles(MEMBER_LIST, &old.member_list)?,
         lang: text(LANG, &old.lang),
+        pubsub: text(PUBSUB, &old.pubsub),
+        calls: form.boolean(CALLS)?.unwrap_or(old.calls),
+        call_invites: form.boolean(CALL_INVITES)?.unwrap_or(old.call_invites),
+        ring_on_invite: form.boolean(RING)?.unwrap_or(old.ring_on_invite),
         slow_mode_s: form.text(SLOW_MODE).map_or(Ok(old.slow_mode_s), number)?,
         archive: form.boolean(ARCHIVE)?.unwrap_or(old.archive),
     })
@@ -277,6 +285,12 @@ pub(super) fn allow_pm(settings: &Settings) -> Field {
     let chosen = WHISPERERS.iter().find(|(whisperers, ..)| *whisperers == settings.allow_pm);
     let chosen = chosen.map_or("anyone", |(_, value, _)| *value);
     form::choice(ALLOW_PM, "Who may send private messages?", &options, chosen)
+}
+
+/// See [`change_subject`].
+pub(super) fn pubsub(settings: &Settings) -> Field {
+    let label = "XMPP URI of a publish-subscribe node that goes with the room";
+    form::field(PUBSUB, FieldType::TextSingle, label, &settings.pubsub)
 }
 
 /// No field of the registry, so its name says whose it is (XEP-0068 §4).
@@ -336,10 +350,14 @@ const ALLOW_INVITES: &str = "muc#roomconfig_allowinvites";
 const BROADCAST: &str = "muc#roomconfig_presencebroadcast";
 const MEMBER_LIST: &str = "muc#roomconfig_getmemberlist";
 const LANG: &str = "muc#roomconfig_lang";
+const PUBSUB: &str = "muc#roomconfig_pubsub";
 const SLOW_MODE: &str = "muc#roomconfig_slow_mode_duration";
 const ADMINS: &str = "muc#roomconfig_roomadmins";
 const OWNERS: &str = "muc#roomconfig_roomowners";
 const ARCHIVE: &str = "muc#roomconfig_enablelogging";
 /// What the fields begin with that are ours alone.
 const OWN: &str = "{urn:x-cusax:roomconfig}";
+const CALLS: &str = "{urn:x-cusax:roomconfig}calls";
+const CALL_INVITES: &str = "{urn:x-cusax:roomconfig}call_invites";
+const RING: &str = "{urn:x-cusax:roomconfig}ring_on_invite";
 const REGISTRATION: &str = "{urn:x-cusax:roomconfig}registration";

@@ -4,10 +4,8 @@
 //! shows, standing, and hats for the call (XEP-0317). Callers without chat have one as well.
 
 use cusax::hat::{self, Hat};
-use hmac::{Hmac, Mac};
 use jid::{FullJid, Jid};
 use minidom::Element;
-use sha2::Sha256;
 
 use super::chats::{Entry, Session, Wanted};
 use super::disco::title;
@@ -15,7 +13,7 @@ use super::error::Fault;
 use super::limits::{MAX_PRESENCE, MAX_REASON, MAX_RESENT};
 use super::stanza::{self, Address, Head};
 use super::xml::{self, Xml, ns};
-use super::{Ask, Muc, Reply, hats};
+use super::{Ask, Muc, Reply, hats, mac};
 use crate::clock::Now;
 use crate::id::{Nick, PersonId, RoomName};
 use crate::room::person::{Mutes, Person, Who};
@@ -57,6 +55,8 @@ struct Sight<'a> {
     actor: Option<&'a Actor>,
     reason: Option<&'a str>,
     destroy: Option<Element>,
+    /// The version of affiliations that holds, for who goes by it (XEP-0463 §4.2.1).
+    version: Option<Element>,
 }
 
 /// Who looks at a [`Sight`].
@@ -124,7 +124,10 @@ impl Muc {
         if !admitted {
             return Err(Fault::too_fast("Too many at once: wait a moment."));
         }
+        let known = join.and_then(|x| x.get_child("mav", ns::MAV));
+        let known = known.map(|mav| mav.attr("since").map(str::to_owned));
         let asked = |history| Entry {
+            known: known.clone(),
             nick: head.to.resource().map(|nick| nick.to_string()).unwrap_or_default(),
             id: head.id.clone(),
             history,
@@ -185,6 +188,10 @@ impl Muc {
         let entry = self.chats.get_mut(&room.name, chat).and_then(|session| session.entry.take());
         let Some(entry) = entry else { return };
         let eyes = |codes| Eyes::One(chat, person.id, person.role, codes);
+        let id = entry.id.as_deref();
+        let version = entry.known.as_ref().and_then(|since| {
+            self.show_affiliations(room, (person, chat), since.as_deref(), id, out)
+        });
 
         for other in room.people.values().filter(|other| other.id != person.id) {
             let sight = self.here(room, other);
@@ -206,7 +213,8 @@ impl Muc {
         if entry.nick != person.nick.as_str() {
             codes.push(210);
         }
-        out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
+        let own = Sight { version, ..self.here(room, person) };
+        out.push(own.to(self, eyes(&codes), id));
         self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
         out.push_to(self.subject(room, None, true), vec![chat.clone()]);
         if arrival != Arrival::Again {
@@ -216,6 +224,7 @@ impl Muc {
         let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
             session.told = true;
+            session.versioned = entry.known.is_some();
             shows_anew = session.shows_anew;
         }
         // §17.3: who only lost track is nothing new to the others, unless they show something else.
@@ -578,13 +587,14 @@ impl Muc {
             actor: None,
             reason: None,
             destroy: None,
+            version: None,
         }
     }
 
     /// The conference as Jitsi Desktop reads it: published by each who is on the call, and by all
     /// others taken back. It pairs the two by address and `callid`, which therefore both have.
     fn conference(&self, room: &Room, person: &Person) -> Option<Element> {
-        let uri = self.conference_uri(&room.name).filter(|_| self.config.jitsi_conference)?;
+        let uri = self.conference_uri(room).filter(|_| self.config.jitsi_conference)?;
         let conference = Xml::new("conference", ns::CONDESC)
             .attr("uri", uri)
             .attr("callid", room.name.as_str())
@@ -613,13 +623,7 @@ impl Muc {
             Who::Aor(aor) => aor.to_string(),
             Who::Unknown(leg) => leg.to_string(),
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.config.secret)
-            .expect("HMAC takes a key of any length");
-        mac.update(room.as_str().as_bytes());
-        mac.update(&[0]);
-        mac.update(who.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        mac(&self.config.secret, &[room.as_str(), &who])
     }
 
     /// The occupant JID of a nick.
@@ -703,6 +707,7 @@ impl Sight<'_> {
         let own_code: &[u16] = if own { &[110] } else { &[] };
         let codes = for_them.iter().chain(own_code).chain(self.codes).copied();
         let x = Xml::new("x", ns::MUC_USER)
+            .children(self.version.clone())
             .child(item)
             .children(self.destroy.clone())
             .children(codes.map(status));

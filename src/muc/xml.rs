@@ -15,6 +15,10 @@ pub(super) mod ns {
     pub(crate) const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
     pub(crate) const MUC_ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
     pub(crate) const MUC_ROOM_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
+    /// XEP-0482.
+    pub(crate) const CALL_INVITES: &str = "urn:xmpp:call-invites:0";
+    /// XEP-0463.
+    pub(crate) const MAV: &str = "urn:xmpp:muc:affiliations:1";
     pub(crate) const CONFERENCE: &str = "jabber:x:conference";
     pub(crate) const COMMANDS: &str = "http://jabber.org/protocol/commands";
     pub(crate) const ADMIN: &str = "http://jabber.org/protocol/admin";

@@ -16,6 +16,8 @@ pub struct Callee {
     pub uri: String,
     /// Who answers there, as far as is known.
     pub person: Caller,
+    /// They were invited to the chat already.
+    pub invited: bool,
 }
 
 /// A call that the room makes and nobody has answered.
@@ -122,6 +124,9 @@ impl Room {
         }
         if self.settings.members_only && affiliation < Affiliation::Member {
             return Err(Refusal::MembersOnly);
+        }
+        if !self.settings.calls {
+            return Err(Refusal::NoCalls);
         }
         if self.is_here(&callee.who) {
             return Ok(());

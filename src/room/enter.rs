@@ -74,6 +74,9 @@ impl Room {
         let who = caller.who.clone();
         let weak = caller.proof < policy.identity_floor;
         let affiliation = self.may_enter(policy, &who, weak)?;
+        if !self.settings.calls {
+            return Err(Refusal::NoCalls);
+        }
         if affiliation < Affiliation::Admin
             && let Some(aor) = &caller.aor
             && self.affiliation(&Who::Aor(aor.clone())) == Affiliation::Outcast

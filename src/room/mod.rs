@@ -12,6 +12,7 @@
 //! | [`history`] | what was said, and what newcomers are told of it |
 //! | [`hats`] | what owners call people |
 //! | [`avatar`] | the picture that stands for a room |
+//! | [`changes`] | whose affiliations changed since when |
 //! | [`dial`] | calls that a room makes |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands that ask for voice |
@@ -19,6 +20,7 @@
 //! | `register` | nicks that members keep, and who asks to become one |
 
 pub mod avatar;
+pub mod changes;
 pub mod dial;
 mod enter;
 pub mod hats;
@@ -43,6 +45,7 @@ use minidom::Element;
 use crate::clock::Now;
 use crate::id::{DialId, LegId, Nick, PersonId, RoomName};
 use avatar::Avatar;
+use changes::Changes;
 use dial::{Callee, Dial, DialEnd};
 use hats::{Hats, Look};
 use history::{History, Payload, Said};
@@ -128,6 +131,8 @@ pub struct Room {
     pub dials: BTreeMap<DialId, Dial>,
     /// Lasting relations; who is not in it has none.
     affiliations: BTreeMap<Who, Affiliation>,
+    /// How they changed of late (XEP-0463).
+    changes: Changes,
     /// The picture that stands for it, if there is one.
     pub avatar: Option<Arc<Avatar>>,
     /// What owners call people (XEP-0317).
@@ -600,6 +605,8 @@ pub enum Fact {
         reason: Option<String>,
         /// Who did it.
         by: Option<Actor>,
+        /// The version of the room's affiliations that this makes (XEP-0463).
+        version: u64,
     },
     /// Someone may be heard, or may not, for another reason than before.
     MuteChanged {
@@ -779,6 +786,8 @@ pub enum Refusal {
     NickTaken,
     /// No codec in common.
     NoCommonMedia,
+    /// The room takes and makes no calls.
+    NoCalls,
     /// The room calls that address already.
     AlreadyCalled,
     /// Nobody may be called at that address.
@@ -855,6 +864,13 @@ impl Rooms {
             room.history.push(said, room.settings.history);
         }
         self.rooms.insert(room.name.clone(), room);
+    }
+
+    /// Brings back how affiliations of a room that was stored changed of late, by version.
+    pub fn restore_change(&mut self, room: &RoomName, version: u64, who: Who) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.changes.restore(version, who);
+        }
     }
 
     /// Brings back the nick that someone registered with a room that was stored.
@@ -1039,6 +1055,7 @@ impl Room {
             people: People::default(),
             dials: BTreeMap::new(),
             affiliations: BTreeMap::new(),
+            changes: Changes::new(micros(now.utc)),
             avatar: None,
             hats: Hats::default(),
             nicks: Nicks::default(),
@@ -1158,9 +1175,19 @@ impl Room {
         }
     }
 
+    /// The affiliation that was given to someone, whoever else they are one of.
+    pub fn given_affiliation(&self, who: &Who) -> Affiliation {
+        self.affiliations.get(who).copied().unwrap_or_default()
+    }
+
     /// Every affiliation that was given, by identity.
     pub fn affiliations(&self) -> impl Iterator<Item = (&Who, Affiliation)> {
         self.affiliations.iter().map(|(who, affiliation)| (who, *affiliation))
+    }
+
+    /// How affiliations changed of late.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The room as the store keeps it.
@@ -1223,6 +1250,12 @@ impl Room {
     fn asking_person(&self, by: &By) -> Result<PersonId, Refusal> {
         self.asker(by).person.ok_or(Refusal::NotHere)
     }
+}
+
+/// Since 1970.
+fn micros(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
 }
 
 /// Who gives a command, and with what power.

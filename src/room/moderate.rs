@@ -233,7 +233,8 @@ impl Room {
         }
         if old != new {
             let (who, by, reason) = (who.clone(), by.clone(), reason.clone());
-            facts.push(Fact::AffiliationChanged { who, old, new, reason, by });
+            let version = self.changes.note(who.clone());
+            facts.push(Fact::AffiliationChanged { who, old, new, reason, by, version });
         }
         if let Who::Jid(jid) = who {
             facts.extend(self.end_request(jid));

@@ -33,6 +33,11 @@ impl People {
         self.all.len()
     }
 
+    /// Whether anyone is on the call.
+    pub fn on_call(&self) -> bool {
+        !self.legs.is_empty()
+    }
+
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

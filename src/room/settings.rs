@@ -47,6 +47,14 @@ pub struct Settings {
     pub member_list: BTreeSet<Role>,
     /// The language of what is said, as a tag of RFC 5646; empty: not told.
     pub lang: String,
+    /// The XMPP URI of a publish-subscribe node that goes with the room (XEP-0045 §6.4); empty: none.
+    pub pubsub: String,
+    /// People may call in, and be called.
+    pub calls: bool,
+    /// The chat is invited when a call begins (XEP-0482).
+    pub call_invites: bool,
+    /// Whom a moderator invites, and who has a phone in the directory, is called as well.
+    pub ring_on_invite: bool,
     /// Seconds between two messages of one who is no admin (XEP-0500); 0: any pace.
     pub slow_mode_s: u32,
 }
@@ -107,7 +115,8 @@ impl Settings {
         let secret = self.password.as_ref().map_or(0, String::len);
         let fits = self.name.len() <= MAX_TEXT && self.description.len() <= MAX_TEXT * 8;
         let pace = self.history <= MAX_HISTORY && self.slow_mode_s <= MAX_SLOW_MODE_S;
-        if self.max_users == Some(0) || !fits || secret > MAX_TEXT || !pace || !tag(&self.lang) {
+        let told = tag(&self.lang) && node(&self.pubsub);
+        if self.max_users == Some(0) || !fits || secret > MAX_TEXT || !pace || !told {
             return Err(Refusal::BadSettings);
         }
         Ok(self)
@@ -134,6 +143,10 @@ impl Default for Settings {
             presence_broadcast: Role::ALL.into(),
             member_list: Role::ALL.into(),
             lang: String::new(),
+            pubsub: String::new(),
+            calls: true,
+            call_invites: true,
+            ring_on_invite: false,
             slow_mode_s: 0,
             archive: true,
         }
@@ -150,7 +163,17 @@ pub fn tag(text: &str) -> bool {
             })
 }
 
-/// The longest name or password, in bytes; a description may be eight times as long.
+/// Whether a text may be the URI of a publish-subscribe node, or is empty (XEP-0060 §12.22): only what
+/// an address of XMPP begins with is looked at.
+fn node(text: &str) -> bool {
+    let legal = |c: char| !c.is_whitespace() && !c.is_control();
+    text.is_empty()
+        || text.len() <= MAX_TEXT
+            && text.chars().all(legal)
+            && text.strip_prefix("xmpp:").is_some_and(|rest| !rest.is_empty())
+}
+
+/// The longest name, address or password, in bytes; a description may be eight times as long.
 const MAX_TEXT: usize = 1_024;
 /// The most messages that a room tells newcomers.
 pub const MAX_HISTORY: u32 = 500;

@@ -85,6 +85,75 @@ fn a_call_is_an_invitation_to_the_chat() {
     assert!(x.has_child("invite", "http://jabber.org/protocol/muc#user"));
 }
 
+/// XEP-0045 §7.8.2: where the owner wants it, the phone of whom a moderator invites rings as well, and
+/// they are invited to the chat once.
+#[test]
+fn an_invitation_rings_a_phone_that_the_directory_knows() {
+    let mut site = Site::new(&[]);
+    let mut step = |input| {
+        let mut out = Outbox::default();
+        site.bridge.handle(site.now, input, &mut out);
+        out
+    };
+    let ask = |question| {
+        let by = By::Operator("test".to_owned());
+        Input::Admin(admin::Request { ticket: 1, by, via: Via::AdHoc, question })
+    };
+    let xml = |from: &str, xml: &str| {
+        let head = format!(" xmlns='jabber:client' from='{from}@example.org/pc' ");
+        Input::Stanza(xml.replacen(' ', &head, 1).parse().unwrap())
+    };
+    let join = |who: &str, nick: &str| {
+        xml(
+            who,
+            &format!(
+                "<presence to='cave@rooms.example.org/{nick}'>\
+                 <x xmlns='http://jabber.org/protocol/muc'/></presence>"
+            ),
+        )
+    };
+    let invite = |from: &str, whom: &str| {
+        xml(
+            from,
+            &format!(
+                "<message to='cave@rooms.example.org'><x xmlns='http://jabber.org/protocol/muc#user'>\
+                 <invite to='{whom}@example.org'><reason>Come</reason></invite></x></message>"
+            ),
+        )
+    };
+    for (who, aor) in [("carol", "carol@phones.example.org"), ("dora", "dora@phones.example.org")] {
+        let jid = format!("{who}@example.org").parse().unwrap();
+        step(ask(Question::PutUser(jid, json!({ "aor": format!("sip:{aor}") }))));
+    }
+    step(join("owner", "Owner"));
+    step(xml(
+        "owner",
+        "<iq type='set' id='o' to='cave@rooms.example.org'>\
+         <query xmlns='http://jabber.org/protocol/muc#owner'>\
+         <x xmlns='jabber:x:data' type='submit'/></query></iq>",
+    ));
+    step(join("alice", "Alice"));
+    // Nobody's phone rings unless the owner says so.
+    let out = step(invite("owner", "carol"));
+    assert_eq!((out.lookups.len(), out.stanzas.each().count()), (0, 1));
+    step(ask(Question::PutRoom(cave(), json!({ "ring_on_invite": true }))));
+    let out = step(invite("owner", "carol"));
+    assert_eq!(out.lookups[0].uri.to_string(), "sip:carol@phones.example.org");
+    let invited: Vec<_> =
+        out.stanzas.each().filter(|it| it.attr("to") == Some("carol@example.org")).collect();
+    let [invitation] = &invited[..] else { panic!("{invited:?}") };
+    let x = invitation.get_child("x", "http://jabber.org/protocol/muc#user").unwrap();
+    let invite_ = x.get_child("invite", "http://jabber.org/protocol/muc#user").unwrap();
+    assert!(invite_.has_child("reason", "http://jabber.org/protocol/muc#user"));
+    // Who may not call, or is called already, or has no phone, is invited to the chat alone.
+    for (from, whom) in [("alice", "dora"), ("owner", "carol"), ("owner", "erin")] {
+        let out = step(invite(from, whom));
+        assert_eq!((out.lookups.len(), out.stanzas.each().count()), (0, 1), "{from} {whom}");
+    }
+    let out = step(invite("owner", "dora"));
+    assert_eq!(out.lookups.len(), 1);
+}
+
 /// What is asked by a command in a chat client is written down, with who asked.
 #[test]
 fn a_command_from_chat_is_in_the_audit_log() {

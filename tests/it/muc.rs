@@ -13,6 +13,7 @@
 //! | `phone 1 call garden sip:bob@example.net Bob` | a caller; `romeo@example.org` instead of the SIP address is a bound one |
 //! | `phone 1 hang-up`, `hold`, `resume`, `mute`, `unmute`, `hand` | what the caller does next |
 //! | `jitsi on`, `jitsi off` | whether presence carries the conference for Jitsi Desktop |
+//! | `spellings NAME …` | under which names rooms tell where to call |
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
@@ -220,6 +221,12 @@ impl Server {
         match words.as_slice() {
             ["link", up] => self.muc.link(self.now, *up == "up"),
             ["jitsi", on] => self.muc.set_jitsi_conference(*on == "on"),
+            ["spellings", names @ ..] => {
+                let names = names.iter().map(|name| (*name).to_owned()).collect();
+                if self.muc.set_spellings(names) {
+                    self.muc.show_change_of_all(&self.rooms, &mut out);
+                }
+            }
             ["archive", "stuck"] => self.reads = false,
             ["shutdown"] => {
                 for (room, facts) in self.rooms.shut_down() {

@@ -874,6 +874,50 @@ impl Clients {
     }
 }
 
+/// XEP-0463 §4.2.1.
+#[test]
+fn long_lists_of_affiliations_come_in_parts_that_join() {
+    let mut server = Server::new();
+    server.line("juliet make garden Juliet");
+    for hundred in 0..5 {
+        let items: String = (0..100)
+            .map(|n| {
+                format!("<item jid='{}@example.org' affiliation='member'/>", hundred * 100 + n)
+            })
+            .collect();
+        server.line(&format!(
+            "juliet <iq type='set' id='a' to='garden@rooms.example.org'>\
+             <query xmlns='http://jabber.org/protocol/muc#admin'>{items}</query></iq>"
+        ));
+    }
+    let join = |since: &str| {
+        format!(
+            "juliet <presence to='garden@rooms.example.org/Juliet'>\
+             <x xmlns='http://jabber.org/protocol/muc'>\
+             <mav xmlns='urn:xmpp:muc:affiliations:1'{since}/></x></presence>"
+        )
+    };
+    let parts = |told: Vec<Element>| {
+        let x = |it: &Element| it.get_child("x", "http://jabber.org/protocol/muc#user").cloned();
+        let told = told.iter().filter(|it| it.name() == "message").filter_map(x);
+        let part = told.filter_map(|x| {
+            let mav = x.get_child("mav", "urn:xmpp:muc:affiliations:1")?;
+            let version = |name| mav.attr(name).map(str::to_owned);
+            let items = x.children().filter(|it| it.name() == "item").count();
+            Some((version("since"), version("until"), items))
+        });
+        part.collect::<Vec<_>>()
+    };
+    let all = parts(server.line(&join("")));
+    assert_eq!(all.iter().map(|part| part.2).collect::<Vec<_>>(), [200, 200, 101]);
+    assert_eq!(all[0].0, None);
+    assert!(all.windows(2).all(|two| two[0].1 == two[1].0), "{all:?}");
+    // Whoever heard half of it hears all of it; whoever heard all hears no more.
+    let since = |part: usize| format!(" since='{}'", all[part].1.as_ref().unwrap());
+    assert_eq!(parts(server.line(&join(&since(0)))).len(), 3);
+    assert_eq!(parts(server.line(&join(&since(2)))), []);
+}
+
 /// XEP-0050 §4.3: who begins commands and never ends them takes the place of nobody else.
 #[test]
 fn commands_that_nobody_ends_have_a_limit_and_an_answer() {

@@ -25,6 +25,7 @@ use crate::id::{Nick, RoomName};
 use crate::journal::{Row, Snapshot};
 use crate::room::StoredRoom;
 use crate::room::avatar::Avatar;
+use crate::room::changes::MAX_CHANGES;
 use crate::room::hats::Hats;
 use crate::room::history::{Author, Kind, Payload, Said};
 use crate::room::person::Who;
@@ -110,6 +111,10 @@ impl Store {
         }
         // By name, whatever the database thinks of the order of letters.
         snapshot.rooms.sort_unstable_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        let sql = "SELECT room, version, kind, who FROM changes ORDER BY room, version";
+        for row in connection.all(sql, []).await? {
+            snapshot.changes.push(read_change(&row)?);
+        }
         for row in connection.all("SELECT room, jid, nick FROM nicks", []).await? {
             snapshot.nicks.push(read_nick(&row)?);
         }
@@ -291,8 +296,11 @@ async fn write_row(connection: &mut Connection, row: &Row) -> Result<(), sqlx::E
             // At once nobody's; its messages are swept, however many they are.
             connection.execute("UPDATE archives SET room = NULL WHERE room = $1", name()).await?;
         }
-        Row::Affiliation { room, who, affiliation, reason } => {
+        Row::Affiliation { room, who, affiliation, reason, version } => {
             let Some((kind, who)) = write_who(who) else { return Ok(()) };
+            if let Some(version) = version {
+                write_change(connection, room, *version, (kind, &who)).await?;
+            }
             let key = [room.as_str().into(), kind.into(), who.into()];
             if *affiliation == Affiliation::None {
                 let sql = "DELETE FROM affiliations WHERE room = $1 AND kind = $2 AND who = $3";
@@ -366,6 +374,24 @@ async fn write_row(connection: &mut Connection, row: &Row) -> Result<(), sqlx::E
         }
         Row::Sweep { before } => sweep(connection, *before).await?,
     }
+    Ok(())
+}
+
+/// Remembers a change, and forgets the one that is too old for it.
+async fn write_change(
+    connection: &mut Connection,
+    room: &RoomName,
+    version: u64,
+    (kind, who): (&'static str, &str),
+) -> Result<(), sqlx::Error> {
+    let version = i64::try_from(version).unwrap_or(i64::MAX);
+    let oldest = version.saturating_sub(i64::try_from(MAX_CHANGES).unwrap_or(i64::MAX));
+    let sql = "DELETE FROM changes WHERE room = $1 AND version <= $2";
+    connection.execute(sql, [room.as_str().into(), oldest.into()]).await?;
+    let sql = "INSERT INTO changes (room, version, kind, who) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (room, version) DO UPDATE SET kind = excluded.kind, who = excluded.who";
+    let values = [room.as_str().into(), version.into(), kind.into(), who.to_owned().into()];
+    connection.execute(sql, values).await?;
     Ok(())
 }
 
@@ -510,16 +536,27 @@ fn read_room(row: &Found) -> Result<StoredRoom> {
 }
 
 fn read_affiliation(row: &Found) -> Result<(Who, Affiliation)> {
-    let (kind, who): (String, String) = (row.get("kind")?, row.get("who")?);
+    let who = read_who(row)?;
     let word: String = row.get("affiliation")?;
     let affiliation = Affiliation::parse(&word)
-        .with_context(|| format!("stored affiliation of {who}: {word}"))?;
-    let who = match kind.as_str() {
+        .with_context(|| format!("stored affiliation of {who:?}: {word}"))?;
+    Ok((who, affiliation))
+}
+
+fn read_change(row: &Found) -> Result<(RoomName, u64, Who)> {
+    let (room, version): (String, i64) = (row.get("room")?, row.get("version")?);
+    let name = RoomName::new(&room).map_err(|why| anyhow!("stored room {room}: {why}"))?;
+    let version = u64::try_from(version).with_context(|| format!("a change in room {room}"))?;
+    Ok((name, version, read_who(row)?))
+}
+
+fn read_who(row: &Found) -> Result<Who> {
+    let (kind, who): (String, String) = (row.get("kind")?, row.get("who")?);
+    Ok(match kind.as_str() {
         "jid" => Who::Jid(BareJid::new(&who).with_context(|| format!("stored JID {who}"))?),
         "aor" => Who::Aor(who.parse::<Aor>().with_context(|| format!("stored address {who}"))?),
         other => bail!("stored identity of kind {other}"),
-    };
-    Ok((who, affiliation))
+    })
 }
 
 fn read_nick(row: &Found) -> Result<(RoomName, BareJid, Nick)> {

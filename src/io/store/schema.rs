@@ -199,4 +199,26 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     );
 ",
     },
+    Migration {
+        sqlite: "
+    -- The latest changes of affiliations, by the version that each made.
+    CREATE TABLE changes (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        who TEXT NOT NULL,
+        PRIMARY KEY (room, version)
+    ) STRICT;
+",
+        postgres: "
+    -- The latest changes of affiliations, by the version that each made.
+    CREATE TABLE changes (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        version BIGINT NOT NULL,
+        kind TEXT NOT NULL,
+        who TEXT NOT NULL,
+        PRIMARY KEY (room, version)
+    );
+",
+    },
 ];

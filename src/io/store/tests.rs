@@ -70,6 +70,7 @@ pub(in crate::io) use on_both;
 on_both! {
     gives_back_what_was_written_after_a_restart
     nicks_pictures_and_hats_go_with_their_room
+    the_latest_changes_of_affiliations_are_kept
     writes_all_or_nothing
     refuses_a_schema_from_the_future
     what_newcomers_are_told_outlasts_a_restart
@@ -96,7 +97,7 @@ fn user(jid: &str, aor: &str) -> User {
 
 fn affiliation(room: &StoredRoom, who: &Who, affiliation: Affiliation) -> Row {
     let (room, who) = (room.name.clone(), who.clone());
-    Row::Affiliation { room, who, affiliation, reason: Some("why".to_owned()) }
+    Row::Affiliation { room, who, affiliation, reason: Some("why".to_owned()), version: None }
 }
 
 async fn gives_back_what_was_written_after_a_restart(scratch: &Scratch) {
@@ -200,6 +201,29 @@ async fn nicks_pictures_and_hats_go_with_their_room(scratch: &Scratch) {
     store.write(&rows[1..]).await.unwrap();
     store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();
     assert_eq!(store.load().await.unwrap(), Snapshot::default());
+}
+
+async fn the_latest_changes_of_affiliations_are_kept(scratch: &Scratch) {
+    let mut store = Store::open(scratch.url()).await.unwrap();
+    let cave = room("cave");
+    let who = |number: u64| Who::Jid(BareJid::new(&format!("{number}@example.org")).unwrap());
+    let first = 1_800_000_000_000_000;
+    let change = |number: u64| Row::Affiliation {
+        room: cave.name.clone(),
+        who: who(number),
+        affiliation: Affiliation::Member,
+        reason: None,
+        version: Some(first + number),
+    };
+    let rows: Vec<_> =
+        std::iter::once(Row::Room(cave.clone())).chain((0..201).map(change)).collect();
+    store.write(&rows).await.unwrap();
+    let changes = store.load().await.unwrap().changes;
+    let expected: Vec<_> =
+        (1..201).map(|number| (cave.name.clone(), first + number, who(number))).collect();
+    assert_eq!(changes, expected);
+    store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();
+    assert_eq!(store.load().await.unwrap().changes, []);
 }
 
 async fn writes_all_or_nothing(scratch: &Scratch) {
