@@ -623,6 +623,7 @@ fn policy(config: &Config) -> Policy {
         max_rooms: config.xmpp.max_rooms,
         max_rooms_of_one: config.xmpp.max_rooms_of_one,
         max_people: config.xmpp.max_people,
+        crowd: config.xmpp.crowd,
         max_dials: config.sip.max_dials,
         intake: Intake::Open,
         identity_floor: match config.sip.identity_floor {

@@ -75,6 +75,10 @@ pub struct Xmpp {
     /// How many people one room may hold at most.
     #[serde(default = "default_max_people")]
     pub max_people: u32,
+    /// From how many people on a room is a crowd: visitors who come then are shown to moderators alone,
+    /// until they are given voice. 0: none is.
+    #[serde(default = "default_crowd")]
+    pub crowd: u32,
     /// How many messages a second one session may send in the long run; moderators four times as many.
     #[serde(default = "default_max_messages_of_one")]
     pub max_messages_of_one: u32,
@@ -938,6 +942,10 @@ fn default_max_rooms() -> usize {
 
 fn default_max_rooms_of_one() -> usize {
     100
+}
+
+fn default_crowd() -> u32 {
+    1_000
 }
 
 fn default_max_people() -> u32 {

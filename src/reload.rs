@@ -113,6 +113,7 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("xmpp.max_rooms", Takes::Live),
     ("xmpp.max_rooms_of_one", Takes::Live),
     ("xmpp.max_people", Takes::Live),
+    ("xmpp.crowd", Takes::Live),
     ("xmpp.archive_days", Takes::Live),
     ("xmpp.max_messages_of_one", Takes::Live),
     ("xmpp.max_message_burst_of_one", Takes::Live),
@@ -222,7 +223,7 @@ mod tests {
             "xmpp": {
                 "domain": "b.example.org", "server": "127.0.0.1:1", "secret": "other", "secret_file": "f",
                 "admins": ["a@example.org"], "create_rooms": "admins", "max_rooms": 1,
-                "max_rooms_of_one": 1, "max_people": 1, "archive_days": 1, "uri_fields": ["x"],
+                "max_rooms_of_one": 1, "max_people": 1, "crowd": 1, "archive_days": 1, "uri_fields": ["x"],
                 "max_messages_of_one": 1, "max_message_burst_of_one": 1, "max_presences_of_one": 2,
                 "max_presence_burst_of_one": 1, "max_joins": 1, "max_join_burst": 1,
                 "jitsi_conference": true,

@@ -41,8 +41,10 @@ struct Sight<'a> {
     role: Option<Role>,
     /// They, or a nick of theirs, are no longer here: the presence is unavailable.
     gone: bool,
-    /// Whether the room shows their role to others (`presencebroadcast`).
+    /// Whether the room shows their role to others (`presencebroadcast`), and to all of them.
     broadcast: bool,
+    /// Whether it shows them to moderators alone.
+    aside: bool,
     affiliation: Affiliation,
     jid: Option<Jid>,
     occupant_id: String,
@@ -195,7 +197,7 @@ impl Muc {
 
         for other in room.people.values().filter(|other| other.id != person.id) {
             let sight = self.here(room, other);
-            if sight.broadcast {
+            if sight.is_for(person) {
                 out.push(sight.to(self, eyes(&[]), None));
             }
         }
@@ -242,7 +244,8 @@ impl Muc {
         let eyes = Eyes::One(chat, person.id, person.role, &[]);
         // Who is back under a nick that only looks the same is another one to a client.
         let hidden = |nick: &Nick| {
-            room.by_nick(nick).is_none_or(|it| it.nick != *nick || !broadcasts(room, it.role))
+            let it = room.by_nick(nick).filter(|it| it.nick == *nick);
+            it.is_none_or(|it| !sees(room, (person, person.role), (it, it.role)))
         };
         for nick in self.ghosts.missed(&room.name).filter(|nick| hidden(nick)) {
             let item =
@@ -262,7 +265,8 @@ impl Muc {
         }
     }
 
-    /// Who has a role that the room does not broadcast, and had one that it does, seems to go.
+    /// Who has a role that the room does not broadcast, or not to all, and had one that it does, seems to
+    /// go; and so do, for who is no moderator any more, those whom moderators alone are shown.
     pub(super) fn hide_after(
         &mut self,
         room: &Room,
@@ -271,17 +275,37 @@ impl Muc {
         out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
-        if broadcasts(room, old) && !broadcasts(room, person.role) {
-            self.hide(room, person, out);
+        self.hide(room, person, out, |viewer| {
+            let viewer = (viewer, viewer.role);
+            sees(room, viewer, (person, old)) && !sees(room, viewer, (person, person.role))
+        });
+        if old != Role::Moderator || person.role == Role::Moderator {
+            return;
+        }
+        for other in room.people.values().filter(|other| other.aside) {
+            self.hide(room, other, out, |viewer| {
+                let shown = |role| sees(room, (viewer, role), (other, other.role));
+                viewer.id == person.id && shown(old) && !shown(person.role)
+            });
         }
     }
 
-    fn hide(&mut self, room: &Room, person: &Person, out: &mut Stanzas) {
-        self.ghosts.vanished(&room.name, &person.nick);
+    /// Someone who is here seems to go, to all for whom that is new.
+    fn hide(
+        &mut self,
+        room: &Room,
+        person: &Person,
+        out: &mut Stanzas,
+        from: impl Fn(&Person) -> bool,
+    ) {
+        let told = self.chats.told(room).filter(|(viewer, _)| from(viewer));
+        let told: Vec<_> = told.map(|(viewer, chat)| (viewer, chat.clone())).collect();
+        if room.people.values().any(from) {
+            self.ghosts.vanished(&room.name, &person.nick);
+        }
         let here = self.here(room, person);
         let sight = Sight { role: None, gone: true, shown: &[], hats: None, ..here };
-        let others = self.chats.told(room).filter(|(viewer, _)| viewer.id != person.id);
-        sight.to_all(self, others, out);
+        sight.to_all(self, told.iter().map(|(viewer, chat)| (*viewer, chat)), out);
     }
 
     /// The room shows other roles than before, or addresses to others (XEP-0045 §10.2.1): what each
@@ -302,14 +326,18 @@ impl Muc {
         for person in room.people.values() {
             let was = old.presence_broadcast.contains(&person.role);
             let sight = self.here(room, person);
-            match (was, sight.broadcast) {
-                (true, false) => self.hide(room, person, out),
+            match (was, broadcasts(room, person.role)) {
+                (true, false) => self.hide(room, person, out, |viewer| {
+                    let moderator = viewer.role == Role::Moderator;
+                    viewer.id != person.id && (moderator || !is_aside(person, person.role))
+                }),
                 (false, false) => {}
                 (true, true) if !whois => {}
                 (was, true) => {
                     // Moderators saw addresses all along.
                     let told = self.chats.told(room).filter(|(viewer, _)| {
-                        viewer.id != person.id && !(was && viewer.role == Role::Moderator)
+                        let knew = was && viewer.role == Role::Moderator;
+                        viewer.id != person.id && !knew && sight.is_for(viewer)
                     });
                     sight.to_all(self, told, out);
                 }
@@ -358,7 +386,8 @@ impl Muc {
         }
     }
 
-    /// Who becomes a moderator of a semi-anonymous room may see addresses from then on.
+    /// Who becomes a moderator of a semi-anonymous room may see addresses from then on, and in a crowd
+    /// whom moderators alone are shown.
     pub(super) fn show_addresses_to_new_moderator(
         &self,
         room: &Room,
@@ -367,13 +396,12 @@ impl Muc {
         out: &mut Stanzas,
     ) {
         let Some(person) = room.person(person) else { return };
-        if room.settings.whois == Whois::Anyone
-            || old == Role::Moderator
-            || person.role != Role::Moderator
-        {
+        if old == Role::Moderator || person.role != Role::Moderator {
             return;
         }
-        for other in room.people.values().filter(|other| other.id != person.id) {
+        let open = room.settings.whois == Whois::Anyone;
+        let new = |it: &&Person| it.id != person.id && (!open || is_aside(it, it.role));
+        for other in room.people.values().filter(new) {
             let sight = self.here(room, other);
             let told = self.chats.told(room).filter(|(viewer, _)| viewer.id == person.id);
             for (_, chat) in told.filter(|(viewer, _)| sight.is_for(viewer)) {
@@ -575,7 +603,8 @@ impl Muc {
             id: person.id,
             role: Some(person.role),
             gone: false,
-            broadcast: broadcasts(room, person.role),
+            broadcast: broadcasts(room, person.role) && !is_aside(person, person.role),
+            aside: broadcasts(room, person.role) && is_aside(person, person.role),
             affiliation: room.affiliation(&person.who),
             jid: self.address(person, face.map(|(chat, _)| chat)),
             occupant_id: self.occupant_id(&room.name, &person.who),
@@ -635,7 +664,8 @@ impl Muc {
 impl Sight<'_> {
     /// Whether someone is to be told at all.
     fn is_for(&self, viewer: &Person) -> bool {
-        self.broadcast || viewer.id == self.id
+        let moderator = self.aside && viewer.role == Role::Moderator;
+        self.broadcast || moderator || viewer.id == self.id
     }
 
     /// The presence for sessions of whom it is about, who is out.
@@ -728,6 +758,17 @@ impl Sight<'_> {
             .child(x)
             .into()
     }
+}
+
+/// Whether someone in a role is shown that another is here, in a role.
+fn sees(room: &Room, (viewer, role): (&Person, Role), (person, shown): (&Person, Role)) -> bool {
+    let to_all = !is_aside(person, shown) || role == Role::Moderator;
+    viewer.id == person.id || (broadcasts(room, shown) && to_all)
+}
+
+/// Whether moderators alone are shown someone, in a role.
+fn is_aside(person: &Person, role: Role) -> bool {
+    person.aside && role == Role::Visitor
 }
 
 fn broadcasts(room: &Room, role: Role) -> bool {

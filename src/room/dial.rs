@@ -102,7 +102,7 @@ impl Room {
         let was = self.dials.remove(&dial).ok_or(Refusal::NoSuchCall)?;
         let callee = was.callee.person.clone();
         let entered =
-            self.may_be_let_in(policy, &callee).and_then(|()| self.seat(now, leg, callee));
+            self.may_be_let_in(policy, &callee).and_then(|()| self.seat(now, policy, leg, callee));
         let end = match &entered {
             Ok(_) => DialEnd::Answered,
             Err(refusal) => DialEnd::KeptOut(*refusal),

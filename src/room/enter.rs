@@ -42,7 +42,7 @@ impl Room {
         }
         let (id, arrival) = match here {
             Some(id) => (id, Arrival::Joined),
-            None => (self.new_person(now, who, nick.clone()), Arrival::New),
+            None => (self.new_person(now, policy, who, nick.clone()), Arrival::New),
         };
         let person = &self.people[&id];
         if person.chats.len() >= MAX_CHATS {
@@ -96,11 +96,17 @@ impl Room {
         if self.by_leg(leg).is_some() {
             return Err(Refusal::NotAllowed);
         }
-        self.seat(now, leg, caller).map(|fact| vec![fact])
+        self.seat(now, policy, leg, caller).map(|fact| vec![fact])
     }
 
     /// Brings a leg in that passed all checks: to its person, if they are here in another way.
-    pub(super) fn seat(&mut self, now: Now, leg: LegId, caller: Caller) -> Result<Fact, Refusal> {
+    pub(super) fn seat(
+        &mut self,
+        now: Now,
+        policy: &Policy,
+        leg: LegId,
+        caller: Caller,
+    ) -> Result<Fact, Refusal> {
         let who = caller.who.clone();
         let here = self.people.all_of(&who);
         let (id, arrival) = match here.max_by_key(|person| !person.chats.is_empty()) {
@@ -108,7 +114,7 @@ impl Room {
             Some(person) => (person.id, Arrival::Joined),
             None => {
                 let nick = self.nick_for(&caller);
-                (self.new_person(now, who, nick), Arrival::New)
+                (self.new_person(now, policy, who, nick), Arrival::New)
             }
         };
         let at = Leg { caller, since: now.utc, hold: false, sends: true };
@@ -192,7 +198,7 @@ impl Room {
         self.people.all_of(who).next().is_some()
     }
 
-    fn new_person(&mut self, now: Now, who: Who, nick: Nick) -> PersonId {
+    fn new_person(&mut self, now: Now, policy: &Policy, who: Who, nick: Nick) -> PersonId {
         let affiliation = self.affiliation(&who);
         let default = self.default_role(affiliation);
         let here = self.people.all_of(&who).next();
@@ -229,6 +235,7 @@ impl Room {
             mutes,
             hand: None,
             since: now.utc,
+            aside: policy.crowd > 0 && self.people.len() >= policy.crowd as usize,
         });
         id
     }

@@ -79,6 +79,9 @@ pub struct Policy {
     pub max_rooms_of_one: usize,
     /// How many people one room may hold when its owner sets no limit.
     pub max_people: u32,
+    /// From how many people on a room is a crowd, in which visitors who come are shown to moderators
+    /// alone (XEP-0045 §7.2.2); 0: none is.
+    pub crowd: u32,
     /// How many calls all rooms may be making at a time.
     pub max_dials: usize,
     /// Who new is let in.
@@ -1295,6 +1298,7 @@ impl Default for Policy {
             max_rooms: 10_000,
             max_rooms_of_one: 100,
             max_people: 5_000,
+            crowd: 1_000,
             max_dials: 100,
             intake: Intake::Open,
             identity_floor: Proof::Claimed,

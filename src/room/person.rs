@@ -74,6 +74,8 @@ pub struct Person {
     pub hand: Option<SystemTime>,
     /// When they came.
     pub since: SystemTime,
+    /// They came to a crowd: while they are a visitor, moderators alone are shown that they are here.
+    pub aside: bool,
 }
 
 /// One call leg of a person.

@@ -14,6 +14,7 @@
 //! | `phone 1 hang-up`, `hold`, `resume`, `mute`, `unmute`, `hand` | what the caller does next |
 //! | `jitsi on`, `jitsi off` | whether presence carries the conference for Jitsi Desktop |
 //! | `spellings NAME …` | under which names rooms tell where to call |
+//! | `crowd 2` | from how many people on visitors are shown to moderators alone |
 //! | `operator mute garden Juliet`, `unmute`, `lock` | what an operator does |
 //! | `link down`, `link up`, `shutdown` | what happens to the server |
 //! | `+5` | five seconds pass |
@@ -221,6 +222,11 @@ impl Server {
         match words.as_slice() {
             ["link", up] => self.muc.link(self.now, *up == "up"),
             ["jitsi", on] => self.muc.set_jitsi_conference(*on == "on"),
+            ["crowd", number] => {
+                let crowd = number.parse().unwrap();
+                let policy = Policy { crowd, ..self.rooms.policy().clone() };
+                self.rooms.set_policy(self.now, policy);
+            }
             ["spellings", names @ ..] => {
                 let names = names.iter().map(|name| (*name).to_owned()).collect();
                 if self.muc.set_spellings(names) {

@@ -1,6 +1,10 @@
 //! What no client should send: each gets the answer that its protocol has for it, and changes
 //! nothing.
 
+use cusaxd::clock::Now;
+use cusaxd::room::Policy;
+use cusaxd::room::person::Person;
+use cusaxd::room::standing::Role;
 use minidom::Element;
 use proptest::prelude::*;
 
@@ -781,8 +785,13 @@ proptest! {
     /// answered exactly once and no other is; errors are never answered; and what each client was
     /// told of who is in the room is who is in the room.
     #[test]
-    fn clients_believe_what_is_true(lines in proptest::collection::vec(any_line(), 1..60)) {
+    fn clients_believe_what_is_true(
+        lines in proptest::collection::vec(any_line(), 1..60),
+        crowd in 0..4_u32,
+    ) {
         let mut clients = Clients { server: garden(), log: vec![], down: false };
+        let policy = Policy { crowd, ..clients.server.rooms.policy().clone() };
+        clients.server.rooms.set_policy(Now::read(), policy);
         // What was said before this test began to listen.
         for who in ["juliet join garden Juliet", "romeo join garden Romeo"] {
             clients.line(who);
@@ -812,10 +821,12 @@ proptest! {
             let ids = room.people.values().map(|person| person.id);
             for (id, chat) in ids.flat_map(|id| sessions(id).map(move |chat| (id, chat))) {
                 let broadcast = &room.settings.presence_broadcast;
+                let moderates = room.person(id).is_some_and(|it| it.role == Role::Moderator);
+                let shown = |it: &Person| !it.aside || it.role != Role::Visitor || moderates;
                 let truth: std::collections::BTreeSet<_> = room
                     .people
                     .values()
-                    .filter(|person| person.id == id || broadcast.contains(&person.role))
+                    .filter(|it| it.id == id || broadcast.contains(&it.role) && shown(it))
                     .map(|person| format!("{jid}/{}", person.nick))
                     .collect();
                 let told = clients.log.iter().filter(|stanza| {
