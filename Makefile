@@ -22,6 +22,8 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test interop --locked -- -D warnings
 	cargo clippy --no-default-features --locked -- -D warnings
+	cargo clippy -p cusax-client --no-default-features --all-targets --locked -- -D warnings
+	cargo package --quiet --no-verify --allow-dirty --locked -p cusax-sip -p cusax-media -p cusax -p cusax-client
 	@if rustup target add wasm32-unknown-unknown >/dev/null 2>&1; then \
 		cargo check --target wasm32-unknown-unknown --no-default-features --locked; \
 	else \

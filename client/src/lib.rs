@@ -1,14 +1,16 @@
 //! The client half of CUSAX (RFC 7081): what a chat client with a SIP stack, or a softphone with a
 //! chat account, has to decide so that its two accounts are one service.
 //!
-//! There is no IO in here and no clock: stanzas, SIP headers and conference documents go in, decisions
-//! come out, so it fits any connection, runtime and user interface.
+//! There is no IO in here and no clock, but for the module `driver` with the feature `tokio`: stanzas,
+//! SIP headers and conference documents go in, decisions come out, so it fits any connection, runtime
+//! and user interface.
 //!
 //! | read | to learn |
 //! | --- | --- |
 //! | [`provision`] | where the two accounts come from, when to ask again, and what is switched off |
 //! | [`connections`] | when to connect which, what the loss of one does, and what to show |
 //! | [`security`] | whether both are protected alike, and as well as before |
+//! | [`room`] | what is said to a room, as stanzas |
 //! | [`link`] | which room belongs to which conference, and whether to join it |
 //! | [`people`] | one list of the people in both, with what each gets, and why oneself is not heard |
 //! | [`caller`] | who is calling, and why they may or may not be named |
@@ -16,6 +18,8 @@
 //! | [`reach`] | at which addresses a contact can be called, and how they are known |
 //! | [`route`] | through which account to call or chat, or whether to ask |
 //! | [`cost`] | what to say before a call leaves the domain, or costs money |
+//!
+//! `docs/client.md` of the repository makes a client of them, step by step.
 //!
 //! Documents of conferences are read and added up by [`cusax::conference`].
 //!
@@ -103,10 +107,18 @@
 pub mod caller;
 pub mod connections;
 pub mod cost;
+#[cfg(feature = "tokio")]
+pub mod driver;
 pub mod link;
 pub mod number;
 pub mod people;
 pub mod provision;
 pub mod reach;
+pub mod room;
 pub mod route;
 pub mod security;
+
+/// The tutorial's code compiles.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../docs/client.md")]
+pub struct Tutorial;

@@ -526,6 +526,16 @@ impl Occupant {
 }
 
 impl Role {
+    /// Its word in stanzas.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Visitor => "visitor",
+            Self::Participant => "participant",
+            Self::Moderator => "moderator",
+        }
+    }
+
     fn from_word(word: Option<&str>) -> Self {
         match word {
             Some("visitor") => Self::Visitor,
@@ -537,6 +547,17 @@ impl Role {
 }
 
 impl Affiliation {
+    /// Its word in stanzas.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Outcast => "outcast",
+            Self::None => "none",
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
     fn from_word(word: Option<&str>) -> Self {
         match word {
             Some("outcast") => Self::Outcast,

@@ -158,7 +158,24 @@ pub enum Downgrade {
     },
 }
 
+/// In what a connection is worse than one before.
+pub fn worse(before: Protection, now: Protection) -> BTreeSet<Downgrade> {
+    let mut worse = BTreeSet::new();
+    if now.privacy < before.privacy {
+        worse.insert(Downgrade::Privacy { before: before.privacy, now: now.privacy });
+    }
+    if now.login < before.login {
+        worse.insert(Downgrade::Login { before: before.login, now: now.login });
+    }
+    worse
+}
+
 impl Memory {
+    /// What was stored with the account.
+    pub fn new(chat: Option<Protection>, voice: Option<Protection>) -> Self {
+        Self { chat, voice }
+    }
+
     /// Judges a connection before it is used: nothing is wrong, and it is remembered; or it is worse than
     /// before, and is to be ended ([`Fault::NotTrusted`](crate::connections::Fault::NotTrusted)) until the
     /// person has seen why. That is asked before the password is sent, where the mechanism is known.
@@ -171,13 +188,7 @@ impl Memory {
             *known = Some(now);
             return BTreeSet::new();
         };
-        let mut worse = BTreeSet::new();
-        if now.privacy < before.privacy {
-            worse.insert(Downgrade::Privacy { before: before.privacy, now: now.privacy });
-        }
-        if now.login < before.login {
-            worse.insert(Downgrade::Login { before: before.login, now: now.login });
-        }
+        let worse = worse(before, now);
         if worse.is_empty() {
             *known = Some(now);
         }

@@ -11,6 +11,7 @@
 
 mod baresip;
 mod converse;
+mod cusax;
 mod cusaxd;
 mod ejabberd;
 mod gajim;
@@ -30,12 +31,14 @@ mod sipp;
 mod site;
 mod slixmpp;
 mod steady;
+mod terminal;
 mod wait;
 
 mod cases {
     mod abuse;
     mod archive;
     mod browser;
+    mod client;
     mod commands;
     mod dashboards;
     mod dialout;

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::ChildStdin,
+    process::{ChildStdin, Command, ExitStatus},
     sync::{Arc, Condvar, Mutex},
     thread,
     time::Duration,
@@ -84,8 +84,15 @@ impl Peer {
     ) -> Self {
         let mut line = command(runtime.program());
         line.arg(program(file)).args(arguments);
+        let peer = Self::of(name, &mut line, dir);
+        peer.wait(0, "it to start", |event| event["ev"] == "ready");
+        peer
+    }
+
+    /// A program that tells what happens as lines of JSON.
+    pub(crate) fn of(name: &str, line: &mut Command, dir: &Path) -> Self {
         let log = dir.join(format!("{name}.log"));
-        let mut process = Process::start(name, &mut line, &log, true);
+        let mut process = Process::start(name, line, &log, true);
         let (stdin, stdout) = process.pipes();
         let seen = Arc::new(Seen::default());
         let (events, mut transcript) = (
@@ -101,15 +108,25 @@ impl Peer {
                 }
             }
         });
-        let peer = Self {
+        Self {
             name: name.into(),
             stdin: RefCell::new(Some(stdin)),
             seen,
             last_id: Cell::new(0),
             process,
-        };
-        peer.wait(0, "it to start", |event| event["ev"] == "ready");
-        peer
+        }
+    }
+
+    /// Writes a line to its input.
+    pub(crate) fn write(&self, line: &str) {
+        let mut stdin = self.stdin.borrow_mut();
+        let pipe = stdin.as_mut().expect("open until dropped");
+        writeln!(pipe, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// How it ended, if it does in time.
+    pub(crate) fn ends(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.process.wait(within)
     }
 
     /// A place in the list of events: pass it to `wait` to look only at what comes later.
@@ -157,9 +174,7 @@ impl Peer {
         fields["id"] = json!(id);
         fields["do"] = json!(name);
         let mark = self.mark();
-        let mut stdin = self.stdin.borrow_mut();
-        let pipe = stdin.as_mut().expect("open until dropped");
-        writeln!(pipe, "{fields}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        self.write(&fields.to_string());
         let reply = self.wait(mark, &format!("the reply to {name}"), |event| {
             event["ev"] == "reply" && event["id"] == id
         });

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256, Sha512_256};
 
 use crate::{
     header::{Challenge, Credentials, Headers, Name},
-    message::{Method, Request},
+    message::{Method, Request, Response, Status},
     scan,
 };
 
@@ -75,6 +75,8 @@ pub struct Account {
     password: String,
     realm: Option<String>,
     answering: Option<Answering>,
+    /// The header that answers the last challenge.
+    proves: Name,
     tries: u8,
 }
 
@@ -324,8 +326,40 @@ impl Account {
             password: password.to_owned(),
             realm: realm.map(str::to_owned),
             answering: None,
+            proves: Name::AUTHORIZATION,
             tries: 0,
         }
+    }
+
+    /// Takes the challenge of a response, if it is a 401 or 407. Whether sending the request again, with
+    /// [`Self::header`], makes sense.
+    pub fn challenged_by(&mut self, response: &Response) -> bool {
+        let (asks, proves) = match response.status {
+            Status::UNAUTHORIZED => (Name::WWW_AUTHENTICATE, Name::AUTHORIZATION),
+            Status::PROXY_AUTHENTICATION_REQUIRED => {
+                (Name::PROXY_AUTHENTICATE, Name::PROXY_AUTHORIZATION)
+            }
+            _ => return false,
+        };
+        self.proves = proves;
+        self.challenged(&response.headers, &asks)
+    }
+
+    /// The header that proves who sends a request, and what stands in it: [`Self::credentials`] by the
+    /// last challenge; `None` before any.
+    pub fn header(
+        &mut self,
+        method: &Method,
+        uri: &str,
+        cnonce: &str,
+    ) -> Option<(Name, Credentials)> {
+        let credentials = self.credentials(method, uri, cnonce)?;
+        Some((self.proves.clone(), credentials))
+    }
+
+    /// The hash that the last challenge asked for.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.answering.as_ref().map(|answering| answering.algorithm)
     }
 
     /// Takes the challenge of a 401 (`WWW-Authenticate`) or 407 (`Proxy-Authenticate`): the first

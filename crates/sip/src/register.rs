@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::digest::Account;
+use crate::digest::{Account, Algorithm};
 use crate::header::{CSeq, Contacts, Name, NameAddr};
 use crate::message::{Method, Request, Response, Status};
 use crate::uri::{SipUri, Uri};
@@ -32,8 +32,6 @@ pub struct Config {
 pub struct Registration {
     config: Config,
     cseq: u32,
-    /// The header to answer a challenge in, once there was one.
-    proves: Option<Name>,
     /// What the last request asked for; 0 takes the address back.
     asked_s: u32,
     refresh_at: Option<Instant>,
@@ -65,7 +63,7 @@ impl Registration {
     /// Nothing is registered yet.
     pub fn new(config: Config) -> Self {
         let asked_s = config.expires_s;
-        Self { config, cseq: 0, proves: None, asked_s, refresh_at: None }
+        Self { config, cseq: 0, asked_s, refresh_at: None }
     }
 
     /// The next REGISTER. `cnonce` is random.
@@ -80,11 +78,11 @@ impl Registration {
             .with(Name::CSEQ, CSeq::new(self.cseq, Method::Register))
             .with(Name::CONTACT, &self.config.contact)
             .with(Name::EXPIRES, self.asked_s);
-        if let Some(name) = &self.proves
-            && let Some(credentials) =
-                self.config.account.credentials(&Method::Register, &uri.to_string(), cnonce)
+        let uri = uri.to_string();
+        if let Some((name, credentials)) =
+            self.config.account.header(&Method::Register, &uri, cnonce)
         {
-            request = request.with(name.clone(), credentials);
+            request = request.with(name, credentials);
         }
         request
     }
@@ -97,17 +95,7 @@ impl Registration {
 
     /// Takes the final answer to [`Self::request`].
     pub fn handle_response(&mut self, now: Instant, response: &Response) -> Outcome {
-        let challenge = match response.status {
-            Status::UNAUTHORIZED => Some((Name::WWW_AUTHENTICATE, Name::AUTHORIZATION)),
-            Status::PROXY_AUTHENTICATION_REQUIRED => {
-                Some((Name::PROXY_AUTHENTICATE, Name::PROXY_AUTHORIZATION))
-            }
-            _ => None,
-        };
-        if let Some((asks, proves)) = challenge
-            && self.config.account.challenged(&response.headers, &asks)
-        {
-            self.proves = Some(proves);
+        if self.config.account.challenged_by(response) {
             return Outcome::Again;
         }
         let least = response.headers.min_expires().ok().flatten();
@@ -133,6 +121,11 @@ impl Registration {
         let wait = (expires_s / 2).max(expires_s.saturating_sub(MARGIN_S)).max(1);
         self.refresh_at = Some(now + Duration::from_secs(u64::from(wait)));
         Outcome::Registered { expires_s }
+    }
+
+    /// The hash by which the account proved itself; `None` if it was not asked to.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.config.account.algorithm()
     }
 
     /// When [`Self::request`] is due again.

@@ -181,6 +181,11 @@ impl Negotiation {
         self.offering
     }
 
+    /// Whether packets are protected by what is in force.
+    pub fn is_protected(&self) -> bool {
+        self.srtp.is_some()
+    }
+
     /// Moves our end of the media: the next description shows it.
     pub fn set_address(&mut self, address: SocketAddr) {
         self.address = address;
