@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use cusax_media::TICK;
 use cusax_media::leg::Heard;
+use cusax_media::level::SILENCE_DBOV;
+
+use super::mix::Voicing;
 
 /// What lies below this level, in dBov, is not worth mixing: a listener's room, not a voice. Speech
 /// comes at −15 to −45 dBov; the noise of a headset's microphone at −60 to −75.
@@ -27,7 +30,8 @@ pub struct Speaker {
     /// Ticks since the last speech.
     pause: u32,
     speaking: bool,
-    level_dbov: Option<f32>,
+    /// The loudest tick since it was last shown; `None`: silence.
+    peak_dbov: Option<f32>,
 }
 
 impl Speaker {
@@ -35,7 +39,10 @@ impl Speaker {
     ///
     /// The two are at least [`BEGUN`] and [`CEASED`] apart, so nobody can make it chatter.
     pub fn hear(&mut self, heard: Heard) -> Option<bool> {
-        self.level_dbov = heard.sound.then_some(heard.level_dbov);
+        if heard.sound {
+            let peak = self.peak_dbov.map_or(heard.level_dbov, |peak| peak.max(heard.level_dbov));
+            self.peak_dbov = Some(peak);
+        }
         let audible = heard.sound && heard.level_dbov >= AUDIBLE_DBOV;
         self.audible = if audible { ticks(SENTENCE) } else { self.audible.saturating_sub(1) };
         let speech = audible && (heard.voice || heard.level_dbov >= LOUD_DBOV);
@@ -70,9 +77,10 @@ impl Speaker {
         self.speaking
     }
 
-    /// How loud the leg is, in dBov; −127 for silence.
-    pub fn level_dbov(&self) -> f32 {
-        self.level_dbov.unwrap_or(-127.0)
+    /// How loud the leg has been since this was last asked.
+    pub fn voicing(&mut self) -> Voicing {
+        let level_dbov = self.peak_dbov.take().unwrap_or(SILENCE_DBOV);
+        Voicing { level_dbov, speaking: self.speaking }
     }
 
     fn turn(&mut self, speaking: bool) -> Option<bool> {
@@ -129,6 +137,21 @@ mod tests {
         assert_eq!(speaker.hush(), Some(false));
         assert!(!speaker.is_speaking() && !speaker.is_audible());
         assert_eq!(speaker.hush(), None);
+    }
+
+    #[test]
+    fn shows_the_loudest_since_it_was_last_asked() {
+        let mut speaker = Speaker::default();
+        let loud = |speaker: &mut Speaker| speaker.voicing().level_dbov;
+        assert_eq!(loud(&mut speaker), -127.0);
+        for level in [-40.0, -20.0, -30.0, -127.0] {
+            speaker.hear(heard(level, true));
+        }
+        assert_eq!(loud(&mut speaker), -20.0);
+        assert_eq!(loud(&mut speaker), -127.0);
+        speaker.hear(heard(-20.0, true));
+        speaker.hush();
+        assert_eq!(speaker.voicing(), Voicing { level_dbov: -127.0, speaking: false });
     }
 
     #[test]
