@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::page::Page;
 use crate::clock::stamp;
 use crate::directory::User;
 use crate::room::Room;
@@ -24,8 +25,8 @@ pub fn summary(room: &Room) -> Value {
     })
 }
 
-/// A room with everyone in it.
-pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
+/// A room with those of its people who are on a page.
+pub fn room(room: &Room, jid: &str, uri: &str, page: &Page) -> Value {
     let mut value = summary(room);
     value["jid"] = json!(jid);
     value["uri"] = json!(uri);
@@ -51,7 +52,9 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "archive": room.settings.archive,
     });
     value["calling"] = room.dials.values().map(dial).collect();
-    value["people"] = room.people.values().map(|it| person(room, it)).collect();
+    let (people, found) = page.of_one(room);
+    value["people"] = people.into();
+    value["found"] = json!(found);
     value
 }
 

@@ -36,6 +36,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::process;
 use super::settings::Settings;
+use crate::admin::page::Page;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::config::Network;
@@ -401,12 +402,12 @@ async fn events(State(http): State<Http>) -> Response {
 }
 
 async fn rooms(State(http): State<Http>) -> Response {
-    http.ask(Question::Rooms).await
+    http.ask(Question::Rooms(Page::default())).await
 }
 
 async fn room(State(http): State<Http>, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => http.ask(Question::Room(room)).await,
+        Ok(room) => http.ask(Question::Room(room, Page::default())).await,
         Err(refused) => *refused,
     }
 }
@@ -517,7 +518,7 @@ async fn announce(State(http): State<Http>, body: Bytes) -> Response {
 }
 
 async fn users(State(http): State<Http>) -> Response {
-    http.ask(Question::Users).await
+    http.ask(Question::Users(Page::default())).await
 }
 
 async fn put_user(State(http): State<Http>, Path(jid): Path<String>, body: Bytes) -> Response {
