@@ -14,6 +14,7 @@ use minidom::Element;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::admin::audit::{Entry, Via};
 use crate::admin::{self, Admin, Announcement, Question, Step, schema};
 use crate::archive::{Loaded, Query};
 use crate::clock::{Now, stamp};
@@ -100,6 +101,8 @@ pub struct Outbox {
     pub lookups: Vec<Lookup>,
     /// Answers to operators.
     pub admin: Vec<admin::Response>,
+    /// What operators changed, or tried to.
+    pub audit: Vec<Entry>,
     /// For those who watch events.
     pub events: Vec<admin::Event>,
 }
@@ -376,6 +379,13 @@ impl Bridge {
         request: admin::Request,
         out: &mut Outbox,
     ) -> admin::Response {
+        let entry = Entry::of(now, &request, &self.rooms);
+        let response = self.obey(now, request, out);
+        out.audit.extend(entry.map(|entry| entry.ended(&response)));
+        response
+    }
+
+    fn obey(&mut self, now: Now, request: admin::Request, out: &mut Outbox) -> admin::Response {
         let store = (!self.store_full).then_some(&mut out.store);
         match self.admin.decode(request, &self.rooms, &mut self.directory, store) {
             Step::Done(response) => response,
@@ -405,7 +415,8 @@ impl Bridge {
     fn for_commander(&mut self, now: Now, order: muc::Order, out: &mut Outbox) {
         let (status, body) = match Question::read(order.operation, &order.values) {
             Ok(question) => {
-                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let (by, via) = (order.by.clone(), Via::AdHoc);
+                let request = admin::Request { ticket: 0, by, via, question };
                 let response = self.for_operator(now, request, out);
                 (response.status, response.body)
             }

@@ -201,6 +201,10 @@ pub struct Http {
     pub token: Option<String>,
     /// A file that holds the token, instead of `token`.
     pub token_file: Option<String>,
+    /// A second bearer token, for those who may see everything there and change nothing.
+    pub read_token: Option<String>,
+    /// A file that holds the second token, instead of `read_token`.
+    pub read_token_file: Option<String>,
 }
 
 /// `[provision]`
@@ -231,13 +235,15 @@ pub struct Provision {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: Level,
     /// `text` or `json`.
     pub format: Format,
+    /// A file to which what operators change is appended, a line of JSON each; SIGHUP opens it again.
+    pub audit_file: Option<String>,
 }
 
 /// Who may create rooms.
@@ -433,11 +439,7 @@ impl Config {
         if self.media.ports.0.calls() == 0 {
             wrong("media.ports", "has no room for one call (an even port and the next)");
         }
-        match (&self.http.token, &self.http.token_file) {
-            (Some(_), Some(_)) => wrong("http.token_file", "is given besides http.token"),
-            (Some(token), None) if token.is_empty() => wrong("http.token", "is empty"),
-            (Some(_), None) | (None, _) => {}
-        }
+        self.http.check_tokens(&mut wrong);
         for (key, place) in [
             ("provision.xmpp_server", &self.provision.xmpp_server),
             ("provision.sip_proxy", &self.provision.sip_proxy),
@@ -491,6 +493,28 @@ impl Sip {
         let unfit = |name: &String| name.is_empty() || name.contains(['*', '@', ':', '/', ' ']);
         if self.trusted_domains.iter().any(unfit) {
             wrong("sip.trusted_domains", "must be domain names, without wildcards");
+        }
+    }
+}
+
+impl Http {
+    fn check_tokens(&self, wrong: &mut impl FnMut(&'static str, &str)) {
+        match (&self.token, &self.token_file) {
+            (Some(_), Some(_)) => wrong("http.token_file", "is given besides http.token"),
+            (Some(token), None) if token.is_empty() => wrong("http.token", "is empty"),
+            (Some(_), None) | (None, _) => {}
+        }
+        match (&self.read_token, &self.read_token_file) {
+            (Some(_), Some(_)) => wrong("http.read_token_file", "is given besides http.read_token"),
+            (Some(token), None) if token.is_empty() => wrong("http.read_token", "is empty"),
+            (Some(_), None) | (None, _) => {}
+        }
+        let reads = self.read_token.is_some() || self.read_token_file.is_some();
+        if reads && self.token.is_none() && self.token_file.is_none() {
+            wrong(
+                "http.read_token",
+                "is given without http.token: then nobody could change anything",
+            );
         }
     }
 }
@@ -643,7 +667,7 @@ impl Default for Store {
 impl Default for Http {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8088));
-        Self { listen, token: None, token_file: None }
+        Self { listen, token: None, token_file: None, read_token: None, read_token_file: None }
     }
 }
 
@@ -666,12 +690,6 @@ impl Default for Provision {
             sip_presence: false,
             refresh_hours: 24,
         }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: Level::Info, format: Format::Text }
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub config_refused: IntGauge,
     /// Failures of the store.
     pub store_errors: IntCounter,
+    /// Lines of files beside the log that could not be written, by what they record.
+    pub records_lost: IntCounterVec,
     /// Faults that were contained, by part.
     pub panics: IntCounterVec,
     /// What the operating system counts for this process.
@@ -244,6 +246,11 @@ impl Metrics {
             store_unsaved: define
                 .gauge("cusax_store_unsaved_changes", "Changes that wait for the store."),
             store_errors: define.counter("cusax_store_errors_total", "Failures of the store."),
+            records_lost: define.counters(
+                "cusax_records_lost_total",
+                "Lines of the audit log that could not be written.",
+                &[Label { name: "record", values: &["audit"] }],
+            ),
             panics: define.counters(
                 "cusax_panics_total",
                 "Faults that were contained.",

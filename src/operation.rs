@@ -125,6 +125,19 @@ impl Operation {
         Self::ALL.into_iter().find(|operation| operation.spec().node == node)
     }
 
+    /// The operation of a method and a path of the HTTP interface, as in `/rooms/lounge/lock`.
+    pub fn from_http(method: &str, path: &str) -> Option<Self> {
+        let fits = |pattern: &str| {
+            let same = |(wanted, given): (&str, &str)| match wanted.starts_with('{') {
+                true => !given.is_empty(),
+                false => wanted == given,
+            };
+            pattern.split('/').count() == path.split('/').count()
+                && pattern.split('/').zip(path.split('/')).all(same)
+        };
+        Self::ALL.into_iter().find(|it| it.spec().http.0 == method && fits(it.spec().http.1))
+    }
+
     /// How each face knows it.
     pub const fn spec(self) -> &'static Spec {
         match self {
@@ -382,5 +395,19 @@ mod tests {
             assert!(!spec.of_rooms || room.is_some(), "{}", spec.name);
         }
         assert_eq!(Operation::from_node("urn:x-cusax:command:"), None);
+    }
+
+    #[test]
+    fn a_path_is_one_operations_and_not_that_of_its_neighbour() {
+        for operation in Operation::ALL {
+            let (method, path) = operation.spec().http;
+            let sample = path.replace(['{', '}'], "");
+            assert_eq!(Operation::from_http(method, &sample), Some(operation), "{sample}");
+            assert_eq!(Operation::from_http("PATCH", &sample), None);
+            assert_ne!(Operation::from_http(method, &format!("{sample}/more")), Some(operation));
+        }
+        for none in ["", "/", "/rooms/", "/rooms//lock", "/rooms/x/lock/", "rooms", "/events"] {
+            assert_eq!(Operation::from_http("POST", none), None, "{none}");
+        }
     }
 }

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 56] = [
+pub const OPTIONS: [(&str, Takes); 59] = [
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -148,6 +148,8 @@ pub const OPTIONS: [(&str, Takes); 56] = [
     ("http.listen", Takes::Restart),
     ("http.token", Takes::Live),
     ("http.token_file", Takes::Live),
+    ("http.read_token", Takes::Live),
+    ("http.read_token_file", Takes::Live),
     ("provision.enabled", Takes::Live),
     ("provision.proxies", Takes::Live),
     ("provision.xmpp_server", Takes::Live),
@@ -160,9 +162,11 @@ pub const OPTIONS: [(&str, Takes); 56] = [
     ("provision.refresh_hours", Takes::Live),
     ("log.level", Takes::Live),
     ("log.format", Takes::Restart),
+    ("log.audit_file", Takes::Live),
 ];
 /// Options whose values are in no log.
-const SECRETS: [&str; 4] = ["xmpp.secret", "sip.outbound_password", "store.url", "http.token"];
+const SECRETS: [&str; 5] =
+    ["xmpp.secret", "sip.outbound_password", "store.url", "http.token", "http.read_token"];
 
 #[cfg(test)]
 mod tests {
@@ -220,13 +224,16 @@ mod tests {
             },
             "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
             "store": { "url": "sqlite:x" },
-            "http": { "listen": "127.0.0.1:1", "token": "t", "token_file": "f" },
+            "http": {
+                "listen": "127.0.0.1:1", "token": "t", "token_file": "f", "read_token": "r",
+                "read_token_file": "f",
+            },
             "provision": {
                 "enabled": false, "proxies": ["10.0.0.0/8"], "xmpp_server": "x", "sip_proxy": "y:1",
                 "sip_transports": ["tls"], "one_password": true, "xmpp_calls": true, "sip_chat": true,
                 "sip_presence": true, "refresh_hours": 1,
             },
-            "log": { "level": "debug", "format": "json" },
+            "log": { "level": "debug", "format": "json", "audit_file": "f" },
         });
         let old = config(&json!({}));
         for (key, takes) in OPTIONS {

@@ -3,6 +3,7 @@
 //! The same three functions as every face: [`Admin::decode`] what they ask, [`Admin::answer`] the
 //! asker, [`render`] events to those who watch. HTTP paths and tokens are the shell's business.
 
+pub mod audit;
 pub mod page;
 pub mod schema;
 
@@ -22,6 +23,7 @@ use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
 use crate::room::{By, Change, Command, Departure, Fact, Refusal, Room, Rooms};
+use audit::Via;
 use page::Page;
 
 /// The API as an OpenAPI 3.1 document.
@@ -35,6 +37,8 @@ pub struct Request {
     /// Who asks: an operator by the name that audit shows, or a chat session with no more power than
     /// the room gives it.
     pub by: By,
+    /// By which way.
+    pub via: Via,
     /// What.
     pub question: Question,
 }
@@ -219,7 +223,7 @@ impl Admin {
         directory: &mut Directory,
         store: Option<&mut Vec<Row>>,
     ) -> Step {
-        let Request { ticket, by, question } = request;
+        let Request { ticket, by, question, .. } = request;
         let done = |status, body| Step::Done(Response { ticket, status, body });
         let refuse = |refusal| done(status(refusal), problem(refusal));
         let ask = |room: RoomName, command| {

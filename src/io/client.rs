@@ -91,7 +91,11 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(target)
-            .header(header::HOST, self.authority.as_str());
+            .header(header::HOST, self.authority.as_str())
+            .header(
+                header::USER_AGENT,
+                concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
+            );
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -120,7 +124,7 @@ impl Client {
 }
 
 /// A segment of a path (RFC 3986 §3.3).
-fn escaped(segment: &str) -> String {
+pub(super) fn escaped(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {

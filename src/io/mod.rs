@@ -8,14 +8,17 @@
 //! | [`media`] | RTP's sockets and the threads that mix |
 //! | [`store`], `save`, `archive` | what survives a restart, who waits for it, who reads of it later |
 //! | [`http`] | metrics, health, the admin API |
+//! | [`audit`], `lines` | what operators changed; files of JSON lines |
 //! | [`client`] | asking the admin API of a running server |
 //! | [`probe`] | trying a configuration before it is used |
 //! | `process` | what the operating system counts |
 //! | [`settings`] | reading the configuration |
 
 mod archive;
+pub mod audit;
 pub mod client;
 pub mod http;
+mod lines;
 pub mod locate;
 pub mod media;
 pub mod probe;
@@ -46,7 +49,9 @@ use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
 use crate::reload::{Change, Takes};
 use archive::Archive;
+use audit::Audit;
 use http::{Access, Health, Http};
+use lines::Lines;
 use media::Media;
 use save::{Saved, Saver};
 use settings::{BadConfig, Settings};
@@ -66,6 +71,11 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     let metrics = Metrics::new();
     metrics.started(Now::read().utc);
     let health = Arc::new(Health::default());
+
+    let lost = metrics.records_lost.with_label_values(&["audit"]);
+    let audit = Lines::open("log.audit_file", config.log.audit_file.as_deref(), lost)
+        .context("log.audit_file")
+        .map(Audit)?;
 
     let mut store = Store::open(&config.store.url).await?;
     let snapshot = store.load().await.context("cannot read the store")?;
@@ -90,6 +100,8 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
         inputs.clone(),
         metrics.clone(),
         Arc::clone(&health),
+        audit.clone(),
+        media.health().clone(),
     )
     .await?;
     let bridge = Bridge::new(Now::read(), &config, &secret, seed, snapshot, metrics.clone());
@@ -107,7 +119,7 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
 
     let saver = Saver::new(store);
     let mut shell =
-        Shell { bridge, media, saver, archive, link, sip, inputs, http, metrics, health };
+        Shell { bridge, media, saver, archive, link, sip, inputs, http, audit, metrics, health };
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
@@ -180,6 +192,7 @@ struct Shell {
     sip: SipSockets,
     inputs: mpsc::Sender<Input>,
     http: Http,
+    audit: Audit,
     metrics: Metrics,
     health: Arc<Health>,
 }
@@ -244,6 +257,9 @@ impl Shell {
         for transmit in out.sip.drain(..) {
             self.metrics.count_sent(&transmit.bytes);
             self.sip.send(transmit);
+        }
+        for entry in out.audit.drain(..) {
+            self.audit.record(&entry);
         }
         for response in out.admin.drain(..) {
             self.http.answer(response);
@@ -321,6 +337,7 @@ impl Shell {
         set_level(settings.config.log.level);
         self.http.set_access(Access::new(settings));
         self.sip.reload();
+        self.audit.0.reopen(settings.config.log.audit_file.as_deref());
         let config = Box::new(settings.config.clone());
         self.bridge.handle(Now::read(), Input::Configured(config), out);
     }
@@ -344,6 +361,7 @@ impl Shell {
         }
         self.sip.flush(STOP_TIMEOUT).await;
         self.media.stop();
+        self.audit.0.flush(STOP_TIMEOUT).await;
         if let Err(why) = saved.and(self.saver.close().await) {
             error!(why = format!("{why:#}"), "the last changes are not in the store");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use config::{Config as Layers, File, FileFormat, Value, ValueKind};
 
 use super::sip::tls::Tls;
-use super::store;
+use super::{lines, store};
 use crate::config::{Config, Problem};
 use crate::reload::{self, Change, Shown, Takes};
 
@@ -43,6 +43,8 @@ pub struct Settings {
     pub secret: String,
     /// The bearer token of the admin API.
     pub token: Option<String>,
+    /// The token of those who may only read there.
+    pub read_token: Option<String>,
     /// The certificate of SIP.
     pub tls: Option<Arc<Tls>>,
 }
@@ -66,8 +68,12 @@ impl Settings {
         if self.token != new.token {
             file_changed("http.token_file", &new.config.http.token_file, Takes::Live);
         }
+        if self.read_token != new.read_token {
+            file_changed("http.read_token_file", &new.config.http.read_token_file, Takes::Live);
+        }
         self.config = reload::adopt(&self.config, &new.config);
         self.token = new.token;
+        self.read_token = new.read_token;
         changes
     }
 }
@@ -117,14 +123,22 @@ pub fn load(file: &Path) -> Result<Settings, BadConfig> {
     let outbound =
         read("sip.outbound_password_file", &sip.outbound_password, &sip.outbound_password_file);
     config.sip.outbound_password = outbound;
-    let token = read("http.token_file", &config.http.token, &config.http.token_file);
+    let http = &config.http;
+    let token = read("http.token_file", &http.token, &http.token_file);
+    let read_token = read("http.read_token_file", &http.read_token, &http.read_token_file);
+    if token.is_some() && token == read_token {
+        problems.push(Problem { key: "http.read_token", reason: "is http.token".to_owned() });
+    }
+    let audit = config.log.audit_file.as_deref().and_then(lines::problem);
+    problems.extend(audit.map(|reason| Problem { key: "log.audit_file", reason }));
     let tls = Tls::load(&config.sip).unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
     match secret {
         Some(secret) if problems.is_empty() => {
-            Ok(Settings { file: file.to_owned(), config, secret, token, tls: tls.map(Arc::new) })
+            let (file, tls) = (file.to_owned(), tls.map(Arc::new));
+            Ok(Settings { file, config, secret, token, read_token, tls })
         }
         Some(_) | None => Err(bad(problems.iter().map(ToString::to_string).collect())),
     }

@@ -24,6 +24,7 @@ use std::{env, fs};
 
 use cusax_sip::header::Name;
 use cusax_sip::message::{Request, Response};
+use cusaxd::admin::audit::Via;
 use cusaxd::admin::{self, Question};
 use cusaxd::bridge::{Input, Outbox};
 use cusaxd::id::PersonId;
@@ -59,7 +60,8 @@ fn scenes_of_both_faces() {
 fn a_call_is_an_invitation_to_the_chat() {
     let mut site = Site::new(&[]);
     let mut ask = |question| {
-        let request = admin::Request { ticket: 1, by: By::Operator("test".to_owned()), question };
+        let by = By::Operator("test".to_owned());
+        let request = admin::Request { ticket: 1, by, via: Via::AdHoc, question };
         let mut out = Outbox::default();
         site.bridge.handle(site.now, Input::Admin(request), &mut out);
         assert_eq!(out.admin[0].status, 200, "{}", out.admin[0].body);
@@ -78,6 +80,39 @@ fn a_call_is_an_invitation_to_the_chat() {
     assert_eq!(invitation.attr("from"), Some("cave@rooms.example.org"));
     let x = invitation.get_child("x", "http://jabber.org/protocol/muc#user").unwrap();
     assert!(x.has_child("invite", "http://jabber.org/protocol/muc#user"));
+}
+
+/// What is asked by a command in a chat client is written down, with who asked.
+#[test]
+fn a_command_from_chat_is_in_the_audit_log() {
+    let mut site = Site::new(&[]);
+    site.configure("xmpp", "admins", json!(["owner@example.org"]));
+    site.ask(Question::PutRoom(cave(), json!({})));
+    let mut asks = |who: &str| {
+        let command = format!(
+            "<iq xmlns='jabber:client' type='set' id='1' from='{who}@example.org/pc'
+                 to='rooms.example.org'>
+               <command xmlns='http://jabber.org/protocol/commands' action='execute'
+                        node='urn:x-cusax:command:lock-room'>
+                 <x xmlns='jabber:x:data' type='submit'><field var='room'><value>cave</value></field></x>
+               </command></iq>"
+        );
+        let mut out = Outbox::default();
+        site.bridge.handle(site.now, Input::Stanza(command.parse().unwrap()), &mut out);
+        let answers: Vec<_> = out.stanzas.each().map(|it| String::from(&it)).collect();
+        (out.audit, answers)
+    };
+    let (audit, answers) = asks("owner");
+    let [entry] = &audit[..] else { panic!("{answers:?}") };
+    let told = serde_json::to_value(entry).unwrap();
+    assert_eq!(told["by"], "owner@example.org");
+    assert_eq!((&told["via"], &told["from"]), (&json!("ad-hoc"), &Value::Null));
+    assert_eq!(
+        (&told["operation"], &told["args"]),
+        (&json!("lockRoom"), &json!({ "room": "cave" }))
+    );
+    assert_eq!((&told["status"], &told["error"]), (&json!(200), &Value::Null));
+    assert!(asks("mallory").0.is_empty(), "who is no operator asks nothing");
 }
 
 /// Alice and the owner are bound by the directory; Bob and Dave are nobody's.

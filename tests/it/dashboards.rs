@@ -380,6 +380,10 @@ const OVERVIEW: Dashboard = Dashboard {
                     queries: &[
                         ("sum(rate(cusax_store_errors_total{@}[$__rate_interval]))", "store"),
                         (
+                            "sum by (record) (rate(cusax_records_lost_total{@}[$__rate_interval]))",
+                            "{{record}}",
+                        ),
+                        (
                             "sum by (part) (rate(cusax_panics_total{@}[$__rate_interval]))",
                             "panic: {{part}}",
                         ),

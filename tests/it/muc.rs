@@ -28,6 +28,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use std::{env, fs};
 
+use cusaxd::admin::audit::Via;
 use cusaxd::admin::{self, Admin, Question, Step};
 use cusaxd::clock::Now;
 use cusaxd::dialplan::DialPlan;
@@ -298,7 +299,8 @@ impl Server {
     fn order(&mut self, order: Order, out: &mut Stanzas) {
         let (status, body) = match Question::read(order.operation, &order.values) {
             Ok(question) => {
-                let request = admin::Request { ticket: 0, by: order.by.clone(), question };
+                let (by, via) = (order.by.clone(), Via::AdHoc);
+                let request = admin::Request { ticket: 0, by, via, question };
                 let (rooms, directory) = (&self.rooms, &mut self.directory);
                 let response = match self.admin.decode(request, rooms, directory, Some(&mut vec![]))
                 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cusax::account::{Account, Password, Transport};
 use cusax_sip::digest::{Algorithm, Ha1};
+use cusaxd::admin::audit::Via;
 use cusaxd::admin::{self, Question, Response};
 use cusaxd::bridge::Input;
 use cusaxd::provision::{Form, Proof, Request};
@@ -164,6 +165,7 @@ fn a_link_opens_for_who_cannot_give_a_password() {
         site.answer(Input::Admin(admin::Request {
             ticket: 7,
             by: By::Operator("test".to_owned()),
+            via: Via::AdHoc,
             question: Question::LinkUser(user),
         }))
     };

@@ -153,7 +153,15 @@ fn wrong_configurations_are_named() {
     check(&with("[http]\ntoken = \"\"\n"), &["http.token", "empty"]);
     check(&with("[http]\ntoken = \"a\"\ntoken_file = \"b\"\n"), &["http.token_file"]);
     check(&with("[http]\ntoken_file = \"/nonexistent\"\n"), &["http.token_file", "/nonexistent"]);
+    check(&with("[http]\nread_token = \"a\"\n"), &["http.read_token", "without http.token"]);
+    let token = |more: &str| with(&format!("[http]\ntoken = \"a\"\n{more}\n"));
+    check(&token("read_token = \"\""), &["http.read_token", "empty"]);
+    check(&token("read_token = \"a\""), &["http.read_token", "is http.token"]);
+    check(&token("read_token = \"b\"\nread_token_file = \"c\""), &["http.read_token_file"]);
+    check(&token("read_token_file = \"/nonexistent\""), &["http.read_token_file", "/nonexistent"]);
+    check(&token("read_token = \"b\""), &[]);
     check(&with("[log]\nlevel = \"loud\"\n"), &["level", "loud"]);
+    check(&with("[log]\naudit_file = \"/nonexistent/x\"\n"), &["log.audit_file", "/nonexistent/x"]);
     let provision = |line: &str| with(&format!("[provision]\n{line}\n"));
     for bad in ["x y", ":1", "x:0", "x:99999", "x>", "sip:x:1 "] {
         check(&provision(&format!("sip_proxy = \"{bad}\"")), &["provision.sip_proxy", "HOST:PORT"]);
@@ -610,6 +618,109 @@ fn the_api_is_for_who_has_the_token() {
     }
 }
 
+/// Who has the second token sees everything and changes nothing, by whatever way.
+#[test]
+fn the_token_for_reading_reads() {
+    let mut server = Server::start();
+    let token = format!("token = {TOKEN:?}\n");
+    let both = format!("{token}read_token = \"look\"\n");
+    let text = fs::read_to_string(&server.config).unwrap().replace(&token, &both);
+    fs::write(&server.config, text).unwrap();
+    server.signal(Signal::SIGHUP);
+    let look = "Authorization: Bearer look\r\n";
+    let get = |path: &str| server.ask_with("GET", path, look, b"").status;
+    until("the second token is known", || get("/api/v1/rooms") == 200);
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/cave", "").status, 200);
+    for path in ["/api/v1/rooms/cave", "/api/v1/users", "/api/v1/openapi.json"] {
+        assert_eq!(get(path), 200, "{path}");
+    }
+    for (method, path) in [
+        ("PUT", "/api/v1/rooms/cellar"),
+        ("DELETE", "/api/v1/rooms/cave"),
+        ("POST", "/api/v1/rooms/cave/lock"),
+        ("POST", "/api/v1/announce"),
+        ("PATCH", "/api/v1/none"),
+    ] {
+        let refused = server.ask_with(method, path, look, b"{}");
+        refused.refuses(403);
+        assert_eq!(refused.json()["error"], "this token may only read", "{method} {path}");
+        let challenge = "www-authenticate: bearer error=\"insufficient_scope\"";
+        assert!(refused.head.contains(challenge), "{refused:?}");
+    }
+    let wrong = server.ask_with("GET", "/api/v1/rooms", "Authorization: Bearer no\r\n", b"");
+    assert!(wrong.head.contains("www-authenticate: bearer error=\"invalid_token\""), "{wrong:?}");
+    let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode("me:look"));
+    assert_eq!(server.ask_with("GET", "/console", &basic, b"").status, 200);
+
+    // And so at the command line.
+    server.token = Some("look");
+    assert!(done(&server, &["room", "list"]).contains("cave"));
+    let refused = operate(&server, &["room", "lock", "cave"]);
+    assert_eq!((refused.0, refused.2.as_str()), (Some(1), "cusaxd: this token may only read\n"));
+    server.token = Some(TOKEN);
+    assert_eq!(server.get("/api/v1/rooms/cave").json()["locked"], false);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+}
+
+/// Who changed what, from where, and what came of it: in the log and in a file that others rotate.
+#[test]
+fn what_operators_change_is_written_down() {
+    let mut server = Server::start();
+    let file = server.folder.0.join("audit.jsonl");
+    let text = fs::read_to_string(&server.config).unwrap();
+    let text = text.replace("[http]\n", "[http]\nread_token = \"look\"\n");
+    let text = format!("{text}[log]\naudit_file = {:?}\n", file.to_str().unwrap());
+    fs::write(&server.config, text).unwrap();
+    server.signal(Signal::SIGHUP);
+    until("the file is there", || file.exists());
+    let entries = |file: &Path| -> Vec<Value> {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    server.get("/api/v1/rooms");
+    server.ask("PUT", "/api/v1/rooms/cave", "{\"password\": \"open\", \"history\": 3}");
+    done(&server, &["room", "lock", "cave"]);
+    server.ask("POST", "/api/v1/rooms/cave/people/p9/kick", "{\"reason\": \"noise\"}");
+    server.ask_with("DELETE", "/api/v1/rooms/cave", "Authorization: Bearer look\r\n", b"");
+    until("all is written", || entries(&file).len() >= 4);
+    let written = entries(&file);
+    let told: Vec<_> = written
+        .iter()
+        .map(|it| {
+            assert!(it["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{it}");
+            assert!(it["at"].as_str().unwrap().ends_with('Z'), "{it}");
+            [&it["by"], &it["via"], &it["operation"], &it["args"], &it["status"], &it["error"]]
+                .map(Value::to_string)
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            r#""http.token" "http" "setRoom" {"history":3,"password":"(secret)","room":"cave"} 200 null"#,
+            r#""http.token" "cli" "lockRoom" {"room":"cave"} 200 null"#,
+            r#""http.token" "http" "kick" {"person":"p9","reason":"noise","room":"cave"} 404 "nobody by that number is in the room""#,
+            r#""http.read_token" "http" "destroyRoom" {"path":"/rooms/cave"} 403 "this token may only read""#,
+        ]
+    );
+    let log = fs::read_to_string(server.folder.0.join("log")).unwrap();
+    let line = log.lines().find(|line| line.contains("operation=\"lockRoom\"")).unwrap();
+    assert!(
+        line.contains(" INFO audit: asked by=\"http.token\" via=\"cli\" from=127.0.0.1:"),
+        "{line}"
+    );
+    assert!(!log.contains("\"open\""), "{log}");
+
+    // Rotated: the old file is left, and a new one begun.
+    let old = server.folder.0.join("audit.1");
+    fs::rename(&file, &old).unwrap();
+    server.signal(Signal::SIGHUP);
+    until("there is a new file", || file.exists());
+    server.ask("POST", "/api/v1/rooms/cave/unlock", "");
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    assert_eq!((entries(&old).len(), entries(&file).len()), (4, 1));
+}
+
 /// A browser says the token as a password; whatever it is shown can do nothing.
 #[test]
 fn the_console_is_for_who_has_the_token() {
@@ -886,8 +997,15 @@ fn a_full_disk_refuses_what_cannot_be_kept_and_keeps_what_was() {
         let done = Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap();
         assert!(done.success());
     };
+    // The log is a file on the same disk: only what has to be said is to be in it.
+    let server = Server::start();
+    let text = fs::read_to_string(&server.config).unwrap() + "[log]\nlevel = \"warn\"\n";
+    fs::write(&server.config, text).unwrap();
+    server.signal(Signal::SIGHUP);
+    let log = server.folder.0.join("log");
+    until("it is read", || fs::read_to_string(&log).unwrap().contains("read again"));
     fails_and_comes_back(
-        Server::start(),
+        server,
         |server| limit(server, "65536"),
         |server| limit(server, "unlimited"),
     );
@@ -1273,8 +1391,8 @@ fn what_is_asked_wrongly_is_told_from_what_is_refused() {
     assert_eq!(list(&["--url", &url, "--token", server.token.unwrap()]).0, Some(0));
     for (arguments, code, expected) in [
         (&["--url", &url][..], 1, "a bearer token is needed"),
-        (&["--url", &url, "--token", "wrong"], 1, "a bearer token is needed"),
-        (&["--config", config, "--token", "wrong"], 1, "a bearer token is needed"),
+        (&["--url", &url, "--token", "wrong"], 1, "this token is none of ours"),
+        (&["--config", config, "--token", "wrong"], 1, "this token is none of ours"),
         (&["--config", "/nowhere"], 2, "/nowhere"),
         (&["--url", "https://127.0.0.1"], 2, "no TLS"),
         (&["--url", &format!("http://127.0.0.1:{}", free_port())], 1, "127.0.0.1"),

@@ -7,6 +7,7 @@ use cusax_sip::flow::{Flow, Transport};
 use cusax_sip::header::Name;
 use cusax_sip::message::{Message, Request as SipRequest, Response as SipResponse, Status};
 use cusax_sip::parse::parse;
+use cusaxd::admin::audit::Via;
 use cusaxd::admin::{Question, Request, Response};
 use cusaxd::bridge::{Bridge, Input, Outbox};
 use cusaxd::clock::Now;
@@ -83,7 +84,7 @@ impl Site {
     pub fn ask(&mut self, question: Question) -> Vec<Seen> {
         self.requests += 1;
         let (ticket, by) = (u64::from(self.requests), By::Operator("test".to_owned()));
-        self.input(Input::Admin(Request { ticket, by, question }))
+        self.input(Input::Admin(Request { ticket, by, via: Via::AdHoc, question }))
     }
 
     /// The configuration is read again, with one more option changed.

@@ -3,8 +3,10 @@
 //! A request of the API becomes a [`Question`] for the loop, under a ticket; its answer comes back by
 //! [`Http::answer`]. Nothing of a room is ever read from here.
 
+mod access;
 mod console;
 mod listener;
+mod media;
 mod provision;
 
 use std::collections::HashMap;
@@ -16,9 +18,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response, sse};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
@@ -26,23 +28,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jid::BareJid;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use super::audit::Audit;
+use super::media::Health as LegsHealth;
 use super::process;
-use super::settings::Settings;
+use crate::admin::audit::Via;
 use crate::admin::page::Page;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
-use crate::config::Network;
 use crate::id::{DialId, PersonId, RoomName};
 use crate::metrics::Metrics;
 use crate::room::By;
+pub use access::Access;
+use access::{Asked, Operator, authorise};
+use console::Sessions;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -58,25 +63,12 @@ struct Shared {
     events: broadcast::Sender<admin::Event>,
     metrics: Metrics,
     health: Arc<Health>,
-}
-
-/// Who is let in to what.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// The bearer token of the admin API. Without one, it answers on loopback alone.
-    token: Option<String>,
-    /// The TLS proxies in front of `/provision`; `None`: there is no such path.
-    proxies: Option<Vec<Network>>,
-}
-
-impl Access {
-    /// What the configuration says.
-    pub fn new(settings: &Settings) -> Self {
-        let provision = &settings.config.provision;
-        let proxies = provision.proxies.iter().map(|proxy| proxy.0);
-        let proxies = provision.enabled.then(|| proxies.collect());
-        Self { token: settings.token.clone(), proxies }
-    }
+    audit: Audit,
+    /// How each leg's audio does.
+    legs: LegsHealth,
+    sessions: Sessions,
+    /// Places for pages of the console that follow by themselves.
+    watchers: Arc<Semaphore>,
 }
 
 /// Which parts work; the loop and the parts write it, health checks read it.
@@ -102,6 +94,8 @@ impl Http {
         inputs: mpsc::Sender<Input>,
         metrics: Metrics,
         health: Arc<Health>,
+        audit: Audit,
+        legs: LegsHealth,
     ) -> Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind(listen)
             .await
@@ -110,8 +104,19 @@ impl Http {
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
         let (events, _) = broadcast::channel(MAX_EVENTS);
         let access = RwLock::new(access);
-        let shared = Shared { inputs, tickets, waiting, access, events, metrics, health };
-        let http = Self(Arc::new(shared));
+        let http = Self(Arc::new(Shared {
+            inputs,
+            tickets,
+            waiting,
+            access,
+            events,
+            metrics,
+            health,
+            audit,
+            legs,
+            sessions: Sessions::new()?,
+            watchers: Arc::new(Semaphore::new(MAX_CONSOLES)),
+        }));
         let service = http.router().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
@@ -158,16 +163,15 @@ impl Http {
                 get(provision::get).post(provision::post).layer(DefaultBodyLimit::max(MAX_BODY)),
             )
             .route("/provision/{token}", get(provision::open))
-            .route("/console", get(console::page))
-            .route("/console.css", get(console::style))
+            .nest("/console", console::router())
             .nest("/api/v1", api)
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .with_state(self.clone())
     }
 
-    async fn ask(&self, question: Question) -> Response {
-        match self.put(question).await {
+    async fn ask(&self, operator: Operator, via: Via, question: Question) -> Response {
+        match self.put(operator, via, question).await {
             Some(admin::Response { status, body, .. }) => {
                 let status = StatusCode::from_u16(status)
                     .expect("the operators' face answers with HTTP statuses");
@@ -182,9 +186,17 @@ impl Http {
     }
 
     /// Puts a question to the loop; `None` if it does not answer in time.
-    async fn put(&self, question: Question) -> Option<admin::Response> {
-        let by = By::Operator("api".to_owned());
-        self.send(|ticket| Input::Admin(admin::Request { ticket, by, question })).await
+    async fn put(
+        &self,
+        operator: Operator,
+        via: Via,
+        question: Question,
+    ) -> Option<admin::Response> {
+        let by = By::Operator(operator.name.to_owned());
+        let input = |ticket| Input::Admin(admin::Request { ticket, by, via, question });
+        let mut answer = self.send(input).await?;
+        self.add_media(&mut answer.body);
+        Some(answer)
     }
 
     /// Sends the loop what has to be answered under a ticket.
@@ -206,57 +218,6 @@ impl Http {
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<admin::Response>>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn may_ask(&self, from: SocketAddr, headers: &HeaderMap) -> Result<(), Box<Response>> {
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if self.admits(from, headers, given)? {
-            return Ok(());
-        }
-        let mut response = refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        Err(response)
-    }
-
-    /// The console asks as browsers can: by a password.
-    fn may_see(
-        &self,
-        from: SocketAddr,
-        headers: &HeaderMap,
-        password: Option<&str>,
-    ) -> Result<(), Box<Response>> {
-        if self.admits(from, headers, password)? {
-            Ok(())
-        } else {
-            Err(Box::new(console::challenge()))
-        }
-    }
-
-    /// Whether `given` is the token. Without one, whether the request comes from here.
-    fn admits(
-        &self,
-        from: SocketAddr,
-        headers: &HeaderMap,
-        given: Option<&str>,
-    ) -> Result<bool, Box<Response>> {
-        let Some(token) = self.access().token.clone() else {
-            let why = "without http.token only loopback is answered";
-            return match from.ip().to_canonical().is_loopback() && is_local(headers) {
-                true => Ok(true),
-                false => Err(refusal(StatusCode::FORBIDDEN, why)),
-            };
-        };
-        // Hashes are compared, so that the time it takes tells nothing about the token.
-        let right = given.map(|given| Sha256::digest(given) == Sha256::digest(token));
-        if right == Some(false) {
-            self.0.metrics.auth_failures.with_label_values(&["http"]).inc();
-        }
-        Ok(right.unwrap_or(false))
     }
 
     fn is_ready(&self) -> bool {
@@ -331,18 +292,6 @@ fn routes() -> [(&'static str, MethodRouter<Http>); 13] {
     ]
 }
 
-async fn authorise(
-    State(http): State<Http>,
-    ConnectInfo(Peer(from)): ConnectInfo<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match http.may_ask(from, request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => *refused,
-    }
-}
-
 async fn metrics(State(http): State<Http>) -> Response {
     process::measure(&http.0.metrics.process);
     let text = http.0.metrics.text();
@@ -401,46 +350,46 @@ async fn events(State(http): State<Http>) -> Response {
     sse::Sse::new(stream).keep_alive(sse::KeepAlive::default()).into_response()
 }
 
-async fn rooms(State(http): State<Http>) -> Response {
-    http.ask(Question::Rooms(Page::default())).await
+async fn rooms(asked: Asked) -> Response {
+    asked.ask(Question::Rooms(Page::default())).await
 }
 
-async fn room(State(http): State<Http>, Path(name): Path<String>) -> Response {
+async fn room(asked: Asked, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => http.ask(Question::Room(room, Page::default())).await,
+        Ok(room) => asked.ask(Question::Room(room, Page::default())).await,
         Err(refused) => *refused,
     }
 }
 
-async fn put_room(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn put_room(asked: Asked, Path(name): Path<String>, body: Bytes) -> Response {
     match read_room(&name).and_then(|room| Ok((room, read_json(&body)?))) {
-        Ok((room, changes)) => http.ask(Question::PutRoom(room, changes)).await,
+        Ok((room, changes)) => asked.ask(Question::PutRoom(room, changes)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn delete_room(State(http): State<Http>, Path(name): Path<String>) -> Response {
+async fn delete_room(asked: Asked, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => http.ask(Question::DeleteRoom(room)).await,
+        Ok(room) => asked.ask(Question::DeleteRoom(room)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn lock(State(http): State<Http>, Path(name): Path<String>) -> Response {
+async fn lock(asked: Asked, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => http.ask(Question::Lock(room, true)).await,
+        Ok(room) => asked.ask(Question::Lock(room, true)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn unlock(State(http): State<Http>, Path(name): Path<String>) -> Response {
+async fn unlock(asked: Asked, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => http.ask(Question::Lock(room, false)).await,
+        Ok(room) => asked.ask(Question::Lock(room, false)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn dial(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn dial(asked: Asked, Path(name): Path<String>, body: Bytes) -> Response {
     let question = || {
         let room = read_room(&name)?;
         match read_json(&body)?.get("uri") {
@@ -449,15 +398,12 @@ async fn dial(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -
         }
     };
     match question() {
-        Ok(question) => http.ask(question).await,
+        Ok(question) => asked.ask(question).await,
         Err(refused) => *refused,
     }
 }
 
-async fn end_dial(
-    State(http): State<Http>,
-    Path((name, call)): Path<(String, String)>,
-) -> Response {
+async fn end_dial(asked: Asked, Path((name, call)): Path<(String, String)>) -> Response {
     let question = || {
         let room = read_room(&name)?;
         let number = call.strip_prefix('d').and_then(|number| number.parse().ok());
@@ -466,13 +412,13 @@ async fn end_dial(
             .ok_or_else(|| refusal(StatusCode::NOT_FOUND, "there is no such call"))
     };
     match question() {
-        Ok(question) => http.ask(question).await,
+        Ok(question) => asked.ask(question).await,
         Err(refused) => *refused,
     }
 }
 
 async fn act(
-    State(http): State<Http>,
+    asked: Asked,
     Path((name, person, action)): Path<(String, String, String)>,
     body: Bytes,
 ) -> Response {
@@ -502,42 +448,42 @@ async fn act(
         }
     };
     match question() {
-        Ok(question) => http.ask(question).await,
+        Ok(question) => asked.ask(question).await,
         Err(refused) => *refused,
     }
 }
 
-async fn announce(State(http): State<Http>, body: Bytes) -> Response {
+async fn announce(asked: Asked, body: Bytes) -> Response {
     match read_json(&body) {
         Ok(body) => match serde_json::from_value(body) {
-            Ok(announcement) => http.ask(Question::Announce(announcement)).await,
+            Ok(announcement) => asked.ask(Question::Announce(announcement)).await,
             Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
         },
         Err(refused) => *refused,
     }
 }
 
-async fn users(State(http): State<Http>) -> Response {
-    http.ask(Question::Users(Page::default())).await
+async fn users(asked: Asked) -> Response {
+    asked.ask(Question::Users(Page::default())).await
 }
 
-async fn put_user(State(http): State<Http>, Path(jid): Path<String>, body: Bytes) -> Response {
+async fn put_user(asked: Asked, Path(jid): Path<String>, body: Bytes) -> Response {
     match read_jid(&jid).and_then(|jid| Ok((jid, read_json(&body)?))) {
-        Ok((jid, body)) => http.ask(Question::PutUser(jid, body)).await,
+        Ok((jid, body)) => asked.ask(Question::PutUser(jid, body)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn delete_user(State(http): State<Http>, Path(jid): Path<String>) -> Response {
+async fn delete_user(asked: Asked, Path(jid): Path<String>) -> Response {
     match read_jid(&jid) {
-        Ok(jid) => http.ask(Question::DeleteUser(jid)).await,
+        Ok(jid) => asked.ask(Question::DeleteUser(jid)).await,
         Err(refused) => *refused,
     }
 }
 
-async fn link(State(http): State<Http>, Path(jid): Path<String>) -> Response {
+async fn link(asked: Asked, Path(jid): Path<String>) -> Response {
     match read_jid(&jid) {
-        Ok(jid) => http.ask(Question::LinkUser(jid)).await,
+        Ok(jid) => asked.ask(Question::LinkUser(jid)).await,
         Err(refused) => *refused,
     }
 }
@@ -584,6 +530,8 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_EVENTS: usize = 1_024;
 /// Streams of events.
 const MAX_WATCHERS: usize = 64;
+/// Pages of the console that follow by themselves.
+const MAX_CONSOLES: usize = 32;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -593,6 +541,7 @@ mod tests {
     use axum::http::Method;
 
     use super::super::client::{Client, Failure};
+    use super::super::lines::Lines;
     use super::*;
 
     /// A server whose loop answers everything with nothing.
@@ -601,10 +550,14 @@ mod tests {
         let metrics = Metrics::new();
         let listen = "127.0.0.1:0".parse().unwrap();
         let token = token.map(str::to_owned);
-        let access = Access { token, proxies: Some(vec![]) };
+        let access = Access { token, read_token: None, proxies: Some(vec![]) };
         let health = Arc::new(Health::default());
+        let lost = metrics.records_lost.with_label_values(&["audit"]);
+        let audit = Audit(Lines::open("log.audit_file", None, lost).unwrap());
         let (http, bound) =
-            Http::serve(listen, access, inputs, metrics.clone(), health).await.unwrap();
+            Http::serve(listen, access, inputs, metrics.clone(), health, audit, LegsHealth::default())
+                .await
+                .unwrap();
         tokio::spawn(async move {
             while let Some(input) = asked.recv().await {
                 let Input::Admin(request) = input else { panic!("{input:?}") };
@@ -659,7 +612,8 @@ mod tests {
         for token in [None, Some("wrong"), Some("righ"), Some("right, too")] {
             match ask(token).await {
                 Err(Failure::Refused(StatusCode::UNAUTHORIZED, why)) => {
-                    assert_eq!(why, "a bearer token is needed");
+                    let none = why == "a bearer token is needed";
+                    assert!(none == token.is_none(), "{token:?}: {why}");
                 }
                 other => panic!("{token:?}: {other:?}"),
             }

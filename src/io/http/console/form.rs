@@ -15,7 +15,6 @@ use serde_json::{Map, Value, json};
 use super::session::Viewer;
 use super::view::{Calling, Person, Room, User};
 use super::{FORGED, layout, room_url, status, why};
-use crate::admin::audit::MAY_ONLY_READ;
 use crate::admin::page::Page;
 use crate::admin::{self, Question};
 use crate::id::RoomName;
@@ -96,15 +95,15 @@ fn ends_something(spec: &Spec) -> bool {
 
 /// The button's word: the last of the command line's.
 fn verb(operation: Operation) -> String {
-    match operation {
-        Operation::SetRoom => "Settings".to_owned(),
-        Operation::PutUser => "Change".to_owned(),
-        _ => {
-            let word = operation.spec().cli.last().copied().unwrap_or("do").replace('-', " ");
-            let mut chars = word.chars();
-            chars.next().map_or(String::new(), |it| it.to_uppercase().chain(chars).collect())
-        }
+    if operation == Operation::SetRoom {
+        return "Settings".to_owned();
     }
+    if operation == Operation::PutUser {
+        return "Change".to_owned();
+    }
+    let word = operation.spec().cli.last().copied().unwrap_or("do").replace('-', " ");
+    let mut chars = word.chars();
+    chars.next().map_or(String::new(), |it| it.to_uppercase().chain(chars).collect())
 }
 
 /// Everything that can be done in a place.
@@ -121,10 +120,10 @@ fn action(viewer: &Viewer, place: Place<'_>, operation: Operation) -> Markup {
     let asks = asks(spec).next().is_some() || ends_something(spec) || operation == Operation::LinkUser;
     let verb = verb(operation);
     // A button that takes another's place keeps its name, and so the focus.
-    let twin = match operation {
-        Operation::Unmute => "mute",
-        Operation::UnlockRoom => "lockRoom",
-        _ => spec.name,
+    let twin = match spec.name {
+        "unmute" => "mute",
+        "unlockRoom" => "lockRoom",
+        name => name,
     };
     let id = known.iter().fold(twin.to_owned(), |id, (_, value)| id + "-" + &escaped(value));
     let label = place.whom().map(|whom| format!("{verb} {whom}"));
@@ -317,10 +316,8 @@ fn form(
 }
 
 fn verb_of_form(operation: Operation) -> String {
-    match operation {
-        Operation::SetRoom | Operation::PutUser => "Save".to_owned(),
-        _ => verb(operation),
-    }
+    let saves = matches!(operation, Operation::SetRoom | Operation::PutUser);
+    if saves { "Save".to_owned() } else { verb(operation) }
 }
 
 /// One thing that a form asks.

@@ -39,34 +39,33 @@ pub(super) async fn room(
             return layout::failed(&viewer, refused.status(), "That is not a name of a room.");
         }
     };
-    stream(http.clone(), viewer.clone(), async move |client| {
-        Watched { http, viewer, name, part, legs: vec![], shown: String::new() }.follow(client).await
+    let shared = http.clone();
+    stream(&http, &viewer.clone(), |client| {
+        let (legs, shown) = (vec![], String::new());
+        Watched { http: shared, viewer, name, part, legs, shown }.follow(client)
     })
 }
 
 /// `GET /console/events/live`
 pub(super) async fn events(State(http): State<Http>, viewer: Viewer) -> Response {
-    stream(http.clone(), viewer.clone(), async move |client| {
-        follow_events(&http, &viewer, client).await
-    })
+    stream(&http.clone(), &viewer.clone(), |client| follow_events(http, viewer, client))
 }
 
 /// Answers with what `follow` sends, as long as the client stays; in a place that is one of few.
-fn stream<F>(http: Http, viewer: Viewer, follow: F) -> Response
+fn stream<F>(http: &Http, viewer: &Viewer, follow: impl FnOnce(Client) -> F) -> Response
 where
-    F: AsyncFnOnce(Client) -> Option<()> + Send + 'static,
-    for<'a> F::CallOnceFuture: Send,
+    F: Future<Output = Option<()>> + Send + 'static,
 {
     let Ok(place) = http.0.watchers.clone().try_acquire_owned() else {
         let why = "Too many watch already. Load the page again to see how things are.";
-        return layout::failed(&viewer, StatusCode::SERVICE_UNAVAILABLE, why);
+        return layout::failed(viewer, StatusCode::SERVICE_UNAVAILABLE, why);
     };
     let (sender, events) = mpsc::channel(WAITING);
+    let follows = follow(Client(sender.clone()));
     tokio::spawn(async move {
-        let client = Client(sender.clone());
         tokio::select! {
             () = sender.closed() => {}
-            _ = follow(client) => {}
+            _ = follows => {}
         }
         drop(place);
     });
@@ -139,11 +138,10 @@ impl Watched {
     /// Sends the room as it is, if that is news.
     async fn draw(&mut self, client: &Client) -> Option<()> {
         let page = self.part.cut(room::PEOPLE);
-        let mut answer =
+        let answer =
             self.viewer.put(&self.http, Question::Room(self.name.clone(), page)).await;
         let markup = match answer.status {
             200 => {
-                self.http.add_media(&mut answer.body);
                 let now: view::Room = view::read(answer.body);
                 let legs = now.people.iter().flat_map(|person| &person.legs);
                 self.legs = legs.map(|leg| leg.id.clone()).collect();
@@ -190,7 +188,7 @@ impl Watched {
 }
 
 /// Sends what happens, several at a time.
-async fn follow_events(http: &Http, viewer: &Viewer, client: Client) -> Option<()> {
+async fn follow_events(http: Http, viewer: Viewer, client: Client) -> Option<()> {
     let mut happened = http.0.events.subscribe();
     let mut pace = interval(DRAW);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -206,7 +204,7 @@ async fn follow_events(http: &Http, viewer: &Viewer, client: Client) -> Option<(
                 Err(RecvError::Closed) => return None,
             },
             _ = pace.tick() => {
-                if !http.still_admits(Now::read().instant, viewer) {
+                if !http.still_admits(Now::read().instant, &viewer) {
                     return None;
                 }
                 if rows.is_empty() && missed == 0 {

@@ -24,11 +24,10 @@ pub(super) async fn page(
         Ok(name) => name,
         Err(refused) => return layout::failed(&viewer, refused.status(), "That is not a name of a room."),
     };
-    let mut answer = match viewer.ask(&http, Question::Room(name.clone(), part.cut(PEOPLE))).await {
+    let answer = match viewer.ask(&http, Question::Room(name.clone(), part.cut(PEOPLE))).await {
         Ok(answer) => answer,
         Err(refused) => return *refused,
     };
-    http.add_media(&mut answer);
     let room: Room = view::read(answer);
     let url = room_url(name.as_str());
     let follow = part.url(&format!("{url}/live"), part.number());

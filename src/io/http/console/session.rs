@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -23,7 +23,9 @@ use sha2::{Digest, Sha256};
 use super::super::access::{Closed, Operator, Scope};
 use super::super::{Http, Peer, credentials};
 use super::layout;
+use crate::admin::audit::{Entry, Via};
 use crate::clock::Now;
+use crate::operation::Operation;
 use crate::rate::{Meter, Rate, Source};
 
 /// Who is logged in.
@@ -198,6 +200,16 @@ impl Http {
     }
 }
 
+impl Http {
+    /// Records that somebody who may only look asked for a change.
+    pub(super) fn turned_away(&self, viewer: &Viewer, operation: Operation) {
+        let via = Via::Console(viewer.from);
+        let what = operation.spec().http;
+        let entry = Entry::turned_away(Now::read(), viewer.operator.name, via, what);
+        entry.iter().for_each(|entry| self.0.audit.record(entry));
+    }
+}
+
 impl Viewer {
     /// Whether they may change anything.
     pub(super) fn may_change(&self) -> bool {
@@ -215,9 +227,11 @@ impl FromRequestParts<Http> for Viewer {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Response> {
-        let Ok(ConnectInfo(Peer(from))) =
-            ConnectInfo::<Peer>::from_request_parts(parts, http).await;
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let peer = ConnectInfo::<Peer>::from_request_parts(parts, http).await;
+        let ConnectInfo(Peer(from)) = peer.map_err(IntoResponse::into_response)?;
+        // Without the part that all pages share, which the router has cut off.
+        let below = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let path = &format!("/console{}", if below == "/" { "" } else { below });
         http.viewer(Now::read(), from, &parts.headers).map_err(|closed| match closed {
             // Whoever has given no token is asked for one.
             Closed::NoToken => layout::log_in(StatusCode::UNAUTHORIZED, path, None),
