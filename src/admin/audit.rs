@@ -200,6 +200,7 @@ pub const MAX_VALUE: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::page::Page;
     use crate::id::DialId;
     use crate::room::Policy;
 
@@ -213,9 +214,9 @@ mod tests {
     #[test]
     fn whoever_only_looks_changes_nothing() {
         let room = || RoomName::new("lounge").unwrap();
-        assert_eq!(entry(Question::Rooms), None);
-        assert_eq!(entry(Question::Room(room())), None);
-        assert_eq!(entry(Question::Users), None);
+        assert_eq!(entry(Question::Rooms(Page::default())), None);
+        assert_eq!(entry(Question::Room(room(), Page::default())), None);
+        assert_eq!(entry(Question::Users(Page::default())), None);
         let told = entry(Question::EndDial(room(), DialId(3))).unwrap();
         assert_eq!(told.operation, "endDial");
         assert_eq!(Value::Object(told.args), json!({ "room": "lounge", "call": "d3" }));

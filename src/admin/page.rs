@@ -58,9 +58,9 @@ impl Page {
     pub(super) fn of_people(&self, rooms: &Rooms) -> Value {
         let wanted = self.wanted();
         let people = || {
-            let everyone = rooms.iter().flat_map(|room| {
-                room.people.values().map(move |person| (room, person))
-            });
+            let everyone = rooms
+                .iter()
+                .flat_map(|room| room.people.values().map(move |person| (room, person)));
             everyone.filter(|(_, person)| wanted.is_of(person))
         };
         let shown: Vec<_> = self

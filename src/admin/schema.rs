@@ -83,6 +83,8 @@ pub fn person(room: &Room, person: &Person) -> Value {
         Who::Jid(_) | Who::Unknown(_) => None,
     };
     let called = person.legs.values().find_map(|leg| leg.caller.aor.as_ref());
+    let hats = room.hats().of(&person.who);
+    let hats: Vec<_> = hats.map(|(uri, look)| json!({ "uri": uri, "title": look.title })).collect();
     json!({
         "id": person.id.to_string(),
         "nick": person.nick.as_str(),
@@ -99,6 +101,7 @@ pub fn person(room: &Room, person: &Person) -> Value {
         "muted": person.mutes.any(),
         "mute": mutes(&person.mutes),
         "hand": person.hand.map(stamp),
+        "hats": hats,
         "since": stamp(person.since),
         "chats": person.chats.len(),
         "legs": person.legs.iter().map(|(id, leg)| json!({

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod baresip;
+mod console;
 mod converse;
 mod cusaxd;
 mod ejabberd;
@@ -37,6 +38,7 @@ mod cases {
     mod archive;
     mod browser;
     mod commands;
+    mod console;
     mod dashboards;
     mod dialout;
     mod document;

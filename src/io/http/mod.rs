@@ -554,10 +554,17 @@ mod tests {
         let health = Arc::new(Health::default());
         let lost = metrics.records_lost.with_label_values(&["audit"]);
         let audit = Audit(Lines::open("log.audit_file", None, lost).unwrap());
-        let (http, bound) =
-            Http::serve(listen, access, inputs, metrics.clone(), health, audit, LegsHealth::default())
-                .await
-                .unwrap();
+        let (http, bound) = Http::serve(
+            listen,
+            access,
+            inputs,
+            metrics.clone(),
+            health,
+            audit,
+            LegsHealth::default(),
+        )
+        .await
+        .unwrap();
         tokio::spawn(async move {
             while let Some(input) = asked.recv().await {
                 let Input::Admin(request) = input else { panic!("{input:?}") };

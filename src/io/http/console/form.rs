@@ -109,6 +109,12 @@ fn verb(operation: Operation) -> String {
 /// Everything that can be done in a place.
 pub(super) fn actions(viewer: &Viewer, place: Place<'_>) -> Markup {
     let here = Operation::ALL.into_iter().filter(|operation| place.has(*operation));
+    let mut here: Vec<_> = here.collect();
+    // What ends something is last, and what is done at once comes first.
+    here.sort_by_key(|operation| {
+        let spec = operation.spec();
+        (ends_something(spec), asks(spec).next().is_some())
+    });
     html! {
         div .actions { @for operation in here { (action(viewer, place, operation)) } }
     }
@@ -117,7 +123,8 @@ pub(super) fn actions(viewer: &Viewer, place: Place<'_>) -> Markup {
 fn action(viewer: &Viewer, place: Place<'_>, operation: Operation) -> Markup {
     let spec = operation.spec();
     let known = place.known();
-    let asks = asks(spec).next().is_some() || ends_something(spec) || operation == Operation::LinkUser;
+    let asks =
+        asks(spec).next().is_some() || ends_something(spec) || operation == Operation::LinkUser;
     let verb = verb(operation);
     // A button that takes another's place keeps its name, and so the focus.
     let twin = match spec.name {
@@ -133,9 +140,8 @@ fn action(viewer: &Viewer, place: Place<'_>, operation: Operation) -> Markup {
         let query: Vec<_> =
             known.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
         let url = format!("{path}?{}", query.join("&"));
-        let class = if danger { "danger" } else { "" };
         return html! {
-            a .button class=(class) id=(id) href=(url) aria-label=[&label] aria-haspopup="dialog"
+            a .button .danger[danger] id=(id) href=(url) aria-label=[&label] aria-haspopup="dialog"
                 hx-get=(url) hx-target="#dialog" hx-swap="innerHTML" { (verb) "…" }
         };
     }
@@ -143,15 +149,16 @@ fn action(viewer: &Viewer, place: Place<'_>, operation: Operation) -> Markup {
         form method="post" action=(path) hx-post=(path) hx-target="#notice" hx-swap="innerHTML" {
             (layout::word(viewer))
             @for (name, value) in &known { input type="hidden" name=(name) value=(value); }
+            @if let Some(whom) = place.whom() { input type="hidden" name="whom" value=(whom); }
             button .danger[danger] id=(id) type="submit" aria-label=[&label] { (verb) }
         }
     }
 }
 
 /// A link to a form that is of no place yet.
-pub(super) fn link(url: &str, id: &str, words: &str, class: &str) -> Markup {
+pub(super) fn link(url: &str, id: &str, words: &str) -> Markup {
     html! {
-        a .button class=(class) id=(id) href=(url) aria-haspopup="dialog" hx-get=(url) hx-target="#dialog"
+        a .button .main id=(id) href=(url) aria-haspopup="dialog" hx-get=(url) hx-target="#dialog"
             hx-swap="innerHTML" { (words) }
     }
 }
@@ -189,7 +196,8 @@ pub(super) async fn act(
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Response {
     let Some(operation) = find(&name) else { return no_such(&viewer) };
-    let field = |name: &str| fields.iter().find(|(it, _)| it == name).map(|(_, text)| text.as_str());
+    let field =
+        |name: &str| fields.iter().find(|(it, _)| it == name).map(|(_, text)| text.as_str());
     if !viewer.meant(&headers, field("word").unwrap_or("")) {
         return answer(&viewer, &headers, StatusCode::FORBIDDEN, FORGED);
     }
@@ -348,11 +356,10 @@ fn field(param: &Param, old: &Value) -> Markup {
 /// All settings of a room, as the description of the API has them.
 fn settings(old: &Value) -> Markup {
     let document = described();
-    let all = document["properties"].as_object();
+    let mut all: Vec<_> = document["properties"].as_object().into_iter().flatten().collect();
+    all.sort_by_key(|(name, about)| (*name != "name", Type::of(name, about)));
     html! {
-        div .settings {
-            @for (name, about) in all.into_iter().flatten() { (setting(name, about, &old[name])) }
-        }
+        div .settings { @for (name, about) in all { (setting(name, about, &old[name])) } }
     }
 }
 
@@ -366,8 +373,8 @@ fn described() -> Value {
 fn setting(name: &str, about: &Value, old: &Value) -> Markup {
     let id = format!("s-{name}");
     let key = format!("settings.{name}");
-    let label = name.trim_end_matches("_s").replace('_', " ");
-    let hint = about["description"].as_str().unwrap_or("");
+    let label = about["title"].as_str().unwrap_or(name);
+    let hint = about["description"].as_str().unwrap_or("").replace("null", "Empty");
     let words = |of: &Value| -> Vec<String> {
         let all = of["enum"].as_array().into_iter().flatten();
         all.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -422,15 +429,15 @@ fn setting(name: &str, about: &Value, old: &Value) -> Markup {
     }
 }
 
-/// What kind of value a setting has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of value a setting has, in the order in which a form asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Type {
-    Flag,
-    Choice,
-    Choices,
-    Number,
-    Secret,
     Text,
+    Secret,
+    Number,
+    Choice,
+    Flag,
+    Choices,
 }
 
 impl Type {
@@ -548,7 +555,8 @@ mod tests {
     /// Every setting has a field, and a form that is sent as it came changes nothing.
     #[test]
     fn settings_that_are_sent_as_they_came_stay() {
-        let settings = Settings { max_users: Some(9), name: "A \"b\"".to_owned(), ..Settings::default() };
+        let settings =
+            Settings { max_users: Some(9), name: "A \"b\"".to_owned(), ..Settings::default() };
         let mut old = serde_json::to_value(&settings).unwrap();
         old["password"] = json!(false);
         let shown = super::settings(&old).into_string();
@@ -559,9 +567,8 @@ mod tests {
             match value {
                 Value::Bool(false) | Value::Null => {}
                 Value::Bool(true) => fields.push((key, "on".to_owned())),
-                Value::Array(all) => fields.extend(
-                    all.iter().map(|one| (key.clone(), one.as_str().unwrap().to_owned())),
-                ),
+                Value::Array(all) => fields
+                    .extend(all.iter().map(|one| (key.clone(), one.as_str().unwrap().to_owned()))),
                 Value::String(text) => fields.push((key, text.clone())),
                 Value::Number(number) => fields.push((key, number.to_string())),
                 Value::Object(_) => panic!("{name}: a setting is no object"),

@@ -98,9 +98,7 @@ pub(super) fn log_in(status: StatusCode, next: &str, refused: Option<LogInRefuse
     let mut response = respond(status, "Log in", &body);
     if status == StatusCode::UNAUTHORIZED {
         // Not Basic: browsers would ask by themselves.
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         // A part of a page cannot be a log-in.
         response.headers_mut().insert("hx-refresh", HeaderValue::from_static("true"));
     }

@@ -138,8 +138,7 @@ impl Watched {
     /// Sends the room as it is, if that is news.
     async fn draw(&mut self, client: &Client) -> Option<()> {
         let page = self.part.cut(room::PEOPLE);
-        let answer =
-            self.viewer.put(&self.http, Question::Room(self.name.clone(), page)).await;
+        let answer = self.viewer.put(&self.http, Question::Room(self.name.clone(), page)).await;
         let markup = match answer.status {
             200 => {
                 let now: view::Room = view::read(answer.body);

@@ -189,7 +189,8 @@ fn clock(stamp: &str) -> &str {
     stamp.get(11..19).unwrap_or(stamp)
 }
 
-const FORGED: &str = "This did not come from a page of this console, or that page is old. Load it again.";
+const FORGED: &str =
+    "This did not come from a page of this console, or that page is old. Load it again.";
 
 #[cfg(test)]
 mod tests {

@@ -42,7 +42,7 @@ pub(super) async fn overview(State(http): State<Http>, viewer: Viewer) -> Respon
         }
         @if viewer.may_change() {
             section aria-labelledby="server" {
-                h2 #server { "Everyone" }
+                h2 #server { "Server" }
                 (form::actions(&viewer, Place::Server))
             }
         }
@@ -78,7 +78,7 @@ pub(super) async fn rooms(
                 }
                 button type="submit" { "Search" }
             }
-            @if viewer.may_change() { (form::link("/console/do/setRoom", "make-room", "Make a room…", "main")) }
+            @if viewer.may_change() { (form::link("/console/do/setRoom", "make-room", "Make a room…")) }
         }
         div #live hx-get=(here) hx-trigger="every 2s" hx-select="#live" hx-swap="morph:outerHTML" {
             p .count { (plural(found, "room", "rooms")) @if !part.search.trim().is_empty() { " found" } }
@@ -105,7 +105,7 @@ pub(super) async fn users(
         div .head {
             h1 { "Users" }
             (search_form(&part.search, "/console/users", "Search users"))
-            @if viewer.may_change() { (form::link("/console/do/putUser", "add-user", "Add a user…", "main")) }
+            @if viewer.may_change() { (form::link("/console/do/putUser", "add-user", "Add a user…")) }
         }
         p .hint { "The directory says which SIP address belongs to which JID, so that somebody’s call and chat are one person." }
         p .count { (plural(found, "user", "users")) @if !part.search.trim().is_empty() { " found" } }
@@ -359,12 +359,13 @@ mod tests {
 
     #[test]
     fn the_way_to_other_pages_is_there_when_there_are_any() {
-        let show = |page, found| {
-            pager(&Part { page, ..Part::default() }, "/x", found, 50).into_string()
-        };
+        let show =
+            |page, found| pager(&Part { page, ..Part::default() }, "/x", found, 50).into_string();
         assert_eq!(show(1, 50), "");
         let first = show(1, 51);
-        assert!(first.contains("Page 1 of 2") && first.contains("page=2") && !first.contains("prev"));
+        assert!(
+            first.contains("Page 1 of 2") && first.contains("page=2") && !first.contains("prev")
+        );
         let last = show(2, 51);
         assert!(last.contains("page=1") && !last.contains("next"), "{last}");
         let past = show(99, 51);

@@ -22,7 +22,9 @@ pub(super) async fn page(
 ) -> Response {
     let name = match read_room(&name) {
         Ok(name) => name,
-        Err(refused) => return layout::failed(&viewer, refused.status(), "That is not a name of a room."),
+        Err(refused) => {
+            return layout::failed(&viewer, refused.status(), "That is not a name of a room.");
+        }
     };
     let answer = match viewer.ask(&http, Question::Room(name.clone(), part.cut(PEOPLE))).await {
         Ok(answer) => answer,
@@ -32,15 +34,15 @@ pub(super) async fn page(
     let url = room_url(name.as_str());
     let follow = part.url(&format!("{url}/live"), part.number());
     let main = html! {
-        p .crumbs { a href="/console/rooms" { "Rooms" } " / " (room.name) }
+        div .above {
+            p .crumbs { a href="/console/rooms" { "Rooms" } " / " (room.name) }
+            (search_form(&part.search, &url, "Search people here"))
+        }
         div #stream sse-connect=(follow) {
             div #live sse-swap="room" hx-swap="morph:innerHTML" { (live(&viewer, &room, &part)) }
             // What is said here is said by screen readers as well, when they have time.
             p #latest role="log" aria-live="polite" aria-label="What happened last" sse-swap="latest" {}
             div #levels hidden sse-swap="levels" {}
-        }
-        div .below {
-            (search_form(&part.search, &url, "Search people here"))
         }
     };
     layout::page(&viewer, Some(Tab::Rooms), &room.name, &main)
@@ -156,7 +158,8 @@ fn sound(leg: &Leg) -> Markup {
                 (Some((class, name)), Some(mos)) => span class={ "mos " (class) } { (name) " " (format!("{mos:.1}")) },
                 _ => span .mos .none { "no estimate yet" },
             }
-            small { (protection(media)) @for part in &parts { " · " (part) } }
+            " " (protection(media))
+            small { (parts.join(" · ")) }
         }
     }
 }
@@ -170,7 +173,7 @@ fn protection(media: &Media) -> Markup {
         None => "–",
     };
     html! {
-        (codec) " "
+        span .tag { (codec) } " "
         @if media.encrypted { span .tag .good { "encrypted" } } @else { span .tag { "not encrypted" } }
     }
 }
@@ -232,7 +235,12 @@ mod tests {
             assert!(!page.contains(control), "{control}: {page}");
         }
         let page = live(&viewer(true), &hostile(), &Part::default()).into_string();
-        for control in ["/console/do/unmute", "/console/do/kick?room=cave&amp;person=p7", "do/unlockRoom", "do/endDial"] {
+        for control in [
+            "/console/do/unmute",
+            "/console/do/kick?room=cave&amp;person=p7",
+            "do/unlockRoom",
+            "do/endDial",
+        ] {
             assert!(page.contains(control), "{control}: {page}");
         }
         assert!(!page.contains("/console/do/mute\""), "muted already: {page}");
@@ -241,7 +249,15 @@ mod tests {
     #[test]
     fn a_call_says_how_it_sounds() {
         let page = live(&viewer(false), &hostile(), &Part::default()).into_string();
-        for words in ["Good 4.3", "loss 1.2 %", "jitter 3 ms", "delay 62 ms", "Opus", "encrypted", "03:04:05"] {
+        for words in [
+            "Good 4.3",
+            "loss 1.2 %",
+            "jitter 3 ms",
+            "delay 62 ms",
+            "Opus",
+            "encrypted",
+            "03:04:05",
+        ] {
             assert!(page.contains(words), "{words}: {page}");
         }
         assert!(page.contains("data-legs=\"l9\""), "{page}");

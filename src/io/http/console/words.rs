@@ -48,7 +48,12 @@ pub(super) fn tell(event: &Event) -> String {
         }
         "renamed" => format!("{} is now {}.", text("/old"), who()),
         "standing-changed" => {
-            format!("{} is {}, {}.", who(), text("/person/role"), affiliation(text("/person/affiliation")))
+            format!(
+                "{} is {}, {}.",
+                who(),
+                text("/person/role"),
+                affiliation(text("/person/affiliation"))
+            )
         }
         "affiliation-changed" => {
             format!("{} is {} here.", text("/who"), affiliation(text("/affiliation")))
@@ -100,9 +105,14 @@ mod tests {
         let check = |name: &'static str, data: Value, expected: &str| {
             assert_eq!(tell(&Event { name, data }), expected);
         };
-        let dave = json!({ "nick": "Dave", "role": "visitor", "affiliation": "none", "muted": true });
+        let dave =
+            json!({ "nick": "Dave", "role": "visitor", "affiliation": "none", "muted": true });
         check("mute-changed", json!({ "person": dave }), "Dave is muted.");
-        check("standing-changed", json!({ "person": dave }), "Dave is visitor, without affiliation.");
+        check(
+            "standing-changed",
+            json!({ "person": dave }),
+            "Dave is visitor, without affiliation.",
+        );
         check(
             "gone",
             json!({ "person": { "nick": "Dave" }, "why": "kicked", "reason": "noise" }),

@@ -61,6 +61,18 @@
 
     // --- what comes by itself ---
 
+    // A page that is left ends what it follows, and does not take that for a lost connection.
+    const sources = new Set();
+    htmx.createEventSource = (url) => {
+        const source = new EventSource(url);
+        sources.add(source);
+        return source;
+    };
+    addEventListener('pagehide', () => sources.forEach((source) => source.close()));
+    addEventListener('pageshow', (event) => {
+        if (event.persisted) location.reload();
+    });
+
     document.addEventListener('htmx:afterSwap', (event) => {
         drawAll();
         const rows = document.getElementById('rows');
