@@ -150,6 +150,9 @@ impl Bridge {
         for (room, jid, nick) in snapshot.nicks {
             rooms.restore_nick(&room, jid, nick);
         }
+        for (room, jid, nick) in snapshot.requests {
+            rooms.restore_request(&room, jid, nick);
+        }
         for (room, avatar) in snapshot.avatars {
             rooms.restore_avatar(&room, avatar);
         }
@@ -361,6 +364,9 @@ impl Bridge {
     fn for_chat(&mut self, now: Now, ask: muc::Ask, out: &mut Outbox) {
         let muc::Ask { room, by, command, reply } = ask;
         let (result, facts) = self.apply(now, &room, &by, command);
+        if let Some(room) = self.rooms.get(&room) {
+            self.muc.throw_out(room, &facts, &mut out.stanzas);
+        }
         self.muc.answer(&room, reply, result, &mut out.stanzas);
         self.publish(now, &room, &facts, out);
     }

@@ -177,6 +177,8 @@ pub struct Media {
     pub ports: Parsed<PortRange>,
     /// Threads that mix; 0: one a core.
     pub workers: usize,
+    /// How many of those who make a sound are heard at once in a room, the loudest, 1 to 32.
+    pub voices: usize,
     /// How busy the mixer may be, 0 to 1, and still take a new call; 1: take it whatever happens to
     /// those that are up.
     pub max_stress: f64,
@@ -430,6 +432,9 @@ impl Config {
             }
             (Some(_), None) | (None, Some(_) | None) => {}
         }
+        if !(1..=32).contains(&self.media.voices) {
+            wrong("media.voices", "must be from 1 to 32");
+        }
         if !(0.0..=1.0).contains(&self.media.max_stress) {
             wrong("media.max_stress", "must be from 0 to 1");
         }
@@ -653,6 +658,7 @@ impl Default for Media {
             address: IpAddr::from([127, 0, 0, 1]),
             ports: Parsed(PortRange { first: 40_000, last: 44_999 }),
             workers: 0,
+            voices: 5,
             max_stress: 0.9,
         }
     }

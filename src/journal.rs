@@ -43,6 +43,15 @@ pub enum Row {
         /// Which.
         nick: Option<Nick>,
     },
+    /// Who asks to become a member, and under which nick; `None` removes it.
+    Request {
+        /// Of which room.
+        room: RoomName,
+        /// Who.
+        jid: BareJid,
+        /// Which.
+        nick: Option<Nick>,
+    },
     /// A room's picture; `None` removes it.
     Avatar {
         /// Of which room.
@@ -92,6 +101,8 @@ pub struct Snapshot {
     pub rooms: Vec<(StoredRoom, Vec<(Who, Affiliation)>)>,
     /// Registered nicks of these rooms.
     pub nicks: Vec<(RoomName, BareJid, Nick)>,
+    /// Who asks to become a member of these rooms.
+    pub requests: Vec<(RoomName, BareJid, Nick)>,
     /// Pictures of these rooms.
     pub avatars: Vec<(RoomName, Arc<Avatar>)>,
     /// Hats of these rooms.
@@ -122,6 +133,13 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         }
         Fact::NickRegistered { jid, nick } if room.settings.persistent => {
             rows.push(Row::Nick { room: room.name.clone(), jid: jid.clone(), nick: nick.clone() });
+        }
+        Fact::RegistrationRequested { jid, nick } if room.settings.persistent => {
+            let (room, jid) = (room.name.clone(), jid.clone());
+            rows.push(Row::Request { room, jid, nick: Some(nick.clone()) });
+        }
+        Fact::RequestEnded { jid, .. } if room.settings.persistent => {
+            rows.push(Row::Request { room: room.name.clone(), jid: jid.clone(), nick: None });
         }
         Fact::AvatarChanged if room.settings.persistent => {
             rows.push(Row::Avatar { room: room.name.clone(), avatar: room.avatar.clone() });
@@ -161,7 +179,9 @@ pub fn write(room: &Room, fact: &Fact, rows: &mut Vec<Row>) {
         | Fact::MuteChanged { .. }
         | Fact::NickRegistered { .. }
         | Fact::PresenceShown { .. }
+        | Fact::RegistrationRequested { .. }
         | Fact::Renamed { .. }
+        | Fact::RequestEnded { .. }
         | Fact::Retracted { .. }
         | Fact::StandingChanged { .. }
         | Fact::SubjectChanged(_)
@@ -185,6 +205,11 @@ fn write_whole(room: &Room, rows: &mut Vec<Row>) {
         reason: None,
     }));
     rows.extend(room.registered_nicks().map(|(jid, nick)| Row::Nick {
+        room: room.name.clone(),
+        jid: jid.clone(),
+        nick: Some(nick.clone()),
+    }));
+    rows.extend(room.requests().map(|(jid, nick)| Row::Request {
         room: room.name.clone(),
         jid: jid.clone(),
         nick: Some(nick.clone()),

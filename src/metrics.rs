@@ -64,6 +64,8 @@ pub struct Metrics {
     pub jitter_buffer: Histogram,
     /// How near the mixer is to being late.
     pub stress: Gauge,
+    /// Steps by which encodes were made cheaper or dearer.
+    pub effort_steps: IntCounterVec,
     /// Calls that the media ports allow.
     pub call_capacity: IntGauge,
     /// Calls, by how well their address was proven and whether the directory ties it to a JID.
@@ -210,6 +212,11 @@ impl Metrics {
             ),
             mix_late_ticks: define
                 .counter("cusax_mix_late_ticks_total", "Ticks that ended after the next was due."),
+            effort_steps: define.counters(
+                "cusax_encoder_effort_steps_total",
+                "Steps by which a busy mixer made encodes cheaper, and later dearer again.",
+                &[Label { name: "direction", values: &["down", "up"] }],
+            ),
             stress: define
                 .float("cusax_stress", "How near the mixer is to being late, 0 to 1."),
             encodes: define.counters(

@@ -103,7 +103,7 @@ fn sections(config: &Config) -> Map<String, Value> {
 }
 
 /// Every option. `conf/cusaxd.toml` says the same of each.
-pub const OPTIONS: [(&str, Takes); 59] = [
+pub const OPTIONS: &[(&str, Takes)] = &[
     ("xmpp.domain", Takes::Restart),
     ("xmpp.server", Takes::Restart),
     ("xmpp.secret", Takes::Restart),
@@ -143,6 +143,7 @@ pub const OPTIONS: [(&str, Takes); 59] = [
     ("media.address", Takes::Restart),
     ("media.ports", Takes::Restart),
     ("media.workers", Takes::Restart),
+    ("media.voices", Takes::Restart),
     ("media.max_stress", Takes::Live),
     ("store.url", Takes::Restart),
     ("http.listen", Takes::Restart),
@@ -196,9 +197,9 @@ mod tests {
                 names.map(|name| format!("{section}.{name}")).collect::<Vec<_>>()
             })
             .collect();
-        let mut known = OPTIONS.map(|(key, _)| key.to_owned());
+        let mut known: Vec<_> = OPTIONS.iter().map(|(key, _)| (*key).to_owned()).collect();
         known.sort();
-        assert_eq!(known.to_vec(), all);
+        assert_eq!(known, all);
     }
 
     /// Every option, changed alone: it is named with both values, and it is in force or it is not.
@@ -222,7 +223,7 @@ mod tests {
                 "outbound_proxy": "sip:192.0.2.1", "outbound_user": "u", "outbound_password": "p",
                 "outbound_password_file": "f", "outbound_realm": "r",
             },
-            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "max_stress": 0.5 },
+            "media": { "address": "127.0.0.2", "ports": "40000-40001", "workers": 1, "voices": 9, "max_stress": 0.5 },
             "store": { "url": "sqlite:x" },
             "http": {
                 "listen": "127.0.0.1:1", "token": "t", "token_file": "f", "read_token": "r",
@@ -236,7 +237,7 @@ mod tests {
             "log": { "level": "debug", "format": "json", "audit_file": "f" },
         });
         let old = config(&json!({}));
-        for (key, takes) in OPTIONS {
+        for (key, takes) in OPTIONS.iter().copied() {
             let (section, name) = key.split_once('.').unwrap();
             let new = config(&json!({ section: { name: changed[section][name] } }));
             let changes = changes(&old, &new);

@@ -117,10 +117,33 @@ pub struct Entry {
 /// What someone's card says of their addresses (XEP-0054, XEP-0292).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Card {
-    /// `tel` fields, as they are written there.
-    pub tels: Vec<String>,
+    /// `tel` fields, the preferred first, else in the order of the card.
+    pub tels: Vec<Tel>,
     /// The JIDs that the card says it is of.
     pub jids: Vec<BareJid>,
+}
+
+/// A `tel` field of a card.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tel {
+    /// The address, as it is written there.
+    pub number: String,
+    /// It takes video calls: it has the type `video` (RFC 6350 §6.4.1).
+    pub video: bool,
+    /// It takes no calls of people: a fax, a pager, a modem.
+    pub machine: bool,
+}
+
+impl Tel {
+    /// Reads the types of a field, in either card; those that are about the place say nothing here.
+    fn new(number: String, types: &[String]) -> Self {
+        let has = |wanted: &[&str]| {
+            types.iter().any(|kind| wanted.iter().any(|one| kind.eq_ignore_ascii_case(one)))
+        };
+        let (video, person) = (has(&["video"]), has(&["voice", "cell", "video", "pcs", "isdn"]));
+        let machine = !person && has(&["fax", "pager", "modem", "bbs", "text", "textphone", "msg"]);
+        Self { number, video, machine }
+    }
 }
 
 impl Card {
@@ -130,37 +153,62 @@ impl Card {
         if !four && !card.is("vCard", VCARD_TEMP) {
             return None;
         }
-        let ns = card.ns();
-        let texts = |field: &'static str, names: &'static [&'static str]| {
-            let fields = card.children().filter(move |child| child.name() == field);
-            let ns = ns.clone();
-            fields
-                .filter_map(move |field| {
-                    names.iter().find_map(|name| field.get_child(*name, ns.as_str()))
-                })
-                .map(|text| text.text().trim().to_owned())
-                .filter(|text| !text.is_empty())
-                .take(MAX_FIELDS)
+        let (ns, fields) = match four {
+            true => (VCARD_4, ["tel", "impp"]),
+            false => (VCARD_TEMP, ["TEL", "JABBERID"]),
         };
-        Some(if four {
-            Self {
-                tels: texts("tel", &["uri", "text"]).collect(),
-                jids: texts("impp", &["uri"])
-                    .filter_map(|uri| jid_of_xmpp_uri(&uri))
-                    .map(|jid| jid.to_bare())
-                    .collect(),
-            }
+        let all = |field: &'static str| {
+            card.children().filter(move |child| child.name() == field).take(MAX_FIELDS)
+        };
+        let text = |field: &Element, names: &[&str]| {
+            let found = names.iter().find_map(|name| field.get_child(*name, ns))?;
+            Some(found.text().trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        let mut tels: Vec<(u32, Tel)> = all(fields[0])
+            .filter_map(|field| {
+                let number = text(field, if four { &["uri", "text"] } else { &["NUMBER"] })?;
+                let (types, preference) = if four { types_4(field) } else { types_temp(field) };
+                Some((preference, Tel::new(number, &types)))
+            })
+            .collect();
+        tels.sort_by_key(|(preference, _)| *preference);
+        let jids = all(fields[1]);
+        let jids = if four {
+            let uris = jids.filter_map(|field| text(field, &["uri"]));
+            uris.filter_map(|uri| jid_of_xmpp_uri(&uri)).map(|jid| jid.to_bare()).collect()
         } else {
-            let jids = card.children().filter(|child| child.is("JABBERID", VCARD_TEMP));
-            Self {
-                tels: texts("TEL", &["NUMBER"]).collect(),
-                jids: jids
-                    .take(MAX_FIELDS)
-                    .filter_map(|jid| BareJid::new(jid.text().trim()).ok())
-                    .collect(),
-            }
-        })
+            jids.filter_map(|jid| BareJid::new(jid.text().trim()).ok()).collect()
+        };
+        Some(Self { tels: tels.into_iter().map(|(_, tel)| tel).collect(), jids })
     }
+
+    /// Whether it is of this JID, or does not say of whom it is: who writes a card writes what they
+    /// like into it, so one that is of somebody else says nothing.
+    pub fn is_of(&self, jid: &BareJid) -> bool {
+        self.jids.is_empty() || self.jids.contains(jid)
+    }
+}
+
+/// The types of a `<TEL/>`, and how far it is from being preferred (XEP-0054 §3).
+fn types_temp(field: &Element) -> (Vec<String>, u32) {
+    let flags = field.children().take(MAX_FIELDS).map(|flag| flag.name().to_owned());
+    let types: Vec<_> = flags.filter(|flag| flag != "NUMBER").collect();
+    let preferred = types.iter().any(|flag| flag == "PREF");
+    (types, if preferred { 0 } else { UNPREFERRED })
+}
+
+/// The types of a `<tel/>`, and how far it is from being preferred (RFC 6351 §5, RFC 6350 §5.3).
+fn types_4(field: &Element) -> (Vec<String>, u32) {
+    let Some(parameters) = field.get_child("parameters", VCARD_4) else {
+        return (vec![], UNPREFERRED);
+    };
+    let values = |name: &'static str| {
+        let found = parameters.children().filter(move |child| child.name() == name);
+        found.flat_map(Element::children).take(MAX_FIELDS).map(|value| value.text())
+    };
+    let preference = values("pref").next().and_then(|value| value.trim().parse().ok());
+    let types = values("type").map(|kind| kind.trim().to_owned()).collect();
+    (types, preference.unwrap_or(UNPREFERRED).min(UNPREFERRED))
 }
 
 /// Who is calling.
@@ -228,14 +276,15 @@ pub fn identify(call: &Call, book: &Book, dialling: &Dialling) -> Answer {
     };
     let addresses: BTreeSet<_> =
         call.vouched.iter().filter_map(|uri| dialling.address(uri)).collect();
-    let has = |tels: &[String], local: bool| {
-        tels.iter().filter_map(|tel| dialling.read(tel)).any(|address| {
+    let has = |tel: &str, local: bool| {
+        dialling.read(tel).is_some_and(|address| {
             (local || !matches!(address, Address::Local(_))) && addresses.contains(&address)
         })
     };
     // An extension is one's own company's in its directory and in one's own book, and nowhere else.
     for (entries, why) in [(&book.directory, Reason::Directory), (&book.own, Reason::AddressBook)] {
-        let found: Vec<_> = entries.iter().filter(|entry| has(&entry.tels, true)).collect();
+        let has = |entry: &&Entry| entry.tels.iter().any(|tel| has(tel, true));
+        let found: Vec<_> = entries.iter().filter(has).collect();
         match found[..] {
             [] => {}
             [entry] => {
@@ -252,9 +301,8 @@ pub fn identify(call: &Call, book: &Book, dialling: &Dialling) -> Answer {
         jid: Some(jid.clone()),
         why,
     };
-    // A card that is of another JID says nothing of this one.
     let confirms = |jid: &BareJid, card: &Card| {
-        has(&card.tels, false) && (card.jids.is_empty() || card.jids.contains(jid))
+        card.is_of(jid) && card.tels.iter().any(|tel| has(&tel.number, false))
     };
     if let Some(cue) = &call.cue
         && let Some(contact) = book.contacts.get(cue)
@@ -306,6 +354,8 @@ const VCARD_4: &str = "urn:ietf:params:xml:ns:vcard-4.0";
 const MAX_ASSERTED: usize = 2;
 /// The most fields of one kind that are taken from a card.
 const MAX_FIELDS: usize = 32;
+/// The preference of a field that has none (RFC 6350 §5.3: 1 to 100, the least first).
+const UNPREFERRED: u32 = 101;
 /// The most cards that are asked for at once.
 const MAX_FETCH: usize = 32;
 
@@ -323,7 +373,7 @@ mod tests {
     }
 
     fn contact(name: &str, tels: &[&str], jids: &[&str]) -> Contact {
-        let tels = tels.iter().map(|tel| (*tel).to_owned()).collect();
+        let tels = tels.iter().map(|tel| Tel::new((*tel).to_owned(), &[])).collect();
         let jids = jids.iter().map(|text| jid(text)).collect();
         Contact { name: name.to_owned(), card: Some(Card { tels, jids }) }
     }
@@ -504,17 +554,58 @@ mod tests {
              <text>video</text></type></parameters><uri> sip:a@x </uri></tel><tel><text>1</text></tel>\
              <impp><uri>xmpp:a@x</uri></impp><impp><uri>aim:a</uri></impp></vcard>";
         let card = |xml: &str| Card::read(&xml.parse().unwrap());
-        let expected = |tels: &[&str]| {
-            let tels = tels.iter().map(|tel| (*tel).to_owned()).collect();
-            Some(Card { tels, jids: vec![jid("a@x")] })
+        let expected = |tels: &[(&str, bool)]| {
+            let tel = |&(number, video): &(&str, bool)| Tel {
+                number: number.to_owned(),
+                video,
+                machine: false,
+            };
+            Some(Card { tels: tels.iter().map(tel).collect(), jids: vec![jid("a@x")] })
         };
-        assert_eq!(card(temp), expected(&["sip:a@x"]));
-        assert_eq!(card(four), expected(&["sip:a@x", "1"]));
+        assert_eq!(card(temp), expected(&[("sip:a@x", true)]));
+        assert_eq!(card(four), expected(&[("sip:a@x", true), ("1", false)]));
         assert_eq!(card("<query xmlns='jabber:iq:roster'/>"), None);
         let many = format!(
             "<vCard xmlns='vcard-temp'>{}</vCard>",
             "<TEL><NUMBER>1</NUMBER></TEL>".repeat(99)
         );
         assert_eq!(card(&many).map(|card| card.tels.len()), Some(MAX_FIELDS));
+    }
+
+    #[test]
+    fn types_tell_what_a_number_takes_and_which_comes_first() {
+        let check = |ns: &str, xml: &str, expected: &str| {
+            let card = Card::read(&format!("<{ns}>{xml}</{}>", &ns[..5]).parse().unwrap());
+            let tels: Vec<_> = card
+                .unwrap()
+                .tels
+                .iter()
+                .map(|tel| {
+                    let video = if tel.video { " video" } else { "" };
+                    let machine = if tel.machine { " machine" } else { "" };
+                    format!("{}{video}{machine}", tel.number)
+                })
+                .collect();
+            assert_eq!(tels.join(", "), expected, "{xml}");
+        };
+        let temp = "vCard xmlns='vcard-temp'";
+        let tel = |flags: &str| format!("<TEL>{flags}<NUMBER>1</NUMBER></TEL>");
+        check(temp, &tel("<WORK/><VOICE/><VIDEO/>"), "1 video");
+        check(temp, &tel("<HOME/>"), "1");
+        check(temp, &tel("<FAX/><WORK/>"), "1 machine");
+        check(temp, &tel("<FAX/><VOICE/>"), "1");
+        check(temp, &tel("<PAGER/>"), "1 machine");
+        let preferred = "<TEL><NUMBER>1</NUMBER></TEL><TEL><PREF/><NUMBER>2</NUMBER></TEL>";
+        check(temp, preferred, "2, 1");
+        let four = "vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'";
+        let tel = |number: &str, parameters: &str| {
+            format!("<tel><parameters>{parameters}</parameters><uri>{number}</uri></tel>")
+        };
+        let pref = |n: &str| format!("<pref><integer>{n}</integer></pref>");
+        check(four, &tel("1", "<type><text>voice</text><text>Video</text></type>"), "1 video");
+        check(four, &tel("1", "<type><text>fax</text></type>"), "1 machine");
+        let ordered = [tel("1", ""), tel("2", &pref("9")), tel("3", &pref("1"))].concat();
+        check(four, &ordered, "3, 2, 1");
+        check(four, &[tel("1", &pref("x")), tel("2", &pref("99999"))].concat(), "1, 2");
     }
 }

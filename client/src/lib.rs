@@ -7,10 +7,15 @@
 //! | read | to learn |
 //! | --- | --- |
 //! | [`provision`] | where the two accounts come from, when to ask again, and what is switched off |
+//! | [`connections`] | when to connect which, what the loss of one does, and what to show |
+//! | [`security`] | whether both are protected alike, and as well as before |
 //! | [`link`] | which room belongs to which conference, and whether to join it |
 //! | [`people`] | one list of the people in both, with what each gets, and why oneself is not heard |
 //! | [`caller`] | who is calling, and why they may or may not be named |
 //! | [`number`] | whether two addresses are one |
+//! | [`reach`] | at which addresses a contact can be called, and how they are known |
+//! | [`route`] | through which account to call or chat, or whether to ask |
+//! | [`cost`] | what to say before a call leaves the domain, or costs money |
 //!
 //! Documents of conferences are read and added up by [`cusax::conference`].
 //!
@@ -96,7 +101,12 @@
 //! ```
 
 pub mod caller;
+pub mod connections;
+pub mod cost;
 pub mod link;
 pub mod number;
 pub mod people;
 pub mod provision;
+pub mod reach;
+pub mod route;
+pub mod security;

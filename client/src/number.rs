@@ -6,7 +6,7 @@
 //! and call themselves anything at it.
 
 use cusax::identity::Aor;
-use cusax_sip::uri::{TelUri, Uri};
+use cusax_sip::uri::{SipUri, TelUri, Uri};
 
 /// An address in the form in which two of them compare.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,23 @@ pub enum Address {
     Local(String),
     /// A SIP address.
     Sip(Aor),
+}
+
+impl Address {
+    /// What to call, through an account at this domain: numbers are called there (RFC 3261 §19.1.6).
+    /// `None` if that is no domain.
+    pub fn uri(&self, domain: &str) -> Option<Uri> {
+        let at = |user: &str, host: &str| {
+            host.parse().map(|host| SipUri::new(Some(user), host, None)).ok()
+        };
+        Some(Uri::Sip(match self {
+            Self::Number(digits) => {
+                at(&format!("+{digits}"), domain)?.with_param("user", Some("phone"))
+            }
+            Self::Local(digits) => at(digits, domain)?,
+            Self::Sip(aor) => at(aor.user(), aor.host())?,
+        }))
+    }
 }
 
 /// How numbers are written where the user is, and who speaks for numbers.

@@ -202,7 +202,8 @@ pub fn split(account: &Account, by_person: &Wishes) -> (Offers, Offers) {
     (xmpp, sip)
 }
 
-/// What the person says of the features; it counts more than what the service says.
+/// What the person says of the features; it counts more than what the service says. Of what it counts,
+/// [`Layers`](crate::route::Layers) tell: the device, an account, a domain, a contact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// Calls over XMPP.

@@ -22,7 +22,7 @@ use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
-use crate::room::{By, Change, Command, Departure, Fact, Refusal, Room, Rooms};
+use crate::room::{By, Change, Command, Departure, Fact, Refusal, RequestEnd, Room, Rooms};
 use audit::Via;
 use page::Page;
 
@@ -537,6 +537,17 @@ pub fn render(room: &Room, fact: &Fact) -> Option<Event> {
         Fact::NickRegistered { jid, nick } => {
             let nick = nick.as_ref().map(|nick| nick.as_str());
             ("nick-registered", json!({ "jid": jid.as_str(), "nick": nick }))
+        }
+        Fact::RegistrationRequested { jid, nick } => {
+            ("registration-requested", json!({ "jid": jid.as_str(), "nick": nick.as_str() }))
+        }
+        Fact::RequestEnded { jid, end } => {
+            let end = match end {
+                RequestEnd::Allowed => "allowed",
+                RequestEnd::Denied => "denied",
+                RequestEnd::Withdrawn => "withdrawn",
+            };
+            ("request-ended", json!({ "jid": jid.as_str(), "end": end }))
         }
         Fact::LockChanged => ("lock-changed", json!({ "locked": room.locked })),
         Fact::Destroyed { .. } => ("room-destroyed", json!({})),

@@ -45,6 +45,7 @@ pub fn room(room: &Room, jid: &str, uri: &str, page: &Page) -> Value {
         "history": room.settings.history,
         "allow_pm": room.settings.allow_pm,
         "allow_invites": room.settings.allow_invites,
+        "registration": room.settings.registration,
         "presence_broadcast": room.settings.presence_broadcast,
         "member_list": room.settings.member_list,
         "lang": room.settings.lang,

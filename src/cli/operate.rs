@@ -178,6 +178,9 @@ pub(super) struct RoomSettings {
         default_missing_value = "true"
     )]
     allow_invites: Option<bool>,
+    /// Who becomes a member by registering.
+    #[arg(long)]
+    registration: Option<Registration>,
     /// Whose presence is shown to the others: roles with commas between; empty: nobody's.
     #[arg(long, value_name = "ROLES")]
     presence_broadcast: Option<String>,
@@ -198,6 +201,18 @@ enum Whisperers {
     Participants,
     Moderators,
     None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Registration {
+    /// Anyone.
+    Open,
+    /// Anyone, while nothing keeps strangers out.
+    Unguarded,
+    /// Whom an admin approves.
+    Approval,
+    /// Nobody.
+    Closed,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -465,6 +480,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         archive,
         allow_pm,
         allow_invites,
+        registration,
         presence_broadcast,
         member_list,
         lang,
@@ -483,6 +499,12 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         Whisperers::Participants => json!("participants"),
         Whisperers::Moderators => json!("moderators"),
         Whisperers::None => json!("none"),
+    });
+    let registration = registration.map(|registration| match registration {
+        Registration::Open => json!("open"),
+        Registration::Unguarded => json!("unguarded"),
+        Registration::Approval => json!("approval"),
+        Registration::Closed => json!("closed"),
     });
     let roles = |roles: &Option<String>| {
         let roles = roles.as_ref()?;
@@ -503,6 +525,7 @@ fn changes(settings: &RoomSettings) -> Result<Value, Problem> {
         ("archive", archive.map(Value::from)),
         ("allow_pm", allow_pm),
         ("allow_invites", allow_invites.map(Value::from)),
+        ("registration", registration),
         ("presence_broadcast", roles(presence_broadcast)),
         ("member_list", roles(member_list)),
         ("lang", lang.as_ref().map(|it| json!(it))),
@@ -736,6 +759,7 @@ mod tests {
             archive: Some(true),
             allow_pm: Some(Whisperers::None),
             allow_invites: Some(true),
+            registration: Some(Registration::Approval),
             presence_broadcast: Some("visitor, moderator".to_owned()),
             member_list: Some(String::new()),
             lang: Some("de".to_owned()),

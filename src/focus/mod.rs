@@ -417,7 +417,9 @@ impl Focus {
             | Fact::Whispered { .. }
             | Fact::AvatarChanged
             | Fact::HatsChanged { .. }
-            | Fact::NickRegistered { .. } => {}
+            | Fact::NickRegistered { .. }
+            | Fact::RegistrationRequested { .. }
+            | Fact::RequestEnded { .. } => {}
         }
     }
 

@@ -39,7 +39,8 @@ use tracing::{debug, error, warn};
 use crate::clock::Now;
 use crate::id::{LegId, RoomName};
 use crate::metrics::Metrics;
-use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally};
+use crate::mixer::effort::Pace;
+use crate::mixer::mix::{LegHealth, Mix, Out, Packet, Patience, Port, Tally, VOICES};
 use crate::mixer::plan::{LegPlan, Order, Report};
 
 /// How long a closed leg's ports stay bound.
@@ -66,12 +67,20 @@ const SURVEY_TICKS: u64 = 50;
 const LOOK_TICKS: u64 = 10;
 
 /// How the media plane is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Threads; 0: one a core.
     pub workers: usize,
+    /// How many voices a room mixes at once.
+    pub voices: usize,
     /// When a leg is taken for dead.
     pub patience: Patience,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { workers: 0, voices: VOICES, patience: Patience::default() }
+    }
 }
 
 /// How each leg does, for whoever reads it from another thread; renewed once a second, and how loud it is
@@ -200,9 +209,11 @@ impl Media {
                 new_reports: vec![],
                 meters: Meters::new(metrics),
                 health: health.clone(),
+                voices: settings.voices,
                 patience: settings.patience,
                 pulses: Arc::clone(&pulses),
                 load: 0.0,
+                pace: Pace::new(clock()),
                 ticks: 0,
             };
             let thread =
@@ -388,14 +399,16 @@ struct Worker {
     new_reports: Vec<Report>,
     meters: Meters,
     health: Health,
+    voices: usize,
     patience: Patience,
     /// Every worker's; this one's is at `number`.
     pulses: Arc<[Pulse]>,
     load: f64,
+    pace: Pace,
     ticks: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
     mix: Mix,
     /// When in the second its legs are looked at, in ticks: not all rooms at once.
@@ -520,8 +533,11 @@ impl Worker {
         };
         let room = plan.room.clone();
         let phase = self.rooms.len() as u64;
-        let seat =
-            self.rooms.entry(room.clone()).or_insert_with(|| Room { mix: Mix::default(), phase });
+        let seat = self.rooms.entry(room.clone()).or_insert_with(|| {
+            let mut mix = Mix::new(self.voices);
+            mix.limit(self.pace.effort());
+            Room { mix, phase }
+        });
         if let Err(why) = seat.mix.open(now, plan, seed) {
             self.sweep(&room);
             return Err(why.to_string());
@@ -663,6 +679,15 @@ impl Worker {
     /// Keeps a smoothed account of how much of a tick's time is used.
     fn measure(&mut self, busy: Duration) {
         self.load += 0.05 * ((busy.as_secs_f64() / TICK.as_secs_f64()).min(1.0) - self.load);
+        if let Some(step) = self.pace.follow(clock(), self.load) {
+            debug!(
+                worker = self.number,
+                step = self.pace.step(),
+                "encodes cost another amount now"
+            );
+            if step.down { &self.meters.steps_down } else { &self.meters.steps_up }.inc();
+            self.rooms.values_mut().for_each(|room| room.mix.limit(step.effort));
+        }
         let pulse = &self.pulses[self.number];
         pulse.load.store((self.load * 1_000.0) as u32, Ordering::Relaxed);
         pulse.ticks.store(self.ticks, Ordering::Relaxed);
@@ -770,6 +795,8 @@ struct Meters {
     rejected_other: IntCounter,
     jitter_buffer: Histogram,
     stress: Gauge,
+    steps_down: IntCounter,
+    steps_up: IntCounter,
     panics: IntCounter,
 }
 
@@ -789,6 +816,8 @@ impl Meters {
             rejected_other: metrics.rtp_rejected.with_label_values(&["other"]),
             jitter_buffer: metrics.jitter_buffer.clone(),
             stress: metrics.stress.clone(),
+            steps_down: metrics.effort_steps.with_label_values(&["down"]),
+            steps_up: metrics.effort_steps.with_label_values(&["up"]),
             panics: metrics.panics.with_label_values(&["mix"]),
         }
     }
@@ -1059,9 +1088,11 @@ mod tests {
             new_reports: vec![],
             meters: Meters::new(&Metrics::new()),
             health: Health::default(),
+            voices: VOICES,
             patience: Patience::default(),
             pulses: [Pulse::default()].into_iter().collect(),
             load: 0.0,
+            pace: Pace::new(clock()),
             ticks: 0,
         };
         (worker, jobs, told)

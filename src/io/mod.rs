@@ -89,7 +89,11 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     let listen: Vec<_> = config.sip.listen.iter().map(|listen| listen.0).collect();
     let sip = SipSockets::bind(&listen, tls, inputs.clone()).await?;
     health.sip.store(true, Relaxed);
-    let workers = media::Settings { workers: config.media.workers, ..Default::default() };
+    let workers = media::Settings {
+        workers: config.media.workers,
+        voices: config.media.voices,
+        ..Default::default()
+    };
     let random = StdRng::try_from_rng(&mut OsRng).context("the system gives no random numbers")?;
     let media =
         Media::start(workers, &metrics, &reports, random).context("cannot start the mixer")?;

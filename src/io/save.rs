@@ -229,7 +229,12 @@ fn weight(row: &Row) -> usize {
             let subject = room.subject.as_ref().map_or(0, |(text, _, _)| text.len());
             room.settings.name.len() + room.settings.description.len() + subject
         }
-        Row::NoRoom(_) | Row::Nick { .. } | Row::User(_) | Row::NoUser(_) | Row::Sweep { .. } => 0,
+        Row::NoRoom(_)
+        | Row::Nick { .. }
+        | Row::Request { .. }
+        | Row::User(_)
+        | Row::NoUser(_)
+        | Row::Sweep { .. } => 0,
     };
     CHANGE + more
 }

@@ -60,6 +60,8 @@ impl Floor {
             | Fact::Dialled { .. }
             | Fact::DialEnded { .. }
             | Fact::NickRegistered { .. }
+            | Fact::RegistrationRequested { .. }
+            | Fact::RequestEnded { .. }
             | Fact::LockChanged => {}
         }
     }

@@ -9,13 +9,14 @@ use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cusax_media::codec::{Codec, CodecError, EncoderSettings};
+use cusax_media::codec::{Codec, CodecError, Decoder, EncoderSettings};
 use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegStats, Received};
 use cusax_media::level::SILENCE_DBOV;
 use cusax_media::limiter::Limiter;
 use cusax_media::quality::{Quality, Recent};
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
+use super::effort::{Effort, STEPS};
 use super::plan::{CodecKind, LegPlan, Report};
 use super::speakers::{AUDIBLE_DBOV, Speaker, ticks};
 use super::stream::{COMFORT_PACE, Class, Stream, settings, silence};
@@ -24,15 +25,21 @@ use crate::id::LegId;
 /// Who ceased to speak keeps a stream of their own for this long: in a quick exchange nobody changes
 /// streams, and before they do, both encoders have heard the same.
 pub const OWN_HOLD: Duration = Duration::from_millis(500);
-/// How many voices are mixed at once; of more, the loudest. Each costs a decode and an encode.
+/// How many voices are mixed at once unless told otherwise; of more, the loudest. Each costs an encode.
+pub const VOICES: usize = 5;
+/// How many may be; and of how many who make a sound the loudest are chosen.
 pub const MAX_VOICES: usize = 32;
-/// A voice that begins must be this much louder than one that is mixed to take its place, in dB.
+/// A voice must be this much louder than one that is mixed to take its place, in dB.
 pub const VOICE_MARGIN_DB: f32 = 6.0;
 /// Voice given or taken fades over this many samples (5 ms), so that it does not click.
 pub const FADE_SAMPLES: usize = 240;
 /// How often a leg that says of itself that it is silent is listened to nevertheless: voice flags
 /// know speech, not music.
 pub const PROBE: Duration = Duration::from_secs(1);
+/// Who has not been listened to for so long lends their decoder to others.
+pub const DECODER_KEPT: Duration = Duration::from_secs(5);
+/// Decoders that wait for the next who speaks; more are let go, one a second.
+pub const SPARE_DECODERS: usize = 8;
 /// The loss that a peer reported last counts for this much of itself a second later.
 const LOSS_MEMORY: f64 = 0.9;
 
@@ -41,9 +48,16 @@ const LOSS_MEMORY: f64 = 0.9;
 pub struct Mix {
     legs: BTreeMap<LegId, Box<Member>>,
     classes: BTreeMap<EncoderSettings, Class>,
+    /// Decoders that no leg needs at the moment.
+    decoders: Vec<Decoder>,
+    /// How many are mixed at once.
+    most: usize,
+    effort: Effort,
     /// Who is mixed in this tick: the first `mixed` of these.
     voices: Vec<Voice>,
     mixed: usize,
+    /// Voices by loudness.
+    ranks: Vec<(f32, LegId)>,
     /// The sum of them, limited.
     full: Box<[f32; FRAME_SAMPLES]>,
     /// The sum of them, as it is.
@@ -73,6 +87,8 @@ struct Member {
     asked: Option<Instant>,
     /// What their voice was multiplied by at the end of the last tick: 0 or 1.
     gain: f32,
+    /// Ticks since they were listened to.
+    unheard: u32,
     speaker: Speaker,
     /// Which of the voices of this tick is theirs.
     voice: Option<usize>,
@@ -169,7 +185,7 @@ pub struct Tally {
 /// How loud one leg is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voicing {
-    /// The loudest tick since it was last shown, in dBov; −127 is silence.
+    /// How loud of late, in dBov; −127 is silence.
     pub level_dbov: f32,
     /// Whether they speak.
     pub speaking: bool,
@@ -206,12 +222,24 @@ impl std::fmt::Debug for Out<'_> {
 
 impl Default for Mix {
     fn default() -> Self {
+        Self::new(VOICES)
+    }
+}
+
+impl Mix {
+    /// An empty room that mixes `voices` at once, 1 to [`MAX_VOICES`].
+    #[must_use]
+    pub fn new(voices: usize) -> Self {
         let silence = || Box::new([0.0; FRAME_SAMPLES]);
         Self {
             legs: BTreeMap::new(),
             classes: BTreeMap::new(),
+            decoders: vec![],
+            most: voices.clamp(1, MAX_VOICES),
+            effort: STEPS[0],
             voices: Vec::with_capacity(MAX_VOICES),
             mixed: 0,
+            ranks: Vec::with_capacity(MAX_VOICES),
             full: silence(),
             sum: silence(),
             past: silence(),
@@ -225,9 +253,7 @@ impl Default for Mix {
             faulty: false,
         }
     }
-}
 
-impl Mix {
     /// Takes a leg in. `seed` decides what must be unguessable in its RTP.
     ///
     /// # Errors
@@ -244,6 +270,7 @@ impl Mix {
             heard: plan.heard,
             asked: None,
             gain: 0.0,
+            unheard: u32::MAX,
             speaker: Speaker::default(),
             voice: None,
             own_hold: 0,
@@ -276,6 +303,19 @@ impl Mix {
         }
         self.set_heard(leg, heard);
         Ok(())
+    }
+
+    /// Encodes no dearer than this from the next tick on.
+    pub fn limit(&mut self, effort: Effort) {
+        self.effort = effort;
+        for class in self.classes.values_mut() {
+            class.limit(effort);
+        }
+        for member in self.legs.values_mut() {
+            if let Feed::Own(stream) = &mut member.feed {
+                stream.limit(effort);
+            }
+        }
     }
 
     /// Gives a leg voice or takes it, from the next tick on.
@@ -390,12 +430,15 @@ impl Mix {
                 },
             );
         }
+        if self.decoders.len() > SPARE_DECODERS {
+            self.decoders.pop();
+        }
         self.follow_loss();
     }
 
-    /// How loud each leg has been since this, or [`Self::survey`], was last asked.
-    pub fn voicings(&mut self, mut show: impl FnMut(LegId, Voicing)) {
-        for (leg, member) in &mut self.legs {
+    /// How loud each leg is.
+    pub fn voicings(&self, mut show: impl FnMut(LegId, Voicing)) {
+        for (leg, member) in &self.legs {
             show(*leg, member.speaker.voicing());
         }
     }
@@ -430,7 +473,8 @@ impl Mix {
                 reports.push(Report::VoiceApplied { leg, heard, asked, at: now });
             }
             let frame = &mut self.scratch;
-            let (level, turned) = member.hear(now, probing, frame, &mut self.tally);
+            let (level, turned) =
+                member.hear(now, probing, frame, &mut self.decoders, &mut self.tally);
             if let Some(on) = turned {
                 reports.push(Report::Speaking { leg: *id, on });
             }
@@ -454,11 +498,41 @@ impl Mix {
             (voice.leg, voice.level_dbov) = (*id, level_dbov);
             std::mem::swap(&mut voice.frame, frame);
         }
-        for (slot, voice) in self.voices[..self.mixed].iter().enumerate() {
-            if let Some(member) = self.legs.get_mut(&voice.leg) {
-                member.voice = Some(slot);
+        self.choose_voices();
+    }
+
+    /// Of those who make a sound, lets the loudest into the mix. Who comes or goes is faded.
+    fn choose_voices(&mut self) {
+        let (legs, ranks) = (&mut self.legs, &mut self.ranks);
+        ranks.clear();
+        ranks.extend(self.voices[..self.mixed].iter().filter_map(|voice| {
+            let member = legs.get(&voice.leg).filter(|member| member.speaker.is_audible())?;
+            let margin = if member.gain > 0.0 { VOICE_MARGIN_DB } else { 0.0 };
+            Some((member.speaker.loudness_dbov() + margin, voice.leg))
+        }));
+        ranks.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranks.truncate(self.most);
+        let mut kept = 0;
+        for slot in 0..self.mixed {
+            let voice = &mut self.voices[slot];
+            let Some(member) = legs.get_mut(&voice.leg) else { continue };
+            let chosen = ranks.iter().any(|(_, leg)| *leg == voice.leg);
+            let gain = if chosen { 1.0 } else { 0.0 };
+            let before = std::mem::replace(&mut member.gain, gain);
+            if before == 0.0 && gain == 0.0 {
+                continue;
             }
+            if before != gain {
+                for (i, sample) in voice.frame.iter_mut().enumerate() {
+                    let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
+                    *sample *= before + (gain - before) * way;
+                }
+            }
+            member.voice = Some(kept);
+            self.voices.swap(slot, kept);
+            kept += 1;
         }
+        self.mixed = kept;
     }
 
     fn add_up(&mut self) {
@@ -636,7 +710,7 @@ impl Mix {
     fn join(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
         let class = match self.classes.entry(settings) {
             Entry::Occupied(class) => class.into_mut(),
-            Entry::Vacant(place) => place.insert(Class::new(settings)?),
+            Entry::Vacant(place) => place.insert(Class::new(settings, self.effort)?),
         };
         class.members += 1;
         Ok(())
@@ -693,36 +767,44 @@ impl Mix {
 }
 
 impl Member {
-    /// Takes 20 ms into `frame`. Gives the level if it is to be mixed, and whether they began to speak
-    /// or ceased to.
+    /// Takes 20 ms into `frame`. Gives the level if it may have to be mixed, and whether they began to
+    /// speak or ceased to.
     fn hear(
         &mut self,
         now: Instant,
         probing: bool,
         frame: &mut [f32; FRAME_SAMPLES],
+        decoders: &mut Vec<Decoder>,
         tally: &mut Tally,
     ) -> (Option<f32>, Option<bool>) {
         if self.gain == 0.0 && (!self.heard || self.says_silent(probing)) {
             tally.skipped += 1;
             self.leg.tick_skip(now);
+            self.unheard = self.unheard.saturating_add(1);
+            if self.unheard >= ticks(DECODER_KEPT) {
+                decoders.extend(self.leg.spare_decoder());
+            }
             return (
                 None,
                 if self.heard { self.speaker.hear(NOTHING) } else { self.speaker.hush() },
             );
         }
         tally.decoded += 1;
+        if let Some(codec) = self.leg.lacks_decoder()
+            && let Some(spare) = decoders.iter().rposition(|spare| spare.codec() == codec)
+        {
+            self.leg.lend_decoder(decoders.swap_remove(spare));
+        }
         let heard = self.leg.tick(now, frame);
         let turned = if self.heard { self.speaker.hear(heard) } else { self.speaker.hush() };
-        let gain = if self.speaker.is_audible() { 1.0 } else { 0.0 };
-        let before = std::mem::replace(&mut self.gain, gain);
-        if !heard.sound || before == 0.0 && gain == 0.0 {
-            return (None, turned);
+        let audible = self.speaker.is_audible();
+        // Who was only probed and says nothing has not been listened to.
+        if audible || self.gain > 0.0 || !probing {
+            self.unheard = 0;
         }
-        if before != gain {
-            for (i, sample) in frame.iter_mut().enumerate() {
-                let way = (i + 1).min(FADE_SAMPLES) as f32 / FADE_SAMPLES as f32;
-                *sample *= before + (gain - before) * way;
-            }
+        if !heard.sound || !audible && self.gain == 0.0 {
+            self.gain = if audible { self.gain } else { 0.0 };
+            return (None, turned);
         }
         (Some(heard.level_dbov), turned)
     }
@@ -794,7 +876,11 @@ fn config(plan: &LegPlan) -> LegConfig {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    #[cfg(feature = "io")]
+    use cusax_media::codec::Encoder;
     use proptest::prelude::*;
+    #[cfg(feature = "io")]
+    use rand::{Rng, SeedableRng, rngs::StdRng};
 
     use super::*;
     use crate::clock::Now;
@@ -971,6 +1057,52 @@ mod tests {
             assert_eq!(loss_percent(&mix, 2), 0, "the other has no loss");
         }
         assert_eq!(seen, [(0, 0), (1, 10), (2, 20), (9, 10), (16, 5)]);
+    }
+
+    #[cfg(feature = "io")]
+    #[test]
+    fn who_is_silent_keeps_no_decoder() {
+        let (mut mix, mut now, mut reports) = (Mix::default(), Now::read().instant, vec![]);
+        let (kind, max_bitrate) = (CodecKind::Opus, None);
+        let terms = Terms { kind, max_bitrate, dtx: false, hears: true, heard: true };
+        for leg in 0..40 {
+            mix.open(now, plan(leg, &terms), leg).unwrap();
+        }
+        // SILK of a voice for leg 0, and of a quiet room for all others: told apart by the voice flag.
+        let mut encoders: Vec<_> = [0.3, 0.000_3]
+            .into_iter()
+            .map(|loud: f32| (loud, Encoder::new(settings(&mix.legs[&LegId(0)].plan.codec, 0.0))))
+            .collect();
+        let mut random = StdRng::seed_from_u64(1);
+        for tick in 0..500u16 {
+            now += cusax_media::TICK;
+            let said: Vec<Vec<u8>> = encoders
+                .iter_mut()
+                .map(|(loud, encoder)| {
+                    let mut payload = [0; cusax_media::codec::MAX_PAYLOAD];
+                    let frame = std::array::from_fn(|_| *loud * random.random_range(-1.0..1.0));
+                    let len = encoder.as_mut().unwrap().encode(&frame, &mut payload).unwrap();
+                    payload[..len].to_vec()
+                })
+                .collect();
+            for leg in 0..40u64 {
+                let from = plan(leg, &terms).remote.unwrap();
+                let mut packet = vec![0x80, payload_type(kind)];
+                packet.extend(tick.to_be_bytes());
+                packet.extend((u32::from(tick) * 960).to_be_bytes());
+                packet.extend((leg as u32 + 100).to_be_bytes());
+                packet.extend(&said[usize::from(leg > 0)]);
+                mix.receive(now, LegId(leg), Port::Rtp, from, &packet, &mut reports);
+            }
+            mix.tick(now, &mut Out { send: &mut |_| {}, reports: &mut reports });
+        }
+        let speaks = |leg: u64| mix.legs[&LegId(leg)].speaker.is_audible();
+        assert!(speaks(0) && !(1..40).any(speaks));
+        let tally = mix.take_tally();
+        assert!(tally.decoded > 500 + 39 * 9, "each was listened to now and then: {tally:?}");
+        assert!(mix.decoders.len() <= 2, "{} decoders for 39 who are silent", mix.decoders.len());
+        let held = mix.legs.values_mut().filter_map(|member| member.leg.spare_decoder()).count();
+        assert!(held <= 2, "{held} legs keep a decoder");
     }
 
     proptest! {

@@ -10,8 +10,10 @@
 //! | [`floor`] | who may be heard, from the room's facts |
 //! | [`mix`] | one room's audio: hear, sum, subtract, say |
 //! | [`stream`] | one encode shared by all who hear the same, and what silence is |
+//! | [`effort`] | how much an encode may cost while the machine is busy |
 //! | [`speakers`] | who speaks, and whose sound is worth mixing |
 
+pub mod effort;
 pub mod floor;
 pub mod mix;
 pub mod plan;

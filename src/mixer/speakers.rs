@@ -20,6 +20,10 @@ pub const BEGUN: Duration = Duration::from_millis(100);
 /// Silence this long is somebody having ceased to speak.
 pub const CEASED: Duration = Duration::from_millis(1_000);
 
+/// A voice is as loud as it was of late: it may fall by so much in a tick, in dB, so that no syllable
+/// gives its place away.
+const LOUDNESS_FALLS_DB: f32 = 0.4;
+
 /// Listens to one leg.
 #[derive(Clone, Debug, Default)]
 pub struct Speaker {
@@ -30,8 +34,7 @@ pub struct Speaker {
     /// Ticks since the last speech.
     pause: u32,
     speaking: bool,
-    /// The loudest tick since it was last shown; `None`: silence.
-    peak_dbov: Option<f32>,
+    loudness_dbov: Option<f32>,
 }
 
 impl Speaker {
@@ -39,10 +42,8 @@ impl Speaker {
     ///
     /// The two are at least [`BEGUN`] and [`CEASED`] apart, so nobody can make it chatter.
     pub fn hear(&mut self, heard: Heard) -> Option<bool> {
-        if heard.sound {
-            let peak = self.peak_dbov.map_or(heard.level_dbov, |peak| peak.max(heard.level_dbov));
-            self.peak_dbov = Some(peak);
-        }
+        let level_dbov = if heard.sound { heard.level_dbov } else { SILENCE_DBOV };
+        self.loudness_dbov = Some(level_dbov.max(self.loudness_dbov() - LOUDNESS_FALLS_DB));
         let audible = heard.sound && heard.level_dbov >= AUDIBLE_DBOV;
         self.audible = if audible { ticks(SENTENCE) } else { self.audible.saturating_sub(1) };
         let speech = audible && (heard.voice || heard.level_dbov >= LOUD_DBOV);
@@ -77,10 +78,14 @@ impl Speaker {
         self.speaking
     }
 
-    /// How loud the leg has been since this was last asked.
-    pub fn voicing(&mut self) -> Voicing {
-        let level_dbov = self.peak_dbov.take().unwrap_or(SILENCE_DBOV);
-        Voicing { level_dbov, speaking: self.speaking }
+    /// How loud the leg has been of late, in dBov.
+    pub fn loudness_dbov(&self) -> f32 {
+        self.loudness_dbov.unwrap_or(SILENCE_DBOV)
+    }
+
+    /// What is shown of it.
+    pub fn voicing(&self) -> Voicing {
+        Voicing { level_dbov: self.loudness_dbov().max(SILENCE_DBOV), speaking: self.speaking }
     }
 
     fn turn(&mut self, speaking: bool) -> Option<bool> {
@@ -140,18 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn shows_the_loudest_since_it_was_last_asked() {
+    fn shows_a_level_that_falls_as_meters_do() {
         let mut speaker = Speaker::default();
-        let loud = |speaker: &mut Speaker| speaker.voicing().level_dbov;
-        assert_eq!(loud(&mut speaker), -127.0);
-        for level in [-40.0, -20.0, -30.0, -127.0] {
-            speaker.hear(heard(level, true));
+        assert_eq!(speaker.voicing(), Voicing::default());
+        speaker.hear(heard(-20.0, true));
+        assert_eq!(speaker.voicing().level_dbov, -20.0);
+        // 20 dB in a second.
+        for _ in 0..60 {
+            speaker.hear(heard(-127.0, false));
         }
-        assert_eq!(loud(&mut speaker), -20.0);
-        assert_eq!(loud(&mut speaker), -127.0);
+        assert!((speaker.voicing().level_dbov + 44.0).abs() < 0.1, "{:?}", speaker.voicing());
+        for _ in 0..500 {
+            speaker.hear(heard(-127.0, false));
+        }
+        assert_eq!(speaker.voicing().level_dbov, -127.0);
         speaker.hear(heard(-20.0, true));
         speaker.hush();
-        assert_eq!(speaker.voicing(), Voicing { level_dbov: -127.0, speaking: false });
+        assert_eq!(speaker.voicing(), Voicing::default());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use cusax_media::FRAME_SAMPLES;
 use cusax_media::codec::{CodecError, Encoder, EncoderSettings, MAX_PAYLOAD, OpusSettings};
 use cusax_media::limiter::Limiter;
 
+use super::effort::Effort;
 use super::plan::{CodecKind, CodecPlan};
 use super::speakers::ticks;
 
@@ -36,7 +37,7 @@ pub const TAIL: Duration = Duration::from_millis(100);
 pub const COMFORT_PACE: Duration = Duration::from_millis(400);
 /// What we send at most, in bits a second, and the steps below it for peers that want less. Steps, so
 /// that peers who each want a little less than the next cannot have an encode each.
-pub const BITRATES: [u32; 4] = [32_000, 24_000, 16_000, 8_000];
+pub const BITRATES: [u32; 5] = [40_000, 32_000, 24_000, 16_000, 8_000];
 /// The losses that in-band FEC is prepared for, in percent.
 pub const LOSS_CLASSES: [u8; 3] = [5, 10, 20];
 /// Loss below this, in percent, is none: copies of every frame make an encode a third dearer, and take
@@ -103,6 +104,11 @@ impl Stream {
             payload: [0; MAX_PAYLOAD],
             len: 0,
         })
+    }
+
+    /// Encodes no dearer than this from now on.
+    pub(super) fn limit(&mut self, effort: Effort) {
+        self.encoder.limit(effort.complexity, effort.bitrate);
     }
 
     /// Begins anew, after `past`: what its listeners heard last, and the limiter it went through.
@@ -187,13 +193,24 @@ pub(super) struct Class {
     pub(super) members: usize,
     #[expect(clippy::vec_box, reason = "they go from hand to hand without being copied")]
     spare: Vec<Box<Stream>>,
+    effort: Effort,
 }
 
 impl Class {
     /// With one stream in reserve, so that a codec which this build lacks is refused here.
-    pub(super) fn new(settings: EncoderSettings) -> Result<Self, CodecError> {
-        let spare = vec![Box::new(Stream::new(settings)?)];
-        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare })
+    pub(super) fn new(settings: EncoderSettings, effort: Effort) -> Result<Self, CodecError> {
+        let mut stream = Box::new(Stream::new(settings)?);
+        stream.limit(effort);
+        let spare = vec![stream];
+        Ok(Self { settings, shared: None, listeners: 0, members: 0, spare, effort })
+    }
+
+    /// Encodes no dearer than this from now on.
+    pub(super) fn limit(&mut self, effort: Effort) {
+        self.effort = effort;
+        for stream in self.shared.iter_mut().chain(&mut self.spare) {
+            stream.limit(effort);
+        }
     }
 
     /// A stream that begins after `past`. `None` when libopus cannot make one: memory ran out.
@@ -203,7 +220,11 @@ impl Class {
     ) -> Option<Box<Stream>> {
         let mut stream = match self.spare.pop() {
             Some(stream) => stream,
-            None => Box::new(Stream::new(self.settings).ok()?),
+            None => {
+                let mut stream = Box::new(Stream::new(self.settings).ok()?);
+                stream.limit(self.effort);
+                stream
+            }
         };
         stream.begin(past);
         Some(stream)
@@ -235,14 +256,14 @@ mod tests {
             }
             EncoderSettings::Pcmu | EncoderSettings::Pcma => panic!("not Opus"),
         };
-        check(None, true, 0.0, (32_000, 0));
-        check(None, true, 0.009, (32_000, 0));
-        check(None, true, 0.01, (32_000, 5));
-        check(Some(510_000), true, 0.05, (32_000, 5));
+        check(None, true, 0.0, (40_000, 0));
+        check(Some(40_000), true, 0.009, (40_000, 0));
+        check(Some(39_999), true, 0.01, (32_000, 5));
+        check(Some(510_000), true, 0.05, (40_000, 5));
         check(Some(31_999), true, 0.06, (24_000, 10));
         check(Some(20_000), true, 0.5, (16_000, 20));
         check(Some(6_000), true, 0.0, (8_000, 0));
-        check(None, false, 0.3, (32_000, 0));
+        check(None, false, 0.3, (40_000, 0));
         let mut classes: Vec<_> = (6_000..64_000)
             .step_by(100)
             .flat_map(|rate| (0..100).map(move |loss| (rate, loss)))
@@ -252,6 +273,6 @@ mod tests {
             .collect();
         classes.sort();
         classes.dedup();
-        assert_eq!(classes.len(), 20);
+        assert_eq!(classes.len(), 25);
     }
 }

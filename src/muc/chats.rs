@@ -38,7 +38,8 @@ pub(super) struct Session {
     shown_at: u64,
     /// What it asked for when it entered; taken once it was told.
     pub(super) entry: Option<Entry>,
-    /// It was told who is here; until then it hears of nothing (XEP-0045 §7.1: order of events).
+    /// It was told who is here, and not yet that it is out: before and after it hears of nothing
+    /// (XEP-0045 §7.1: order of events).
     pub(super) told: bool,
     /// How much it said lately.
     pub(super) messages: Meter,

@@ -16,7 +16,7 @@ use super::limits::{MAX_INVITES, MAX_MESSAGE};
 use super::presence::{reason_element, status};
 use super::stanza::{Address, Head};
 use super::xml::{self, Xml, ns};
-use super::{Ask, Muc, Reply};
+use super::{Ask, Muc, Reply, register};
 use crate::clock::{Now, stamp};
 use crate::id::{DialId, Nick, PersonId, RoomName};
 use crate::room::history::{Payload, Said};
@@ -98,9 +98,20 @@ impl Muc {
             let (room, by) = (room.name.clone(), By::Chat(chat.clone()));
             Ok(Some(Ask { room, by, command, reply }))
         };
-        if let Some(x) = stanza.get_child("x", ns::DATA_FORMS)
-            && form::form_type(x) == "submit"
-        {
+        if let Some(x) = stanza.get_child("x", ns::DATA_FORMS) {
+            // Of a form that a room sent: for later.
+            if form::form_type(x) == "cancel" {
+                return Ok(None);
+            }
+            // §9.9
+            if let Ok(form) = Submitted::read(x, ns::MUC_REGISTER)
+                && form.text("FORM_TYPE").is_some()
+            {
+                if super::standing(room, &head.from).1 < Affiliation::Admin {
+                    return Err(Refusal::Forbidden.into());
+                }
+                return ask(register::answered(room, &form)?);
+            }
             let form = Submitted::read(x, ns::MUC_REQUEST)?;
             return match (form.text("muc#roomnick"), form.boolean("muc#request_allow")?) {
                 // §7.13

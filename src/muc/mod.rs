@@ -231,9 +231,7 @@ impl Muc {
         }
     }
 
-    /// Answers who asked, before what became true is rendered. So a moderator hears `result` before
-    /// the presence of whom they kicked; XEP-0045 §8.2 would have the victim told first, and every
-    /// client takes either order.
+    /// Answers who asked, after [`Self::throw_out`] and before what became true is rendered.
     pub fn answer(
         &mut self,
         room: &RoomName,
@@ -346,8 +344,10 @@ impl Muc {
                 }
             }
             Fact::AvatarChanged => self.show_changed(room, &[104], out),
-            // Who registered has the answer to their iq.
+            Fact::RegistrationRequested { jid, nick } => self.show_request(room, jid, nick, out),
+            Fact::RequestEnded { jid, end } => self.show_request_end(room, jid, *end, out),
             Fact::Dialled { dial } => self.invite_callee(room, *dial, out),
+            // Who registered has the answer to their iq.
             Fact::NickRegistered { .. } | Fact::DialEnded { .. } => {}
             // XEP-0045 has no word for a lock: who is refused is told why.
             Fact::LockChanged => {}

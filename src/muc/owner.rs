@@ -14,7 +14,7 @@ use super::stanza::Head;
 use super::xml::{self, Xml, ns};
 use super::{Ask, Muc, Reply};
 use crate::room::person::Who;
-use crate::room::settings::{MAX_SLOW_MODE_S, Settings, Whisperers, Whois};
+use crate::room::settings::{MAX_SLOW_MODE_S, Registration, Settings, Whisperers, Whois};
 use crate::room::standing::{Affiliation, Role};
 use crate::room::{By, Change, Command, Refusal, Room};
 
@@ -136,6 +136,7 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
         change_subject(settings),
         allow_pm(settings),
         allow_invites(settings),
+        registration(settings),
         form::choices(
             BROADCAST,
             "Whose presence is shown to the others?",
@@ -162,7 +163,7 @@ pub(super) fn fields(settings: &Settings) -> Vec<Field> {
 
 /// Whether a field is a setting of a room.
 pub(super) fn is_setting(var: &str) -> bool {
-    var.starts_with("muc#roomconfig_") || var == HISTORY
+    ["muc#roomconfig_", OWN].iter().any(|prefix| var.starts_with(prefix)) || var == HISTORY
 }
 
 /// XEP-0045 §10.9.
@@ -218,6 +219,16 @@ pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, F
                 "Private messages are for anyone, participants, moderators or none.",
             ))?,
     };
+    let registration = match form.text(REGISTRATION) {
+        None => old.registration,
+        Some(word) => REGISTRATIONS
+            .iter()
+            .find(|(_, value, _)| *value == word)
+            .map(|(registration, ..)| *registration)
+            .ok_or(Fault::not_acceptable(
+                "Registration is open, unguarded, by approval or closed.",
+            ))?,
+    };
     let roles = |var, old: &BTreeSet<Role>| match form.values(var) {
         None => Ok(old.clone()),
         Some(words) => {
@@ -240,6 +251,7 @@ pub(super) fn configured(old: &Settings, form: &Submitted) -> Result<Settings, F
         history: form.text(HISTORY).map_or(Ok(old.history), number)?,
         allow_pm,
         allow_invites: form.boolean(ALLOW_INVITES)?.unwrap_or(old.allow_invites),
+        registration,
         presence_broadcast: roles(BROADCAST, &old.presence_broadcast)?,
         member_list: roles(MEMBER_LIST, &old.member_list)?,
         lang: text(LANG, &old.lang),
@@ -267,6 +279,14 @@ pub(super) fn allow_pm(settings: &Settings) -> Field {
     form::choice(ALLOW_PM, "Who may send private messages?", &options, chosen)
 }
 
+/// No field of the registry, so its name says whose it is (XEP-0068 §4).
+fn registration(settings: &Settings) -> Field {
+    let options = REGISTRATIONS.map(|(_, value, label)| (value, label));
+    let chosen = REGISTRATIONS.iter().find(|(it, ..)| *it == settings.registration);
+    let chosen = chosen.map_or("unguarded", |(_, value, _)| *value);
+    form::choice(REGISTRATION, "Who becomes a member by registering?", &options, chosen)
+}
+
 /// XEP-0500 §4.1.
 fn slow_mode(settings: &Settings) -> Field {
     let pace = settings.slow_mode_s.to_string();
@@ -288,6 +308,12 @@ const WHISPERERS: [(Whisperers, &str, &str); 4] = [
     (Whisperers::Participants, "participants", "Who has voice"),
     (Whisperers::Moderators, "moderators", "Moderators"),
     (Whisperers::None, "none", "Nobody"),
+];
+const REGISTRATIONS: [(Registration, &str, &str); 4] = [
+    (Registration::Open, "open", "Anyone"),
+    (Registration::Unguarded, "unguarded", "Anyone, while everyone may enter and speak"),
+    (Registration::Approval, "approval", "Whom an admin approves"),
+    (Registration::Closed, "closed", "Nobody"),
 ];
 const ROLES: &[(&str, &str)] =
     &[("moderator", "Moderators"), ("participant", "Participants"), ("visitor", "Visitors")];
@@ -314,3 +340,6 @@ const SLOW_MODE: &str = "muc#roomconfig_slow_mode_duration";
 const ADMINS: &str = "muc#roomconfig_roomadmins";
 const OWNERS: &str = "muc#roomconfig_roomowners";
 const ARCHIVE: &str = "muc#roomconfig_enablelogging";
+/// What the fields begin with that are ours alone.
+const OWN: &str = "{urn:x-cusax:roomconfig}";
+const REGISTRATION: &str = "{urn:x-cusax:roomconfig}registration";

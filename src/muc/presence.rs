@@ -9,7 +9,7 @@ use jid::{FullJid, Jid};
 use minidom::Element;
 use sha2::Sha256;
 
-use super::chats::{Entry, Wanted};
+use super::chats::{Entry, Session, Wanted};
 use super::disco::title;
 use super::error::Fault;
 use super::limits::{MAX_PRESENCE, MAX_REASON, MAX_RESENT};
@@ -21,7 +21,7 @@ use crate::id::{Nick, PersonId, RoomName};
 use crate::room::person::{Mutes, Person, Who};
 use crate::room::settings::{Settings, Whois};
 use crate::room::standing::{Affiliation, Role};
-use crate::room::{Actor, Arrival, By, Command, Departure, Room, RoomEnd, Rooms};
+use crate::room::{Actor, Arrival, By, Command, Departure, Fact, Room, RoomEnd, Rooms};
 use crate::stanzas::Stanzas;
 
 /// How someone went.
@@ -209,6 +209,9 @@ impl Muc {
         out.push(self.here(room, person).to(self, eyes(&codes), entry.id.as_deref()));
         self.show_history(now, room, chat, &entry.history.unwrap_or_default(), out);
         out.push_to(self.subject(room, None, true), vec![chat.clone()]);
+        if arrival != Arrival::Again {
+            self.show_requests(room, chat, out);
+        }
 
         let mut shows_anew = false;
         if let Some(session) = self.chats.get_mut(&room.name, chat) {
@@ -429,7 +432,34 @@ impl Muc {
         self.broadcast(room, &here, out);
     }
 
-    /// Someone is out: each of their sessions hears it first, then all who stay (XEP-0045 §8.2).
+    /// Tells who is kicked, and all whose room is destroyed: they hear it before whoever did it has an
+    /// answer, and the others after that (XEP-0045 §8.2, §10.9; the answer to a ban comes first, §9.1).
+    pub fn throw_out(&mut self, room: &Room, facts: &[Fact], out: &mut Stanzas) {
+        for fact in facts {
+            if let Fact::Gone { was, affiliation, departure: Departure::Kicked, by, reason } = fact
+            {
+                let why = Gone {
+                    affiliation: *affiliation,
+                    departure: Departure::Kicked,
+                    by: by.as_ref(),
+                    reason: reason.as_deref(),
+                };
+                self.gone(room, was, &why, &[]).to_own(self, was.chats.keys(), out);
+                for chat in was.chats.keys() {
+                    if let Some(session) = self.chats.get_mut(&room.name, chat) {
+                        session.told = false;
+                    }
+                }
+            } else if let Fact::Destroyed { people, end } = fact
+                && !people.is_empty()
+            {
+                self.show_destroyed(room, people, end, out);
+            }
+        }
+    }
+
+    /// Someone is out: each of their sessions hears it first, unless it did already, then all who stay
+    /// (XEP-0045 §8.2).
     pub(super) fn show_gone(
         &mut self,
         room: &Room,
@@ -438,8 +468,8 @@ impl Muc {
         out: &mut Stanzas,
     ) {
         self.ghosts.vanished(&room.name, &was.nick);
-        let sessions: Vec<_> =
-            was.chats.keys().map(|chat| (chat, self.chats.forget(&room.name, chat))).collect();
+        let forgotten = was.chats.keys().map(|chat| (chat, self.chats.forget(&room.name, chat)));
+        let sessions: Vec<_> = forgotten.collect();
         let said = match why.departure {
             Departure::Left => sessions.iter().find_map(|(_, session)| session.as_ref()),
             Departure::Lost
@@ -449,6 +479,20 @@ impl Muc {
             | Departure::MembersOnly
             | Departure::Shutdown => None,
         };
+        let sight = self.gone(room, was, why, said.map_or(&[], |session| &session.shown));
+        let hears = |session: &Option<Session>| session.as_ref().is_some_and(|it| it.told);
+        let own = sessions.iter().filter(|(_, session)| hears(session)).map(|(chat, _)| *chat);
+        sight.to_own(self, own, out);
+        self.broadcast(room, &sight, out);
+    }
+
+    fn gone<'a>(
+        &'a self,
+        room: &'a Room,
+        was: &'a Person,
+        why: &Gone<'a>,
+        shown: &'a [Element],
+    ) -> Sight<'a> {
         let codes: &[u16] = match why.departure {
             Departure::Left => &[],
             Departure::Lost => &[333],
@@ -458,22 +502,18 @@ impl Muc {
             Departure::MembersOnly => &[322],
             Departure::Shutdown => &[332],
         };
-        let sight = Sight {
+        Sight {
             role: None,
             gone: true,
             affiliation: why.affiliation,
-            shown: said.map_or(&[], |session| &session.shown),
+            shown,
             hats: None,
             codes,
             actor: why.by,
             reason: why.reason,
-            jid: self.address(was, sessions.first().map(|(chat, _)| *chat)),
+            jid: self.address(was, was.chats.keys().next()),
             ..self.here(room, was)
-        };
-        for (chat, _) in &sessions {
-            out.push(sight.to(self, Eyes::One(chat, was.id, Role::Visitor, &[]), None));
         }
-        self.broadcast(room, &sight, out);
     }
 
     /// XEP-0045 §10.9: each hears about themselves alone.
@@ -501,9 +541,8 @@ impl Muc {
                 destroy: Some(destroy.clone().into()),
                 ..self.here(room, person)
             };
-            for chat in person.chats.keys() {
-                out.push(sight.to(self, Eyes::One(chat, person.id, Role::Visitor, &[]), None));
-            }
+            let here = |chat: &&FullJid| self.chats.get(&room.name, chat).is_some();
+            sight.to_own(self, person.chats.keys().filter(here), out);
         }
         self.chats.forget_room(&room.name);
     }
@@ -588,6 +627,12 @@ impl Sight<'_> {
     /// Whether someone is to be told at all.
     fn is_for(&self, viewer: &Person) -> bool {
         self.broadcast || viewer.id == self.id
+    }
+
+    /// The presence for sessions of whom it is about, who is out.
+    fn to_own<'a>(&self, muc: &Muc, chats: impl Iterator<Item = &'a FullJid>, out: &mut Stanzas) {
+        let eyes = |chat| Eyes::One(chat, self.id, Role::Visitor, &[]);
+        out.extend(chats.map(|chat| self.to(muc, eyes(chat), None)));
     }
 
     /// The presence for all of these: one for those who see the same, and one for each of their own

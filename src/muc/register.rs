@@ -1,5 +1,7 @@
-//! Registering with a room (XEP-0045 §7.10, XEP-0077): a nick that nobody else may have.
+//! Registering with a room (XEP-0045 §7.10, XEP-0077): a nick that nobody else may have; and who asks to
+//! become a member, for admins to answer (§9.9).
 
+use jid::{BareJid, FullJid};
 use minidom::Element;
 use xmpp_parsers::data_forms::{DataForm, DataFormType, FieldType};
 use xmpp_parsers::disco::DiscoInfoResult;
@@ -8,21 +10,34 @@ use super::error::Fault;
 use super::form::{self, Submitted};
 use super::stanza::Head;
 use super::xml::{self, Xml, ns};
-use super::{Ask, Reply, disco};
+use super::{Ask, Muc, Reply, disco};
 use crate::id::Nick;
-use crate::room::{By, Command, Room};
+use crate::room::person::Who;
+use crate::room::settings::Registration;
+use crate::room::standing::Affiliation;
+use crate::room::{By, Command, RequestEnd, Room};
+use crate::stanzas::Stanzas;
 
 /// The form, and for who has a nick already which.
 pub(super) fn register_form(head: &Head, room: &Room) -> Result<Element, Fault> {
     let jid = head.from.to_bare();
     room.may_register(&jid)?;
     let registered = room.registered_nick(&jid);
+    let requested = room.requested_nick(&jid);
+    let stranger = room.affiliation(&Who::Jid(jid.clone())) == Affiliation::None;
+    let instructions = match requested {
+        Some(_) => "An admin has not yet answered your request for this nickname.",
+        None if stranger && room.settings.registration == Registration::Approval => {
+            "Choose the nickname that is to be yours here, if an admin approves."
+        }
+        None => "Choose the nickname that is to be yours here.",
+    };
     let mut nick = form::field(NICK, FieldType::TextSingle, "Nickname", "");
-    nick.values = registered.map(ToString::to_string).into_iter().collect();
+    nick.values = registered.or(requested).map(ToString::to_string).into_iter().collect();
     nick.required = true;
     let mut form = DataForm::new(DataFormType::Form, ns::MUC_REGISTER, vec![nick]);
     form.title = Some("Registration".to_owned());
-    form.instructions = Some("Choose the nickname that is to be yours here.".to_owned());
+    form.instructions = Some(instructions.to_owned());
     let known = registered.map(|nick| {
         let username = Xml::new("username", ns::REGISTER).text(nick.as_str());
         [Xml::new("registered", ns::REGISTER), username]
@@ -74,6 +89,105 @@ pub(super) fn registered(head: &Head, room: &Room) -> Element {
     }
 }
 
+impl Muc {
+    /// Someone asks to become a member: they hear that it waits, and every admin who is here gets the
+    /// form in all their sessions; if none is, those whom the room knows get it at their addresses
+    /// (XEP-0045 §9.9). Who comes later gets it then.
+    pub(super) fn show_request(&self, room: &Room, jid: &BareJid, nick: &Nick, out: &mut Stanzas) {
+        self.tell(room, jid, "Your request to register waits for an admin of this room.", out);
+        let form = self.request_form(room, jid, nick);
+        let is_admin = |who: &Who| room.affiliation(who) >= Affiliation::Admin;
+        let here = self.chats.told(room).filter(|(person, _)| is_admin(&person.who));
+        let here: Vec<_> = here.map(|(_, chat)| chat.clone()).collect();
+        if !here.is_empty() {
+            out.push_to(form, here);
+            return;
+        }
+        let admins = room.affiliations().filter(|(_, it)| *it >= Affiliation::Admin);
+        let admins = admins.filter_map(|(who, _)| match who {
+            Who::Jid(jid) => Some(jid),
+            Who::Aor(_) | Who::Unknown(_) => None,
+        });
+        for admin in admins.take(MAX_ADMINS_AWAY) {
+            let mut form = form.clone();
+            xml::set(&mut form, "to", admin.as_str());
+            out.push(form);
+        }
+    }
+
+    /// Gives an admin who comes the forms that nobody has answered.
+    pub(super) fn show_requests(&self, room: &Room, chat: &FullJid, out: &mut Stanzas) {
+        let affiliation = room.affiliation(&Who::Jid(chat.to_bare()));
+        if affiliation < Affiliation::Admin {
+            return;
+        }
+        for (jid, nick) in room.requests() {
+            out.push_to(self.request_form(room, jid, nick), vec![chat.clone()]);
+        }
+    }
+
+    fn request_form(&self, room: &Room, jid: &BareJid, nick: &Nick) -> Element {
+        let fields = vec![
+            form::field(JID, FieldType::JidSingle, "Who asks", jid.as_str()),
+            form::field(NICK, FieldType::TextSingle, "Wanted nickname", nick.as_str()),
+            form::yes_no(ALLOW, "Make them a member?", false),
+        ];
+        let mut form = DataForm::new(DataFormType::Form, ns::MUC_REGISTER, fields);
+        form.title = Some("Registration request".to_owned());
+        let form = Element::from(form);
+        Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .child(form)
+            .into()
+    }
+
+    /// Tells who asked how that ended. Who is a member hears that as everyone does.
+    pub(super) fn show_request_end(
+        &self,
+        room: &Room,
+        jid: &BareJid,
+        end: RequestEnd,
+        out: &mut Stanzas,
+    ) {
+        match end {
+            RequestEnd::Denied => {
+                self.tell(room, jid, "An admin of this room declined your registration.", out);
+            }
+            RequestEnd::Allowed | RequestEnd::Withdrawn => {}
+        }
+    }
+
+    fn tell(&self, room: &Room, jid: &BareJid, text: &str, out: &mut Stanzas) {
+        let told = Xml::new("message", ns::CLIENT)
+            .attr("from", self.room_jid(&room.name).as_str())
+            .attr("to", jid.as_str())
+            .lang("en")
+            .child(Xml::new("body", ns::CLIENT).text(text));
+        out.push(told.into());
+    }
+}
+
+/// An admin's answer to such a form. It names who asks as we did, or by nick as the section has it.
+pub(super) fn answered(room: &Room, form: &Submitted) -> Result<Command, Fault> {
+    let allow = form.boolean(ALLOW)?;
+    let allow = allow.ok_or(Fault::bad_request("A registration is allowed or not."))?;
+    let jid = form.text(JID).filter(|text| !text.is_empty()).map(BareJid::new).transpose();
+    let jid = jid.map_err(|_| Fault::jid_malformed("A form holds no legal address."))?;
+    let nick = form.text(NICK).filter(|text| !text.is_empty()).map(Nick::new).transpose();
+    let nick = nick.map_err(|_| Fault::not_acceptable("That cannot be a nickname."))?;
+    // Who asks for another nick meanwhile is not allowed that one by a form with the first.
+    let is_it = |(who, wanted): &(&BareJid, &Nick)| {
+        let same = |nick: &Nick| nick.key() == wanted.key();
+        jid.as_ref().is_none_or(|jid| jid == *who) && nick.as_ref().is_none_or(same)
+    };
+    let named = jid.is_some() || nick.is_some();
+    let found = room.requests().find(is_it).filter(|_| named);
+    let jid = found
+        .map(|(jid, _)| jid.clone())
+        .ok_or(Fault::not_found("Nobody waits for that any more."))?;
+    Ok(Command::AnswerRequest { jid, allow })
+}
+
 fn wanted(nick: Option<&str>) -> Result<Command, Fault> {
     let nick = nick
         .filter(|nick| !nick.trim().is_empty())
@@ -83,5 +197,10 @@ fn wanted(nick: Option<&str>) -> Result<Command, Fault> {
 }
 
 const NICK: &str = "muc#register_roomnick";
+const ALLOW: &str = "muc#register_allow";
+/// The registry has no such field for this form; it is that of voice requests.
+const JID: &str = "muc#jid";
+/// How many admins are told of a request when none is here.
+const MAX_ADMINS_AWAY: usize = 20;
 /// The node of XEP-0045 §7.12.
 pub(super) const NODE: &str = "x-roomuser-item";

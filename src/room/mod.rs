@@ -16,7 +16,7 @@
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands |
 //! | `moderate` | roles, affiliations, lock, destruction |
-//! | `register` | nicks that members keep |
+//! | `register` | nicks that members keep, and who asks to become one |
 
 pub mod avatar;
 pub mod dial;
@@ -120,6 +120,8 @@ pub struct Room {
     hats: Hats,
     /// Nicks that only their members may have.
     nicks: Nicks,
+    /// Who asks to become a member, and under which nick (XEP-0045 §9.9).
+    requests: BTreeMap<BareJid, Nick>,
     /// When people spoke last, as long as it matters (XEP-0500).
     spoke: BTreeMap<Who, Instant>,
     /// Service admins, who own every room.
@@ -335,13 +337,20 @@ pub enum Command {
         /// Given or taken.
         on: bool,
     },
-    /// Keep a nick, and become a member if one is none (XEP-0045 §7.10).
+    /// Keep a nick, and become a member if one is none (XEP-0045 §7.10), or ask to.
     Register {
         /// The wanted nick.
         nick: Nick,
     },
-    /// Give up the nick and the membership.
+    /// Give up the nick and the membership, or the request for them.
     Unregister,
+    /// Make a member of somebody who asks to become one, or do not (XEP-0045 §9.9).
+    AnswerRequest {
+        /// Whom.
+        jid: BareJid,
+        /// Made a member or not.
+        allow: bool,
+    },
     /// Give up creating the room (XEP-0045 §10.1.3): it is destroyed if it was never configured.
     CancelConfiguration,
     /// End the room for good (XEP-0045 §10.9).
@@ -592,6 +601,20 @@ pub enum Fact {
         /// Which; `None`: none any more.
         nick: Option<Nick>,
     },
+    /// Someone asks to become a member (XEP-0045 §9.9).
+    RegistrationRequested {
+        /// Who.
+        jid: BareJid,
+        /// Under which nick.
+        nick: Nick,
+    },
+    /// Someone does not ask to become a member any more.
+    RequestEnded {
+        /// Who.
+        jid: BareJid,
+        /// How.
+        end: RequestEnd,
+    },
     /// The room lets nobody new in, or lets them in again.
     LockChanged,
     /// The room is no more. Everyone in it went with it.
@@ -601,6 +624,17 @@ pub enum Fact {
         /// Why it ended.
         end: RoomEnd,
     },
+}
+
+/// How a request to become a member ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEnd {
+    /// They are a member; before it comes [`Fact::AffiliationChanged`].
+    Allowed,
+    /// An admin declined.
+    Denied,
+    /// They gave it up, or their standing was decided in another way.
+    Withdrawn,
 }
 
 /// What an arrival was to the others.
@@ -763,6 +797,13 @@ impl Rooms {
     pub fn restore_nick(&mut self, room: &RoomName, jid: BareJid, nick: Nick) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.nicks.insert(jid, nick);
+        }
+    }
+
+    /// Brings back who asks to become a member of a room that was stored.
+    pub fn restore_request(&mut self, room: &RoomName, jid: BareJid, nick: Nick) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.requests.insert(jid, nick);
         }
     }
 
@@ -937,6 +978,7 @@ impl Room {
             avatar: None,
             hats: Hats::default(),
             nicks: Nicks::default(),
+            requests: BTreeMap::new(),
             spoke: BTreeMap::new(),
             admins,
             kept: BTreeMap::new(),
@@ -995,6 +1037,7 @@ impl Room {
             Command::GiveHat { jid, uri, on } => self.give_hat(by, &jid, &uri, on),
             Command::Register { nick } => self.register(now, by, nick),
             Command::Unregister => self.unregister(now, by),
+            Command::AnswerRequest { jid, allow } => self.answer_request(now, by, &jid, allow),
             Command::CancelConfiguration => self.cancel_configuration(by),
             Command::Destroy { reason, alternate } => self.destroy(by, reason, alternate),
         }?;

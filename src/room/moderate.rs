@@ -235,10 +235,11 @@ impl Room {
             let (who, by, reason) = (who.clone(), by.clone(), reason.clone());
             facts.push(Fact::AffiliationChanged { who, old, new, reason, by });
         }
-        if let Who::Jid(jid) = who
-            && new < Affiliation::Member
-        {
-            facts.extend(self.release_nick(jid));
+        if let Who::Jid(jid) = who {
+            facts.extend(self.end_request(jid));
+            if new < Affiliation::Member {
+                facts.extend(self.release_nick(jid));
+            }
         }
         facts.extend(self.settle(now, before, by.as_ref(), reason.as_ref()));
         facts

@@ -1,4 +1,5 @@
-//! Registering a nick with a room (XEP-0045 §7.10): it is kept, and nobody else may have it.
+//! Registering a nick with a room (XEP-0045 §7.10): it is kept, and nobody else may have it. Where
+//! admins approve of new members (§9.9), who is none asks for it first.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,9 @@ use jid::BareJid;
 
 use super::enter::is_phone_nick;
 use super::person::Who;
+use super::settings::Registration;
 use super::standing::Affiliation;
-use super::{Asker, By, Fact, Refusal, Room};
+use super::{Asker, By, Fact, Refusal, RequestEnd, Room};
 use crate::clock::Now;
 use crate::id::Nick;
 
@@ -56,8 +58,19 @@ impl Room {
         self.nicks.by_jid.iter()
     }
 
-    /// Whether someone may register. It makes a member of who is none, so it is no way around the
-    /// admins where only they give voice, let people in, or where a password does.
+    /// Everyone who asks to become a member, and under which nick (XEP-0045 §9.9).
+    pub fn requests(&self) -> impl Iterator<Item = (&BareJid, &Nick)> {
+        self.requests.iter()
+    }
+
+    /// The nick under which someone asks to become a member, if they do.
+    pub fn requested_nick(&self, jid: &BareJid) -> Option<&Nick> {
+        self.requests.get(jid)
+    }
+
+    /// Whether someone may register. It makes a member of who is none, so unless the owner wants that
+    /// it is no way around the admins where only they give voice, let people in, or where a password
+    /// does.
     pub fn may_register(&self, jid: &BareJid) -> Result<(), Refusal> {
         let who = Who::Jid(jid.clone());
         let affiliation = self.affiliation(&who);
@@ -65,11 +78,16 @@ impl Room {
             return Err(Refusal::NotConfigured);
         }
         let settings = &self.settings;
-        let guarded = settings.members_only || settings.moderated;
         let secret = settings.password.is_some() && !self.is_here(&who);
+        let guarded = settings.members_only || settings.moderated || secret;
+        let strangers_may = match settings.registration {
+            Registration::Open | Registration::Approval => true,
+            Registration::Unguarded => !guarded,
+            Registration::Closed => false,
+        };
         match affiliation {
             Affiliation::Outcast => Err(Refusal::MayNotRegister),
-            Affiliation::None if guarded || secret => Err(Refusal::MayNotRegister),
+            Affiliation::None if !strangers_may => Err(Refusal::MayNotRegister),
             Affiliation::None | Affiliation::Member | Affiliation::Admin | Affiliation::Owner => {
                 Ok(())
             }
@@ -81,21 +99,76 @@ impl Room {
         let jid = chat.to_bare();
         let who = Who::Jid(jid.clone());
         self.may_register(&jid)?;
-        let in_use = self.by_nick(&nick).is_some_and(|person| person.who != who);
-        if in_use || is_phone_nick(&nick) || self.nicks.keep_out(&who, &nick) {
-            return Err(Refusal::NickTaken);
-        }
-        if self.registered_nick(&jid).is_none() && self.nicks.len() >= MAX_NICKS {
-            return Err(Refusal::TooMany);
-        }
+        self.can_keep_nick(&jid, &nick)?;
         let mut facts = vec![];
         if self.affiliation(&who) == Affiliation::None {
+            if self.settings.registration == Registration::Approval {
+                return self.request(jid, nick);
+            }
             self.has_room_for_affiliation(&who)?;
             let asker = self.asker(by);
             facts.extend(self.set_affiliation(now, &asker, &who, Affiliation::Member, None));
         }
         facts.extend(self.keep_nick(&jid, Some(nick)));
         Ok(facts)
+    }
+
+    fn request(&mut self, jid: BareJid, nick: Nick) -> Result<Vec<Fact>, Refusal> {
+        let asked = self.requests.get(&jid);
+        if asked == Some(&nick) {
+            return Ok(vec![]);
+        }
+        if asked.is_none() && self.requests.len() >= MAX_REQUESTS {
+            return Err(Refusal::TooMany);
+        }
+        self.requests.insert(jid.clone(), nick.clone());
+        Ok(vec![Fact::RegistrationRequested { jid, nick }])
+    }
+
+    /// An admin's answer to a request (XEP-0045 §9.9): who is allowed is registered, if their nick is
+    /// still free.
+    pub(super) fn answer_request(
+        &mut self,
+        now: Now,
+        by: &By,
+        jid: &BareJid,
+        allow: bool,
+    ) -> Result<Vec<Fact>, Refusal> {
+        let asker = self.asker(by);
+        asker.at_least(Affiliation::Admin)?;
+        let nick = self.requests.get(jid).ok_or(Refusal::NoSuchPerson)?.clone();
+        let ended = |end| Fact::RequestEnded { jid: jid.clone(), end };
+        if !allow {
+            self.requests.remove(jid);
+            return Ok(vec![ended(RequestEnd::Denied)]);
+        }
+        let who = Who::Jid(jid.clone());
+        self.can_keep_nick(jid, &nick)?;
+        self.has_room_for_affiliation(&who)?;
+        self.requests.remove(jid);
+        let mut facts = self.set_affiliation(now, &asker, &who, Affiliation::Member, None);
+        facts.push(ended(RequestEnd::Allowed));
+        facts.extend(self.keep_nick(jid, Some(nick)));
+        Ok(facts)
+    }
+
+    /// Whoever has another standing asks for it no more.
+    pub(super) fn end_request(&mut self, jid: &BareJid) -> Option<Fact> {
+        let end = RequestEnd::Withdrawn;
+        self.requests.remove(jid).map(|_| Fact::RequestEnded { jid: jid.clone(), end })
+    }
+
+    fn can_keep_nick(&self, jid: &BareJid, nick: &Nick) -> Result<(), Refusal> {
+        let who = Who::Jid(jid.clone());
+        // Who has the nick of someone else cannot be given it, by whomever.
+        let in_use = self.by_nick(nick).is_some_and(|person| person.who != who);
+        if in_use || is_phone_nick(nick) || self.nicks.keep_out(&who, nick) {
+            return Err(Refusal::NickTaken);
+        }
+        if self.registered_nick(jid).is_none() && self.nicks.len() >= MAX_NICKS {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
     }
 
     /// Whether an admin may keep a nick for someone, who has to belong to the room (XEP-0045 §9.3).
@@ -106,21 +179,12 @@ impl Room {
         nick: Option<&Nick>,
     ) -> Result<(), Refusal> {
         asker.at_least(Affiliation::Admin)?;
-        let who = Who::Jid(jid.clone());
-        let affiliation = self.affiliation(&who);
+        let affiliation = self.affiliation(&Who::Jid(jid.clone()));
         let Some(nick) = nick else { return Ok(()) };
         if jid.node().is_none() || affiliation < Affiliation::Member {
             return Err(Refusal::NotAllowed);
         }
-        // Who has the nick of someone else cannot be given it, by whomever.
-        let in_use = self.by_nick(nick).is_some_and(|person| person.who != who);
-        if in_use || is_phone_nick(nick) || self.nicks.keep_out(&who, nick) {
-            return Err(Refusal::NickTaken);
-        }
-        if self.registered_nick(jid).is_none() && self.nicks.len() >= MAX_NICKS {
-            return Err(Refusal::TooMany);
-        }
-        Ok(())
+        self.can_keep_nick(jid, nick)
     }
 
     /// Keeps a nick for someone, or none any more.
@@ -140,6 +204,9 @@ impl Room {
     pub(super) fn unregister(&mut self, now: Now, by: &By) -> Result<Vec<Fact>, Refusal> {
         let By::Chat(chat) = by else { return Err(Refusal::Forbidden) };
         let jid = chat.to_bare();
+        if let Some(withdrawn) = self.end_request(&jid) {
+            return Ok(vec![withdrawn]);
+        }
         if self.registered_nick(&jid).is_none() {
             return Err(Refusal::Forbidden);
         }
@@ -160,3 +227,5 @@ impl Room {
 
 /// Nicks that one room keeps.
 const MAX_NICKS: usize = 5_000;
+/// Requests of one room that no admin has answered.
+const MAX_REQUESTS: usize = 100;

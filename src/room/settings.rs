@@ -39,6 +39,8 @@ pub struct Settings {
     pub allow_pm: Whisperers,
     /// In a members-only room, members may invite, and not admins alone (XEP-0045 §7.8.2).
     pub allow_invites: bool,
+    /// Who becomes a member by registering.
+    pub registration: Registration,
     /// Roles whose presence the others are shown.
     pub presence_broadcast: BTreeSet<Role>,
     /// Roles that may read the lists of members, admins and owners, where they may see addresses.
@@ -61,6 +63,21 @@ pub enum Whisperers {
     Moderators,
     /// Nobody.
     None,
+}
+
+/// Who becomes a member by registering a nick (XEP-0045 §7.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Everyone, whatever keeps strangers out of the room.
+    Open,
+    /// Everyone, while nothing does: in a room that is members-only, moderated or has a password, it is
+    /// for admins to make members.
+    Unguarded,
+    /// Whom an admin approves (XEP-0045 §9.9).
+    Approval,
+    /// Nobody.
+    Closed,
 }
 
 /// Who sees real JIDs and SIP addresses.
@@ -113,6 +130,7 @@ impl Default for Settings {
             history: 20,
             allow_pm: Whisperers::Anyone,
             allow_invites: false,
+            registration: Registration::Unguarded,
             presence_broadcast: Role::ALL.into(),
             member_list: Role::ALL.into(),
             lang: String::new(),

@@ -163,6 +163,7 @@ impl Archive {
             | Row::User(_)
             | Row::NoUser(_)
             | Row::Nick { .. }
+            | Row::Request { .. }
             | Row::Avatar { .. }
             | Row::Hats { .. } => {}
         }

@@ -571,6 +571,16 @@ const MEDIA: Dashboard = Dashboard {
                     queries: &[("max by (instance) (cusax_stress{@})", "{{instance}}")],
                 },
                 Panel {
+                    shape: Shape::Lines,
+                    title: "Encodes made cheaper",
+                    about: "Steps by which a busy mixer encodes with less care (down), and with all of it again (up).",
+                    unit: "none",
+                    queries: &[(
+                        "sum by (direction) (increase(cusax_encoder_effort_steps_total{@}[$__rate_interval]))",
+                        "{{direction}}",
+                    )],
+                },
+                Panel {
                     shape: Shape::Stack,
                     title: "Encoded frames",
                     about: "Once for all who only listen (shared), once for each who speaks (own), or not at all (forwarded).",

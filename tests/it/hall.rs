@@ -10,7 +10,7 @@ use cusax_media::srtp::Keys;
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK};
 use cusaxd::clock::Now;
 use cusaxd::id::{LegId, RoomName};
-use cusaxd::mixer::mix::{Mix, Out, Port, Tally};
+use cusaxd::mixer::mix::{MAX_VOICES, Mix, Out, Port, Tally};
 use cusaxd::mixer::plan::{CodecKind, CodecPlan, LegPlan, Report};
 
 /// What a phone's microphone picks up.
@@ -92,8 +92,13 @@ fn phone_address(leg: u64) -> SocketAddr {
 
 impl Hall {
     pub fn new() -> Self {
+        Self::of(MAX_VOICES)
+    }
+
+    /// A room that mixes so many voices at once.
+    pub fn of(voices: usize) -> Self {
         Self {
-            mix: Mix::default(),
+            mix: Mix::new(voices),
             now: Now::read().instant,
             phones: BTreeMap::new(),
             reports: vec![],

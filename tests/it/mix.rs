@@ -5,6 +5,7 @@ use std::time::Duration;
 use cusax_media::srtp::{Incoming, Keys, Outgoing, Suite};
 use cusax_media::{FRAME_SAMPLES, TICK};
 use cusaxd::id::LegId;
+use cusaxd::mixer::effort::STEPS;
 use cusaxd::mixer::mix::Patience;
 use cusaxd::mixer::plan::{CodecKind, Report};
 use cusaxd::mixer::stream::COMFORT_PACE;
@@ -67,6 +68,61 @@ fn twenty_loud_talkers_never_wrap() {
         let level = amplitude(heard, 200.0 + 97.0 * leg as f32);
         assert!(level > 0.01, "{leg} is drowned: {level}");
     }
+}
+
+#[test]
+fn the_loudest_are_mixed_and_places_change_without_a_click() {
+    let mut hall = Hall::of(2);
+    for (leg, loud) in [(1, 0.1), (2, 0.08), (3, 0.03)] {
+        hall.dial(leg, CodecKind::Opus, Sound::Tone(tone(leg), loud));
+    }
+    hall.dial(4, CodecKind::Opus, Sound::Nothing);
+    let heard =
+        |hall: &mut Hall, leg: u64| db(amplitude(hall.phone(4).last(SECOND / 2), tone(leg)));
+    hall.run(2 * SECOND);
+    assert!(
+        (heard(&mut hall, 1) - db(0.1)).abs() < 1.0 && (heard(&mut hall, 2) - db(0.08)).abs() < 1.0
+    );
+    assert!(heard(&mut hall, 3) < -70.0, "the third is left out: {}", heard(&mut hall, 3));
+    // Not much louder than the second: places are kept. Much louder: it takes the place.
+    hall.phone(3).sound = Sound::Tone(tone(3), 0.12);
+    hall.run(2 * SECOND);
+    assert!(heard(&mut hall, 3) < -70.0, "within the margin: {}", heard(&mut hall, 3));
+    hall.phone(3).sound = Sound::Tone(tone(3), 0.3);
+    let from = hall.phone(4).heard.len();
+    hall.run(2 * SECOND);
+    assert!((heard(&mut hall, 3) - db(0.3)).abs() < 1.0, "{}", heard(&mut hall, 3));
+    assert!(heard(&mut hall, 2) < -50.0, "the quietest made room: {}", heard(&mut hall, 2));
+    // What a sample may step by while all three sound, and no more.
+    let most =
+        [(1, 0.1), (2, 0.08), (3, 0.3)].map(|(leg, loud)| tone(leg) * loud).iter().sum::<f32>();
+    let step = std::f32::consts::TAU * most / 48_000.0 * 1.3;
+    let largest = hall.phone(4).heard[from..].windows(2).map(|w| (w[1] - w[0]).abs());
+    let largest = largest.fold(0.0, f32::max);
+    assert!(largest < step, "a click: {largest}, not {step}");
+}
+
+#[test]
+fn a_busy_mixer_says_less_to_everyone_and_to_who_comes_later() {
+    let mut hall = Hall::new();
+    hall.dial(1, CodecKind::Opus, Sound::Noise(0.1));
+    hall.dial(2, CodecKind::Opus, Sound::Noise(0.1));
+    hall.dial(3, CodecKind::Opus, Sound::Nothing);
+    let bytes = |hall: &mut Hall, leg: u64| {
+        let packets = &hall.phone(leg).packets;
+        packets[packets.len() - 40..].iter().map(|(_, len)| len).sum::<usize>() / 40
+    };
+    hall.run(SECOND);
+    assert!((80..115).contains(&bytes(&mut hall, 3)), "40 kbit/s: {}", bytes(&mut hall, 3));
+    hall.mix.limit(STEPS[STEPS.len() - 1]);
+    hall.dial(4, CodecKind::Opus, Sound::Noise(0.1));
+    hall.run(SECOND);
+    for leg in 1..=4 {
+        assert!((50..70).contains(&bytes(&mut hall, leg)), "24 kbit/s: {}", bytes(&mut hall, leg));
+    }
+    hall.mix.limit(STEPS[0]);
+    hall.run(SECOND);
+    assert!((80..115).contains(&bytes(&mut hall, 4)), "40 kbit/s: {}", bytes(&mut hall, 4));
 }
 
 #[test]

@@ -337,6 +337,9 @@ impl Server {
             Ok(facts) => (facts, Ok(())),
             Err(refusal) => (vec![], Err(refusal)),
         };
+        if let Some(room) = self.rooms.get(&room) {
+            self.muc.throw_out(room, &facts, out);
+        }
         self.muc.answer(&room, reply, result, out);
         self.publish(&room, &facts, out);
     }

@@ -219,8 +219,8 @@ fn the_reference_names_every_option() {
         before = line;
     }
     assert_eq!(shown, options);
-    let takes = reload::OPTIONS.into_iter().filter(|(_, takes)| *takes == reload::Takes::Restart);
-    assert_eq!(restart, takes.map(|(key, _)| key.to_owned()).collect());
+    let takes = reload::OPTIONS.iter().filter(|(_, takes)| *takes == reload::Takes::Restart);
+    assert_eq!(restart, takes.map(|(key, _)| (*key).to_owned()).collect());
 }
 
 /// The reference works as it stands, and the defaults that it shows are the defaults.

@@ -229,7 +229,8 @@ fn gather(plan: &Plan) -> anyhow::Result<(Vec<Person>, Line)> {
             (Line::Janus(session), seats)
         }
         (None, Some(server)) => {
-            let (calls, seats) = Calls::dial(server, &plan.domain, wishes, plan.levels)?;
+            let (calls, seats) =
+                Calls::dial(server, &plan.domain, wishes, plan.levels, plan.bitrate)?;
             (Line::Sip(calls), seats)
         }
         (None, None) => anyhow::bail!("neither --sip nor --janus"),

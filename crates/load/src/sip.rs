@@ -51,12 +51,14 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Makes all calls; in the order of the wishes, where each one's audio goes to.
+    /// Makes all calls, each with at most `bitrate` down, in bits a second; in the order of the wishes, where each
+    /// one's audio goes to.
     pub(crate) fn dial(
         server: SocketAddr,
         domain: &str,
         wishes: Vec<Wish>,
         levels: bool,
+        bitrate: u32,
     ) -> anyhow::Result<(Self, Vec<Seat>)> {
         let socket = UdpSocket::bind(("127.0.0.1", 0))?;
         socket.connect(server)?;
@@ -66,7 +68,7 @@ impl Calls {
         let count = calls.wishes.len();
         calls.exchange(
             count,
-            |calls, number| calls.invite(number, levels),
+            |calls, number| calls.invite(number, levels, bitrate),
             |calls, number, response| {
                 ensure!(
                     response.status.code() == 200,
@@ -150,7 +152,7 @@ impl Calls {
         Ok(())
     }
 
-    fn invite(&self, number: usize, levels: bool) -> anyhow::Result<String> {
+    fn invite(&self, number: usize, levels: bool, bitrate: u32) -> anyhow::Result<String> {
         let wish = &self.wishes[number];
         let extension = match levels {
             true => {
@@ -161,7 +163,7 @@ impl Calls {
         let body = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
              m=audio {} RTP/AVP {OPUS}\r\na=rtpmap:{OPUS} opus/48000/2\r\n\
-             a=fmtp:{OPUS} useinbandfec=1\r\na=rtcp-mux\r\na=ptime:20\r\n{extension}",
+             a=fmtp:{OPUS} useinbandfec=1;maxaveragebitrate={bitrate}\r\na=rtcp-mux\r\na=ptime:20\r\n{extension}",
             wish.port
         );
         let target = format!("sip:{}@{}", wish.room, self.domain);

@@ -20,7 +20,7 @@ use crate::TICK;
 use crate::rtp::unwrap_timestamp;
 
 /// The least delay aimed at.
-pub const MIN_TARGET: Duration = Duration::from_millis(20);
+pub const MIN_TARGET: Duration = Duration::from_millis(10);
 /// The delay aimed at before anything is known.
 pub const START_TARGET: Duration = Duration::from_millis(40);
 /// The largest delay aimed at.

@@ -394,6 +394,32 @@ impl Leg {
         Heard { sound: level_dbov > SILENCE_DBOV, level_dbov, voice }
     }
 
+    /// The codec of which the next [`Leg::tick`] will make a decoder, unless it is lent one.
+    #[must_use]
+    pub fn lacks_decoder(&self) -> Option<Codec> {
+        self.decoder.is_none().then(|| self.jitter.peek().map(|tag| tag.codec)).flatten()
+    }
+
+    /// Decodes with what [`Leg::spare_decoder`] of some leg gave: a decoder is 18 KiB, and of many legs few are
+    /// listened to.
+    pub fn lend_decoder(&mut self, decoder: Decoder) {
+        self.decoder = Some(decoder);
+    }
+
+    /// Gives the decoder away, for as long as this leg is not listened to. It needs no reset if what it decoded last was
+    /// quiet: of that nothing will be heard, and to start afresh costs twice a decode.
+    pub fn spare_decoder(&mut self) -> Option<Decoder> {
+        let mut decoder = self.decoder.take()?;
+        if !self.left_quiet {
+            decoder.reset();
+        }
+        (self.stale, self.left_quiet, self.sounding) = (true, true, false);
+        if self.pcm.is_empty() {
+            self.pcm = Vec::new();
+        }
+        Some(decoder)
+    }
+
     /// Lets 20 ms pass without decoding: for legs that nobody may hear.
     pub fn tick_skip(&mut self, now: Instant) -> Heard {
         // What nobody hears may be left out without a seam.

@@ -115,6 +115,20 @@ impl Dialog {
         Ok(())
     }
 
+    /// Takes the peer's tag, route set and target from a request that came before its answer
+    /// (RFC 6665 §4.4.1).
+    pub(crate) fn confirm_by(&mut self, request: &Request, flow: Flow) -> Result<(), HeaderError> {
+        let headers = &request.headers;
+        let remote = headers.from()?;
+        let route_set = headers.record_routes()?;
+        self.key.remote_tag = remote.tag().unwrap_or_default().to_owned();
+        self.remote = remote;
+        self.route_set = route_set;
+        self.flow = flow;
+        self.refresh(headers);
+        Ok(())
+    }
+
     /// Takes a new target from a request or answer that may bring one (§12.2.1.2, §12.2.2). What is
     /// absent or no SIP URI changes nothing.
     pub(crate) fn refresh(&mut self, headers: &Headers) {

@@ -1,7 +1,7 @@
 //! A SIP user agent without IO: messages and time in, messages and events out.
 //!
 //! [`Endpoint`] keeps the transactions (RFC 3261 §17, RFC 6026), the dialogs (§12), the calls in them
-//! (§13 to §15) and the subscriptions (RFC 6665, the notifier's side). What RFC 3261 leaves no choice
+//! (§13 to §15) and the subscriptions of both sides (RFC 6665). What RFC 3261 leaves no choice
 //! about is done inside: retransmissions, ACK to refusals, 100, 2xx until ACK, CANCEL, BYE, stale CSeq,
 //! glare, unknown dialogs, merged requests, extensions that nobody knows, overload. What is a choice
 //! comes out as an [`Event`].
@@ -70,6 +70,8 @@ pub(crate) struct Held {
     pub(crate) dialog: Dialog,
     pub(crate) call: Option<Call>,
     pub(crate) subscriptions: BTreeSet<SubscriptionId>,
+    /// It is a subscription of ours.
+    pub(crate) subscribed: bool,
 }
 
 /// What may want to be woken, transactions apart.
@@ -604,7 +606,7 @@ impl Endpoint {
         request: Request,
         out: &mut Vec<Transmit>,
     ) {
-        let id = self.find_dialog(&request);
+        let id = self.find_dialog(&request).or_else(|| self.find_reported(flow, &request));
         let Some((id, held)) = id.and_then(|id| Some((id, self.dialogs.get_mut(&id)?))) else {
             return self.reject(flow, &request, Response::new(Status::CALL_DOES_NOT_EXIST), out);
         };
@@ -659,13 +661,21 @@ impl Endpoint {
                 self.handle_notify_answer(now, subscription, &answer, out);
             }
             Purpose::Bye(dialog) if status.is_final() => self.end_call(dialog),
+            Purpose::Subscribe(dialog) if status != Status::TRYING => {
+                self.handle_subscribe_answer(dialog, &answer);
+                self.events.push(Event::Response { id: answer.id, response: answer.response });
+            }
             Purpose::User | Purpose::Within(_) if status != Status::TRYING => {
                 if let (Purpose::Within(dialog), true) = (answer.purpose, status.is_final()) {
                     self.end_if_gone(now, dialog, &answer, out);
                 }
                 self.events.push(Event::Response { id: answer.id, response: answer.response });
             }
-            Purpose::User | Purpose::Within(_) | Purpose::Bye(_) | Purpose::Nobody => {}
+            Purpose::User
+            | Purpose::Within(_)
+            | Purpose::Bye(_)
+            | Purpose::Subscribe(_)
+            | Purpose::Nobody => {}
         }
     }
 }
@@ -757,7 +767,8 @@ impl Endpoint {
     pub(crate) fn insert_dialog(&mut self, id: DialogId, dialog: Dialog, call: Option<Call>) {
         self.by_key.insert(dialog.key.clone(), id);
         let subscriptions = BTreeSet::new();
-        self.dialogs.insert(id, Held { key: dialog.key.clone(), dialog, call, subscriptions });
+        let key = dialog.key.clone();
+        self.dialogs.insert(id, Held { key, dialog, call, subscriptions, subscribed: false });
     }
 
     /// Notes that the peer's tag has become known.
@@ -777,13 +788,24 @@ impl Endpoint {
 
     /// The dialog that a request of the peer is in (RFC 3261 §12.2.2).
     pub(crate) fn find_dialog(&self, request: &Request) -> Option<DialogId> {
+        let remote_tag = request.headers.from_tag().ok()?.unwrap_or_default();
+        self.find_dialog_of(request, &remote_tag)
+    }
+
+    /// The dialog that a request is in, of a peer with this tag.
+    pub(crate) fn find_dialog_of(&self, request: &Request, remote_tag: &str) -> Option<DialogId> {
         let headers = &request.headers;
         let key = DialogKey {
             call_id: headers.call_id().ok()?.to_owned(),
             local_tag: headers.to_tag().ok()??,
-            remote_tag: headers.from_tag().ok()?.unwrap_or_default(),
+            remote_tag: remote_tag.to_owned(),
         };
         self.by_key.get(&key).copied()
+    }
+
+    /// Whether there is room for a dialog that begins with a request of ours.
+    pub(crate) fn may_open(&self) -> bool {
+        self.dialogs.len() < self.config.limits.dialogs && self.transactions.may_start()
     }
 
     /// Our tag in a dialog; nothing if there is no such dialog.
@@ -853,12 +875,14 @@ impl Endpoint {
 
 impl Held {
     fn is_unused(&self) -> bool {
-        self.call.is_none() && self.subscriptions.is_empty()
+        self.call.is_none() && self.subscriptions.is_empty() && !self.subscribed
     }
 
     /// Whether it is there for the answer to our BYE alone.
     fn is_ending(&self) -> bool {
-        self.subscriptions.is_empty() && self.call.as_ref().is_none_or(Call::is_ending)
+        self.subscriptions.is_empty()
+            && !self.subscribed
+            && self.call.as_ref().is_none_or(Call::is_ending)
     }
 }
 

@@ -154,7 +154,7 @@ impl Endpoint {
         mut request: Request,
         out: &mut Vec<Transmit>,
     ) -> Result<DialogId, SendError> {
-        if self.dialogs.len() >= self.config.limits.dialogs || !self.transactions.may_start() {
+        if !self.may_open() {
             return Err(SendError::Full);
         }
         self.address(&mut request)?;

@@ -100,6 +100,8 @@ pub(crate) enum Purpose {
     Bye(DialogId),
     /// A report.
     Notify(SubscriptionId),
+    /// A SUBSCRIBE.
+    Subscribe(DialogId),
     /// Nobody awaits the answer: a CANCEL, the BYE of a branch that nobody wanted.
     Nobody,
 }

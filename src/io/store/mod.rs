@@ -113,6 +113,9 @@ impl Store {
         for row in connection.all("SELECT room, jid, nick FROM nicks", []).await? {
             snapshot.nicks.push(read_nick(&row)?);
         }
+        for row in connection.all("SELECT room, jid, nick FROM requests", []).await? {
+            snapshot.requests.push(read_nick(&row)?);
+        }
         for row in connection.all("SELECT room, media_type, data FROM avatars", []).await? {
             snapshot.avatars.push(read_avatar(&row)?);
         }
@@ -303,15 +306,17 @@ async fn write_row(connection: &mut Connection, row: &Row) -> Result<(), sqlx::E
                 connection.execute(sql, key.into_iter().chain(given)).await?;
             }
         }
-        Row::Nick { room, jid, nick: None } => {
-            let key = [room.as_str().into(), jid.as_str().into()];
-            connection.execute("DELETE FROM nicks WHERE room = $1 AND jid = $2", key).await?;
-        }
-        Row::Nick { room, jid, nick: Some(nick) } => {
-            let sql = "INSERT INTO nicks (room, jid, nick) VALUES ($1, $2, $3)
+        Row::Nick { room, jid, nick } => {
+            let delete = "DELETE FROM nicks WHERE room = $1 AND jid = $2";
+            let insert = "INSERT INTO nicks (room, jid, nick) VALUES ($1, $2, $3)
                  ON CONFLICT (room, jid) DO UPDATE SET nick = excluded.nick";
-            let values = [room.as_str().into(), jid.as_str().into(), nick.as_str().into()];
-            connection.execute(sql, values).await?;
+            write_nick(connection, [delete, insert], room, jid, nick.as_ref()).await?;
+        }
+        Row::Request { room, jid, nick } => {
+            let delete = "DELETE FROM requests WHERE room = $1 AND jid = $2";
+            let insert = "INSERT INTO requests (room, jid, nick) VALUES ($1, $2, $3)
+                 ON CONFLICT (room, jid) DO UPDATE SET nick = excluded.nick";
+            write_nick(connection, [delete, insert], room, jid, nick.as_ref()).await?;
         }
         Row::Avatar { room, avatar: None } => {
             let key = [room.as_str().into()];
@@ -361,6 +366,23 @@ async fn write_row(connection: &mut Connection, row: &Row) -> Result<(), sqlx::E
         }
         Row::Sweep { before } => sweep(connection, *before).await?,
     }
+    Ok(())
+}
+
+async fn write_nick(
+    connection: &mut Connection,
+    [delete, insert]: [&'static str; 2],
+    room: &RoomName,
+    jid: &BareJid,
+    nick: Option<&Nick>,
+) -> Result<(), sqlx::Error> {
+    let key = [room.as_str().into(), jid.as_str().into()];
+    match nick {
+        None => connection.execute(delete, key).await?,
+        Some(nick) => {
+            connection.execute(insert, key.into_iter().chain([nick.as_str().into()])).await?
+        }
+    };
     Ok(())
 }
 

@@ -179,4 +179,24 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     );
 ",
     },
+    Migration {
+        sqlite: "
+    -- Who asks to become a member, and under which nick.
+    CREATE TABLE requests (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        jid TEXT NOT NULL,
+        nick TEXT NOT NULL,
+        PRIMARY KEY (room, jid)
+    ) STRICT;
+",
+        postgres: "
+    -- Who asks to become a member, and under which nick.
+    CREATE TABLE requests (
+        room TEXT NOT NULL REFERENCES rooms (name) ON DELETE CASCADE,
+        jid TEXT NOT NULL,
+        nick TEXT NOT NULL,
+        PRIMARY KEY (room, jid)
+    );
+",
+    },
 ];

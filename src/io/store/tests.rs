@@ -157,6 +157,11 @@ async fn nicks_pictures_and_hats_go_with_their_room(scratch: &Scratch) {
         jid: jid.clone(),
         nick: nick.map(|nick| Nick::new(nick).unwrap()),
     };
+    let request = |nick: Option<&str>| Row::Request {
+        room: cave.name.clone(),
+        jid: jid.clone(),
+        nick: nick.map(|nick| Nick::new(nick).unwrap()),
+    };
     let picture = |byte| Arc::new(Avatar::new("image/png", vec![byte; 1_000]).unwrap());
     let avatar = |avatar: Option<Arc<Avatar>>| Row::Avatar { room: cave.name.clone(), avatar };
     let hats = |made: &str| Row::Hats {
@@ -169,6 +174,8 @@ async fn nicks_pictures_and_hats_go_with_their_room(scratch: &Scratch) {
         Row::Room(cave.clone()),
         nick(Some("Witch")),
         nick(Some("Third Witch")),
+        request(Some("Fourth Witch")),
+        request(Some("Fifth Witch")),
         avatar(Some(picture(0))),
         avatar(Some(picture(255))),
         hats("{}"),
@@ -180,12 +187,15 @@ async fn nicks_pictures_and_hats_go_with_their_room(scratch: &Scratch) {
     let snapshot = store.load().await.unwrap();
     let kept = (cave.name.clone(), jid.clone(), Nick::new("Third Witch").unwrap());
     assert_eq!(snapshot.nicks, [kept]);
+    let kept = (cave.name.clone(), jid.clone(), Nick::new("Fifth Witch").unwrap());
+    assert_eq!(snapshot.requests, [kept]);
     assert_eq!(snapshot.avatars, [(cave.name.clone(), picture(255))]);
     assert_eq!(snapshot.hats, [(cave.name.clone(), serde_json::from_str(worn).unwrap())]);
 
-    store.write(&[nick(None), avatar(None)]).await.unwrap();
+    store.write(&[nick(None), request(None), avatar(None)]).await.unwrap();
     let emptied = store.load().await.unwrap();
-    assert_eq!((emptied.nicks.len(), emptied.avatars.len()), (0, 0));
+    let left = [emptied.nicks.len(), emptied.requests.len(), emptied.avatars.len()];
+    assert_eq!(left, [0, 0, 0]);
 
     store.write(&rows[1..]).await.unwrap();
     store.write(&[Row::NoRoom(cave.name.clone())]).await.unwrap();

@@ -12,11 +12,11 @@ use cusaxd::room::avatar::Avatar;
 use cusaxd::room::hats::Look;
 use cusaxd::room::history::Payload;
 use cusaxd::room::person::{Caller, Level, Person, Proof, Who};
-use cusaxd::room::settings::{MAX_HISTORY, MAX_SLOW_MODE_S, Settings};
+use cusaxd::room::settings::{MAX_HISTORY, MAX_SLOW_MODE_S, Registration, Settings};
 use cusaxd::room::standing::{Affiliation, Role};
 use cusaxd::room::{
     Arrival, By, Change, Command, Creation, Departure, Ending, Fact, Invited, Policy, Refusal,
-    Room, RoomEnd, Rooms,
+    RequestEnd, Room, RoomEnd, Rooms,
 };
 
 use Affiliation::{Admin, Member, Outcast, Owner};
@@ -1425,6 +1425,87 @@ fn registering_is_no_way_around_those_who_make_members() {
     let mut world = World::with(|it| it.password = Some("rose".to_owned()));
     world.does(&chat("romeo"), enter_with("Romeo", "rose"));
     world.does(&chat("romeo"), register());
+}
+
+/// XEP-0045 §9.9: who may, what is kept until then, and what ends it.
+#[test]
+fn admins_answer_who_asks_to_register() {
+    let mut world = World::with(|it| {
+        it.members_only = true;
+        it.registration = Registration::Approval;
+    });
+    let register = |text: &str| Command::Register { nick: nick(text) };
+    let answer = |who: &str, allow| Command::AnswerRequest { jid: jid(who), allow };
+    let ended = |who: &str, end| Fact::RequestEnded { jid: jid(who), end };
+    world.refuses(&chat("romeo"), enter("Romeo"), Refusal::MembersOnly);
+    let facts = world.does(&chat("romeo"), register("Romeo"));
+    assert_eq!(facts, [Fact::RegistrationRequested { jid: jid("romeo"), nick: nick("Romeo") }]);
+    assert_eq!(world.does(&chat("romeo"), register("Romeo")), []);
+    world.refuses(&chat("romeo"), enter("Romeo"), Refusal::MembersOnly);
+    world.refuses(&chat("romeo"), answer("romeo", true), Refusal::Forbidden);
+    world.refuses(&chat("owner"), answer("juliet", true), Refusal::NoSuchPerson);
+
+    // A nick is nobody's while it is only asked for; who is allowed first has it.
+    world.does(&chat("juliet"), register("Romeo"));
+    let facts = world.does(&chat("owner"), answer("juliet", true));
+    assert!(facts.contains(&ended("juliet", RequestEnd::Allowed)), "{facts:?}");
+    world.does(&chat("juliet"), enter("Romeo"));
+    world.refuses(&chat("owner"), answer("romeo", true), Refusal::NickTaken);
+    let facts = world.does(&chat("owner"), answer("romeo", false));
+    assert_eq!(facts, [ended("romeo", RequestEnd::Denied)]);
+
+    world.does(&chat("romeo"), register("Montague"));
+    assert_eq!(
+        world.does(&chat("romeo"), Command::Unregister),
+        [ended("romeo", RequestEnd::Withdrawn)]
+    );
+    // Whoever is made a member, or banned, asks for nothing any more.
+    for affiliation in [Member, Outcast] {
+        world.does(&chat("romeo"), register("Montague"));
+        let facts = world.does(&chat("owner"), give("romeo", affiliation));
+        assert!(facts.contains(&ended("romeo", RequestEnd::Withdrawn)), "{facts:?}");
+        world.does(&chat("owner"), give("romeo", Affiliation::None));
+    }
+    for number in 0..100 {
+        world.does(&chat(&format!("user{number}")), register(&format!("User {number}")));
+    }
+    world.refuses(&chat("romeo"), register("Montague"), Refusal::TooMany);
+    world.does(&chat("user7"), register("Another"));
+}
+
+#[test]
+fn the_owner_says_who_becomes_a_member_by_registering() {
+    let guards: [fn(&mut Settings); 4] = [
+        |_| {},
+        |it| it.members_only = true,
+        |it| it.moderated = true,
+        |it| it.password = Some("rose".to_owned()),
+    ];
+    for (guarded, guard) in guards.into_iter().enumerate() {
+        for (registration, becomes) in [
+            (Registration::Open, Ok(Member)),
+            (Registration::Approval, Ok(Affiliation::None)),
+            (Registration::Closed, Err(Refusal::MayNotRegister)),
+            (
+                Registration::Unguarded,
+                if guarded == 0 { Ok(Member) } else { Err(Refusal::MayNotRegister) },
+            ),
+        ] {
+            let mut world = World::with(|it| {
+                guard(it);
+                it.registration = registration;
+            });
+            let register = Command::Register { nick: nick("Romeo") };
+            match becomes {
+                Ok(affiliation) => {
+                    world.does(&chat("romeo"), register);
+                    let who = Who::Jid(jid("romeo"));
+                    assert_eq!(world.room().affiliation(&who), affiliation, "{registration:?}");
+                }
+                Err(refusal) => world.refuses(&chat("romeo"), register, refusal),
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cusaxd::room::avatar::Avatar;
 use cusaxd::room::dial::{Callee, DialEnd};
 use cusaxd::room::hats::{Hats, Look};
 use cusaxd::room::person::{Caller, Proof, Who};
-use cusaxd::room::settings::Settings;
+use cusaxd::room::settings::{Registration, Settings};
 use cusaxd::room::standing::{Affiliation, Role};
 use cusaxd::room::{By, Change, Command, Ending, Fact, Invited, Policy, Room, StoredRoom};
 use jid::{BareJid, FullJid};
@@ -27,6 +27,7 @@ struct Told {
     settings: Option<Settings>,
     subject: Option<String>,
     nicks: BTreeMap<BareJid, Nick>,
+    requests: BTreeMap<BareJid, Nick>,
     avatar: Option<Arc<Avatar>>,
     /// By URI.
     hats: BTreeMap<String, Look>,
@@ -126,6 +127,12 @@ impl Told {
             Fact::NickRegistered { jid, nick: None } => {
                 self.nicks.remove(jid).expect("it was registered");
             }
+            Fact::RegistrationRequested { jid, nick } => {
+                drop(self.requests.insert(jid.clone(), nick.clone()));
+            }
+            Fact::RequestEnded { jid, .. } => {
+                self.requests.remove(jid).expect("they asked");
+            }
             Fact::SubjectChanged(_) => {
                 self.subject = room.subject.as_ref().map(|subject| subject.text.clone());
             }
@@ -178,6 +185,7 @@ impl Told {
             settings: Some(room.settings.clone()),
             subject: room.subject.as_ref().map(|subject| subject.text.clone()),
             nicks: nicks(room),
+            requests: requests(room),
             avatar: room.avatar.clone(),
             hats: made(room),
             dials: room.dials.keys().copied().collect(),
@@ -197,6 +205,10 @@ fn nicks(room: &Room) -> BTreeMap<BareJid, Nick> {
     room.registered_nicks().map(|(jid, nick)| (jid.clone(), nick.clone())).collect()
 }
 
+fn requests(room: &Room) -> BTreeMap<BareJid, Nick> {
+    room.requests().map(|(jid, nick)| (jid.clone(), nick.clone())).collect()
+}
+
 /// A store, as far as rows tell it.
 #[derive(Debug, Default, PartialEq)]
 struct Stored(BTreeMap<RoomName, Kept>);
@@ -206,6 +218,7 @@ struct Kept {
     room: StoredRoom,
     affiliations: BTreeMap<Who, Affiliation>,
     nicks: BTreeMap<BareJid, Nick>,
+    requests: BTreeMap<BareJid, Nick>,
     avatar: Option<Arc<Avatar>>,
     hats: Hats,
 }
@@ -218,8 +231,9 @@ impl Stored {
                 None => {
                     let (affiliations, nicks) = (BTreeMap::new(), BTreeMap::new());
                     let name = room.name.clone();
-                    let (avatar, hats) = (None, Hats::default());
-                    self.0.insert(name, Kept { room, affiliations, nicks, avatar, hats });
+                    let (avatar, hats, requests) = (None, Hats::default(), BTreeMap::new());
+                    let kept = Kept { room, affiliations, nicks, requests, avatar, hats };
+                    self.0.insert(name, kept);
                 }
             },
             Row::NoRoom(name) => drop(self.0.remove(&name)),
@@ -235,6 +249,12 @@ impl Stored {
                 drop(self.kept(&room).nicks.insert(jid, nick));
             }
             Row::Nick { room, jid, nick: None } => drop(self.kept(&room).nicks.remove(&jid)),
+            Row::Request { room, jid, nick: Some(nick) } => {
+                drop(self.kept(&room).requests.insert(jid, nick));
+            }
+            Row::Request { room, jid, nick: None } => {
+                self.kept(&room).requests.remove(&jid).expect("they asked");
+            }
             Row::Hats { room, hats } => self.kept(&room).hats = hats,
             Row::Avatar { room, avatar } => self.kept(&room).avatar = avatar,
             Row::Archived { room, .. } => {
@@ -256,8 +276,8 @@ impl Stored {
         let rooms = kept.map(|room| {
             let affiliations = room.affiliations().map(|(who, it)| (who.clone(), it)).collect();
             let (nicks, avatar) = (nicks(room), room.avatar.clone());
-            let (name, hats) = (room.name.clone(), room.hats().clone());
-            (name, Kept { room: room.stored(), affiliations, nicks, avatar, hats })
+            let (name, hats, requests) = (room.name.clone(), room.hats().clone(), requests(room));
+            (name, Kept { room: room.stored(), affiliations, nicks, requests, avatar, hats })
         });
         Self(rooms.into_iter().collect())
     }
@@ -340,6 +360,7 @@ enum What {
     Reconfigure(Settings, Vec<Turn>),
     Register(usize),
     Unregister,
+    Answer(usize, bool),
     Avatar(u8),
     MakeHat(u8),
     DestroyHat(u8),
@@ -394,10 +415,17 @@ fn turn() -> impl Strategy<Value = Turn> {
 fn settings() -> impl Strategy<Value = Settings> {
     let most = prop_oneof![3 => Just(None), 1 => (0..5_u32).prop_map(Some)];
     let often = || prop::bool::weighted(0.3);
-    let rest = (any::<bool>(), any::<bool>(), 0..4_u32, any::<bool>(), often());
+    let registration = select(vec![
+        Registration::Open,
+        Registration::Unguarded,
+        Registration::Approval,
+        Registration::Approval,
+        Registration::Closed,
+    ]);
+    let rest = (any::<bool>(), any::<bool>(), 0..4_u32, any::<bool>(), often(), registration);
     (often(), often(), often(), most, rest).prop_map(
         |(moderated, members_only, secret, max_users, rest)| {
-            let (persistent, change_subject, history, allow_invites, slow) = rest;
+            let (persistent, change_subject, history, allow_invites, slow, registration) = rest;
             let password = secret.then(|| "swordfish".to_owned());
             Settings {
                 moderated,
@@ -408,6 +436,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                 change_subject,
                 history,
                 allow_invites,
+                registration,
                 slow_mode_s: if slow { 30 } else { 0 },
                 ..Settings::default()
             }
@@ -440,6 +469,7 @@ fn what() -> impl Strategy<Value = What> {
             .prop_map(|(settings, turns)| What::Reconfigure(settings, turns)),
         4 => (0..NICKS.len()).prop_map(What::Register),
         1 => Just(What::Unregister),
+        3 => (0..USERS.len(), any::<bool>()).prop_map(|(whom, allow)| What::Answer(whom, allow)),
         1 => (0..3_u8).prop_map(What::Avatar),
         2 => (0..4_u8).prop_map(What::MakeHat),
         1 => (0..4_u8).prop_map(What::DestroyHat),
@@ -495,6 +525,7 @@ impl World {
             | What::Reconfigure(..)
             | What::Register(_)
             | What::Unregister
+            | What::Answer(..)
             | What::Avatar(_)
             | What::MakeHat(_)
             | What::DestroyHat(_)
@@ -580,6 +611,7 @@ impl World {
             },
             What::Register(text) => Command::Register { nick: nick(NICKS[text]) },
             What::Unregister => Command::Unregister,
+            What::Answer(whom, allow) => Command::AnswerRequest { jid: jid(USERS[whom]), allow },
             What::MakeHat(look) => {
                 let (title, hue) = (format!("Hat {look}"), Some(look.to_string()));
                 Command::MakeHat { uri: hat(look), look: Look { title, hue } }

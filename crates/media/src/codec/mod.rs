@@ -240,6 +240,24 @@ impl Encoder {
         encoded
     }
 
+    /// From the next frame on, spends at most this, and at most what the settings say: complexity 0 to 10, bits a
+    /// second. Nobody's decoder minds.
+    #[cfg_attr(
+        not(feature = "opus"),
+        expect(unused_variables, reason = "G.711 costs what it costs")
+    )]
+    pub fn limit(&mut self, complexity: u8, bitrate: u32) {
+        match (&mut self.machine, self.settings) {
+            #[cfg(feature = "opus")]
+            (EncoderMachine::Opus(encoder), EncoderSettings::Opus(settings)) => {
+                encoder.adjust(complexity.min(settings.complexity), bitrate.min(settings.bitrate));
+            }
+            #[cfg(feature = "opus")]
+            (EncoderMachine::Opus(_), EncoderSettings::Pcmu | EncoderSettings::Pcma) => {}
+            (EncoderMachine::G711 { .. }, _) => {}
+        }
+    }
+
     #[cfg_attr(not(feature = "opus"), expect(unused_variables, reason = "G.711 predicts nothing"))]
     fn predict(&mut self, predict: bool) {
         match &mut self.machine {
@@ -430,6 +448,36 @@ mod tests {
             assert_eq!(codec.inspect(&[0; MAX_G711 + 1]), Err(CodecError::Malformed));
             assert_eq!(codec.inspect(&[0; MAX_G711]).map(|p| p.samples), Ok(960));
         }
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn a_limited_encoder_spends_less_and_then_as_much_as_before() {
+        let settings =
+            EncoderSettings::Opus(OpusSettings { fec: false, ..OpusSettings::default() });
+        let encode = |limits: &[(u8, u32)]| {
+            let mut encoder = Encoder::new(settings).unwrap();
+            let mut bytes = [0; MAX_PAYLOAD];
+            let mut said = vec![];
+            for (complexity, bitrate) in limits {
+                encoder.limit(*complexity, *bitrate);
+                let from = said.len();
+                for n in 0..100 {
+                    let hz = 300.0 + 20.0 * (n % 37) as f32;
+                    let len = encoder.encode(&tone(n, hz, 0.3), &mut bytes).unwrap();
+                    said.extend_from_slice(&bytes[..len]);
+                }
+                said.drain(..from);
+            }
+            said
+        };
+        let full = encode(&[(10, u32::MAX)]);
+        assert_eq!(full, encode(&[(5, 32_000)]), "no more than the settings say");
+        assert_ne!(full, encode(&[(0, u32::MAX)]), "another complexity, other bits");
+        let least = encode(&[(0, 16_000)]).len();
+        assert!(least * 10 < full.len() * 6, "{least} of {}", full.len());
+        let again = encode(&[(0, 16_000), (10, u32::MAX)]).len();
+        assert!(again.abs_diff(full.len()) * 20 < full.len(), "{again} of {}", full.len());
     }
 
     #[cfg(feature = "opus")]

@@ -158,6 +158,13 @@ impl Encoder {
         self.inner.encode_float(frame, out).map_err(failed)
     }
 
+    /// libopus takes both while it runs; what it refuses stays as it was.
+    pub(super) fn adjust(&mut self, complexity: u8, bitrate: u32) {
+        let bits = i32::try_from(bitrate.clamp(6_000, 510_000)).unwrap_or(510_000);
+        let _ = self.inner.set_complexity(complexity.min(10).into());
+        let _ = self.inner.set_bitrate(opus::Bitrate::Bits(bits));
+    }
+
     pub(super) fn predict(&mut self, predict: bool) {
         // As for reset.
         let _ = self.inner.set_prediction_disabled(!predict);

@@ -1,14 +1,15 @@
-//! Subscriptions of peers.
+//! Subscriptions, of peers and of ours.
 
 use cusax_sip::{
-    endpoint::{Event, Limits, SendError, SubscriptionEnd, SubscriptionId},
+    endpoint::{DialogId, Event, Limits, SendError, SubscriptionEnd, SubscriptionId},
     flow::Transport,
-    header::{Headers, Name, SubscriptionState},
+    header::{Headers, Name, NameAddr, SubscriptionState},
     message::{Message, Method, Request, Status},
     parse::parse,
+    uri::Uri,
 };
 
-use crate::bench::{Bench, flow, outside, status, subscribe, tcp, udp, within};
+use crate::bench::{Bench, PEER, flow, outside, status, subscribe, tcp, udp, within};
 
 fn state(notify: &Request) -> String {
     notify.headers.get(&Name::SUBSCRIPTION_STATE).unwrap().to_owned()
@@ -466,5 +467,98 @@ fn a_refer_subscribes_to_what_becomes_of_it() {
     assert_eq!(request.method, Method::Refer);
     bench.user(|it, now, out| it.respond(now, id, status(200), out));
     assert_eq!(bench.response().status, Status::OK);
+    bench.drain();
+}
+
+/// Subscribes to a peer.
+fn watch(bench: &mut Bench) -> (DialogId, Request) {
+    let request = Request::new(Method::Subscribe, "sip:room@example.org".parse::<Uri>().unwrap())
+        .with(Name::FROM, NameAddr::new("sip:alice@example.org".parse::<Uri>().unwrap()))
+        .with(Name::EVENT, "conference")
+        .with(Name::EXPIRES, 600);
+    let flow = bench.flow;
+    let sent = bench.user(|it, now, out| it.subscribe(now, flow, request, out));
+    (sent.unwrap().0, bench.request())
+}
+
+/// A report to a subscription of ours, as `bob` would send it.
+fn report(subscribe: &Request, cseq: u32) -> String {
+    let get = |name: Name| subscribe.headers.get(&name).unwrap().to_owned();
+    format!(
+        "NOTIFY sip:alice@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bKn{cseq}\n\
+         From: {};tag=bob\nTo: {}\nCall-ID: {}\nCSeq: {cseq} NOTIFY\n\
+         Contact: <sip:focus@192.0.2.7:5070>\nEvent: conference\n\
+         Subscription-State: active;expires=600\nContent-Length: 0\n\n",
+        get(Name::TO),
+        get(Name::FROM),
+        get(Name::CALL_ID),
+    )
+}
+
+/// The dialog that a report came in, which is answered.
+fn reported(bench: &mut Bench) -> Option<DialogId> {
+    match bench.event() {
+        Event::Request { id, dialog, request, .. } => {
+            assert_eq!(request.method, Method::Notify);
+            bench.user(|it, now, out| it.respond(now, id, status(200), out));
+            assert_eq!(bench.words(), "200 NOTIFY");
+            dialog
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn we_subscribe_refresh_and_end() {
+    // The first report may overtake the answer (RFC 6665 §4.1.2.4).
+    for report_first in [false, true] {
+        let mut bench = Bench::new();
+        let (dialog, subscribe) = watch(&mut bench);
+        assert!(subscribe.headers.contact().unwrap().is_some());
+        if report_first {
+            bench.hear(&report(&subscribe, 1));
+            assert_eq!(reported(&mut bench), Some(dialog));
+        }
+        bench.reply(&subscribe, 200, "Contact: <sip:focus@192.0.2.7:5070>\n");
+        assert!(matches!(bench.event(), Event::Response { .. }));
+        if !report_first {
+            bench.hear(&report(&subscribe, 1));
+            assert_eq!(reported(&mut bench), Some(dialog));
+        }
+        let mut headers = Headers::new();
+        headers.push(Name::EVENT, "conference");
+        headers.push(Name::EXPIRES, 0);
+        bench.user(|it, now, out| it.resubscribe(now, dialog, headers, out)).unwrap();
+        let refresh = bench.request();
+        assert_eq!(refresh.uri.to_string(), "sip:focus@192.0.2.7:5070");
+        assert_eq!(refresh.headers.cseq().unwrap().number, 2);
+        bench.reply(&refresh, 200, "");
+        assert!(matches!(bench.event(), Event::Response { .. }));
+        bench.hear(&report(&subscribe, 2));
+        assert_eq!(reported(&mut bench), Some(dialog));
+        bench.user(|it, _, _| it.unsubscribed(dialog));
+        bench.hear(&report(&subscribe, 3));
+        assert_eq!(bench.words(), "481 NOTIFY");
+        bench.drain();
+    }
+}
+
+#[test]
+fn a_subscription_that_is_refused_or_was_never_made_gets_no_reports() {
+    let mut bench = Bench::new();
+    let (dialog, subscribe) = watch(&mut bench);
+    bench.reply(&subscribe, 403, "");
+    assert!(matches!(bench.event(), Event::Response { .. }));
+    bench.hear(&report(&subscribe, 1));
+    assert_eq!(bench.words(), "481 NOTIFY");
+    let again = bench.user(|it, now, out| it.resubscribe(now, dialog, Headers::new(), out));
+    assert_eq!(again, Err(SendError::Unknown));
+    // Nor does another fork, once one has answered.
+    let (dialog, subscribe) = watch(&mut bench);
+    bench.hear(&report(&subscribe, 1));
+    assert_eq!(reported(&mut bench), Some(dialog));
+    bench.hear(&report(&subscribe, 2).replace("tag=bob", "tag=eve"));
+    assert_eq!(bench.words(), "481 NOTIFY");
+    bench.user(|it, _, _| it.unsubscribed(dialog));
     bench.drain();
 }
