@@ -177,6 +177,28 @@ mod tests {
         assert_eq!((names(&past), &past["found"]), (vec![], &json!(12)));
     }
 
+    /// However many there are, a page describes what is on it.
+    #[test]
+    fn ten_thousand_rooms_are_pages_of_fifty() {
+        let mut rooms = Rooms::new(Policy::default());
+        let (now, operator) = (Now::read(), By::Operator("test".to_owned()));
+        for number in 0..10_000 {
+            let name = RoomName::new(&format!("room-{number:05}")).unwrap();
+            let settings = Box::new(Settings::of_operators());
+            rooms.apply(now, &name, &operator, Command::Configure(settings)).unwrap();
+        }
+        let page = |sort, search: &str| {
+            let search = search.to_owned();
+            Page { sort, search, offset: 9_950, limit: Some(50) }.of_rooms(&rooms)
+        };
+        for sort in [Sort::Name, Sort::Size] {
+            let last = page(sort, "ROOM");
+            assert_eq!((names(&last).len(), &last["found"]), (50, &json!(10_000)));
+            assert_eq!(names(&last)[49], "room-09999");
+        }
+        assert_eq!(page(Sort::Name, "room-0999")["found"], 10);
+    }
+
     #[test]
     fn people_are_found_in_any_room_by_nick_and_address() {
         let rooms = rooms();

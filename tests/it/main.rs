@@ -8,6 +8,8 @@ mod archive;
 mod bridge;
 mod client;
 mod conformance;
+#[cfg(feature = "io")]
+mod console;
 mod dashboards;
 mod hall;
 mod mix;

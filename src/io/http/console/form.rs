@@ -101,8 +101,13 @@ fn verb(operation: Operation) -> String {
     if operation == Operation::PutUser {
         return "Change".to_owned();
     }
-    let word = operation.spec().cli.last().copied().unwrap_or("do").replace('-', " ");
-    let mut chars = word.chars();
+    words_of(operation.spec().cli.last().copied().unwrap_or("do"))
+}
+
+/// A name as people write it: `hang-up` is “Hang up”.
+fn words_of(name: &str) -> String {
+    let words = name.replace(['-', '_'], " ");
+    let mut chars = words.chars();
     chars.next().map_or(String::new(), |it| it.to_uppercase().chain(chars).collect())
 }
 
@@ -373,7 +378,7 @@ fn described() -> Value {
 fn setting(name: &str, about: &Value, old: &Value) -> Markup {
     let id = format!("s-{name}");
     let key = format!("settings.{name}");
-    let label = about["title"].as_str().unwrap_or(name);
+    let label = about["title"].as_str().map_or_else(|| words_of(name), str::to_owned);
     let hint = about["description"].as_str().unwrap_or("").replace("null", "Empty");
     let words = |of: &Value| -> Vec<String> {
         let all = of["enum"].as_array().into_iter().flatten();

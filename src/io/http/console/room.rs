@@ -246,6 +246,17 @@ mod tests {
         assert!(!page.contains("/console/do/mute\""), "muted already: {page}");
     }
 
+    /// A room of a thousand is a page of two hundred, and as small as that.
+    #[test]
+    fn a_large_room_is_a_page_of_some() {
+        let mut room = hostile();
+        room.people = vec![room.people[0].clone(); PEOPLE];
+        (room.both, room.found) = (1_000, 1_000);
+        let page = live(&viewer(true), &room, &Part::default()).into_string();
+        assert!(page.contains("1000 people") && page.contains("Page 1 of 5"), "{page}");
+        assert!(page.len() < 700 * 1024, "{}", page.len());
+    }
+
     #[test]
     fn a_call_says_how_it_sounds() {
         let page = live(&viewer(false), &hostile(), &Part::default()).into_string();
