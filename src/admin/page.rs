@@ -51,7 +51,7 @@ impl Page {
         }
         let found = fitting.len();
         let shown: Vec<_> = self.cut(fitting.into_iter()).map(schema::summary).collect();
-        json!({ "rooms": shown, "found": found })
+        self.with(json!({ "rooms": shown }), found)
     }
 
     /// People of all rooms, each with the room they are in, and how many fit.
@@ -71,7 +71,7 @@ impl Page {
                 value
             })
             .collect();
-        json!({ "people": shown, "found": people().count() })
+        self.with(json!({ "people": shown }), people().count())
     }
 
     /// People of a room, and how many fit.
@@ -91,7 +91,15 @@ impl Page {
             })
         };
         let shown: Vec<_> = self.cut(users()).map(schema::user).collect();
-        json!({ "users": shown, "found": users().count() })
+        self.with(json!({ "users": shown }), users().count())
+    }
+
+    /// Adds how many fit, unless all of them are there to be counted.
+    pub(super) fn with(&self, mut list: Value, found: usize) -> Value {
+        if *self != Self::default() {
+            list["found"] = json!(found);
+        }
+        list
     }
 
     fn wanted(&self) -> Wanted {
@@ -167,7 +175,8 @@ mod tests {
             let page: Page = serde_json::from_str(text).unwrap();
             page.of_rooms(&rooms)
         };
-        assert_eq!(names(&page("{}")).len(), 12);
+        let all = page("{}");
+        assert_eq!((names(&all).len(), &all["found"]), (12, &Value::Null));
         let second = page(r#"{"offset": 5, "limit": 3}"#);
         assert_eq!((names(&second), &second["found"]), (vec!["r3", "r4", "r5"], &json!(12)));
         assert_eq!(names(&page(r#"{"sort": "size", "limit": 2}"#)), ["r7", "r0"]);

@@ -55,8 +55,7 @@ pub fn room(room: &Room, jid: &str, uri: &str, page: &Page) -> Value {
     value["calling"] = room.dials.values().map(dial).collect();
     let (people, found) = page.of_one(room);
     value["people"] = people.into();
-    value["found"] = json!(found);
-    value
+    page.with(value, found)
 }
 
 /// A call that a room makes.

@@ -447,9 +447,9 @@ enum Type {
 
 impl Type {
     fn of(name: &str, about: &Value) -> Self {
-        let is = |kind: &str| match &about["type"] {
-            Value::Array(kinds) => kinds.iter().any(|it| it == kind),
-            one => one == kind,
+        let types = &about["type"];
+        let is = |kind: &str| {
+            types == kind || types.as_array().is_some_and(|all| all.iter().any(|it| it == kind))
         };
         if name == "password" {
             Self::Secret

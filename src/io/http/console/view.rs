@@ -132,15 +132,9 @@ pub(super) fn read<T: Default + for<'a> Deserialize<'a>>(value: Value) -> T {
 
 /// Reads a list out of an answer.
 pub(super) fn list<T: for<'a> Deserialize<'a>>(value: &mut Value, key: &str) -> Vec<T> {
-    let all = value.get_mut(key).map(Value::take).unwrap_or_default();
-    match all {
-        Value::Array(all) => {
-            all.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            vec![]
-        }
-    }
+    let all = value.get_mut(key).and_then(Value::as_array_mut).map(std::mem::take);
+    let all = all.unwrap_or_default().into_iter();
+    all.filter_map(|one| serde_json::from_value(one).ok()).collect()
 }
 
 impl Person {
