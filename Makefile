@@ -3,7 +3,7 @@
 PYTHON := .peers/venv/bin/python
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: run test bench bench-chat setup lint hermetic interop
+.PHONY: run test bench bench-chat setup lint hermetic interop package
 
 # One linked room with chat users and phones that talk; ARGS=--once shows that it works and ends.
 run:
@@ -36,6 +36,10 @@ hermetic:
 # Prosody, ejabberd, Kamailio, slixmpp, nbxmpp, Profanity, Converse.js, baresip, Linphone, JsSIP, SIPp, Prometheus.
 interop:
 	cargo test --test interop --locked
+
+# The Debian package, installed, updated and purged in a copy of this system that is gone afterwards: minutes.
+package:
+	scripts/package
 
 # cusaxd beside Janus AudioBridge: tables, and target/bench/report.json. BENCH_QUICK=1 only shows that it works.
 bench:

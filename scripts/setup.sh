@@ -15,7 +15,7 @@ case "${1:-}" in
 *) packages+=(prosody python3-venv) ;;
 esac
 if [ -z "${1:-}" ]; then
-    packages+=(ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
+    packages+=(systemd ejabberd kamailio sip-tester linphone-cli liblinphone10 libxml2-utils sox opus-tools prometheus
         postgresql chromium profanity tmux python3-nbxmpp gir1.2-soup-3.0 lua-dbi-sqlite3)
     # Whoever has Node, from wherever, keeps it; Debian's npm comes with Debian's Node.
     command -v npm >/dev/null || packages+=(nodejs npm)

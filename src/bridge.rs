@@ -11,7 +11,7 @@ use cusax_sip::flow::{Flow, Transmit};
 use cusax_sip::message::Message;
 use cusax_sip::parse::ParseError;
 use minidom::Element;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::admin::audit::{Entry, Via};
@@ -21,6 +21,7 @@ use crate::clock::{Now, stamp};
 use crate::config::{Config, CreateRooms};
 use crate::dialplan::{DialPlan, Hop, Lookup};
 use crate::directory::Directory;
+use crate::drain::{self, Drain};
 use crate::focus::{self, Focus, FocusConfig, Limited, LogInRefused};
 use crate::id::{LegId, RoomName};
 use crate::journal::{self, Row, Snapshot};
@@ -31,7 +32,7 @@ use crate::muc::{self, Muc, MucConfig};
 use crate::provision::{self, LINK_LIFETIME, Links, Proof, Terms};
 use crate::rate::Rate;
 use crate::room::person::{Level, Who};
-use crate::room::{By, Command, Creation, Fact, Policy, Refusal, Rooms};
+use crate::room::{By, Command, Creation, Fact, Intake, Policy, Refusal, Rooms};
 use crate::stanzas::Stanzas;
 
 /// Everything that can happen to the server.
@@ -77,6 +78,8 @@ pub enum Input {
     Provision(provision::Request),
     /// Another configuration is in force. What cannot change while the server runs is as it was.
     Configured(Box<Config>),
+    /// The process is told to stop: in good order, which takes a while if there are calls.
+    Terminate,
     /// The server goes down: everyone is told, and nobody new is let in.
     ShutDown,
 }
@@ -126,6 +129,10 @@ pub struct Bridge {
     sweep: Instant,
     /// The store takes nothing more.
     store_full: bool,
+    /// The server is to stop when its calls are over.
+    drain: Option<Drain>,
+    /// How long calls may go on then, unless who asks says otherwise.
+    drain_delay: Duration,
 }
 
 impl Bridge {
@@ -189,6 +196,8 @@ impl Bridge {
             keep: keep(config),
             sweep: now.instant,
             store_full: false,
+            drain: None,
+            drain_delay: drain_delay(config),
         }
     }
 
@@ -246,16 +255,20 @@ impl Bridge {
             Input::Configured(config) => {
                 self.terms = Terms::new(&config);
                 self.keep = keep(&config);
+                self.drain_delay = drain_delay(&config);
                 self.muc.set_spellings(config.xmpp.uri_fields.clone());
                 self.muc.set_jitsi_conference(config.xmpp.jitsi_conference);
                 self.muc.set_rates(rates(&config));
                 self.focus.set_config(FocusConfig::new(&config));
                 self.admin.set_dialplan(DialPlan::new(&config));
-                let draining = self.rooms.policy().draining;
-                let policy = Policy { draining, ..policy(&config) };
+                let intake = self.rooms.policy().intake;
+                let policy = Policy { intake, ..policy(&config) };
                 for (room, facts) in self.rooms.set_policy(now, policy) {
                     self.publish(now, &room, &facts, out);
                 }
+            }
+            Input::Terminate => {
+                self.begin_drain(now, self.drain_delay, None, true, out);
             }
             Input::ShutDown => {
                 for (room, facts) in self.rooms.shut_down() {
@@ -268,7 +281,8 @@ impl Bridge {
 
     /// When [`Self::handle_timeout`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.muc.poll_timeout(), self.focus.poll_timeout(), Some(self.sweep)];
+        let drained = self.drain.map(|drain| drain.until.instant);
+        let due = [self.muc.poll_timeout(), self.focus.poll_timeout(), Some(self.sweep), drained];
         due.into_iter().flatten().min()
     }
 
@@ -296,6 +310,22 @@ impl Bridge {
     /// until then.
     pub fn note_store_full(&mut self, full: bool) -> bool {
         std::mem::replace(&mut self.store_full, full)
+    }
+
+    /// Whether no new calls are taken, because the server is to stop.
+    pub fn is_draining(&self) -> bool {
+        self.rooms.policy().intake > Intake::Open
+    }
+
+    /// How many calls there are, with those that nobody has answered yet.
+    pub fn calls(&self) -> usize {
+        self.focus.calls()
+    }
+
+    /// Whether the server is to stop, and nothing is left to wait for: no call, or no more time.
+    pub fn has_drained(&self, now: Now) -> bool {
+        let over = |drain: Drain| drain.until.instant <= now.instant || self.focus.calls() == 0;
+        self.drain.is_some_and(over)
     }
 
     /// Whether no phone is in a dialog with us: after [`Input::ShutDown`], all goodbyes are answered.
@@ -353,6 +383,7 @@ impl Bridge {
             &self.metrics.auth_failures.with_label_values(&["sip"]),
             self.focus.wrong_passwords(),
         );
+        self.metrics.draining.set(self.is_draining().into());
         self.metrics.subscriptions.set(gauge(self.focus.subscriptions()));
         let Limited { rate, guesses, stress } = self.focus.limited();
         for (reason, total) in [("rate", rate), ("guesses", guesses), ("stress", stress)] {
@@ -405,6 +436,17 @@ impl Bridge {
                 self.muc.announce(subject.as_deref(), &announcement, &mut out.stanzas);
                 response
             }
+            Step::Drain(admin::Draining { delay, announcement }, ticket) => {
+                let delay = delay.map_or(self.drain_delay, Duration::from_secs);
+                let drain = self.begin_drain(now, delay, announcement.as_deref(), false, out);
+                let (until, calls) = (stamp(drain.until.utc), self.focus.calls());
+                let body = json!({ "until": until, "calls": calls });
+                admin::Response { ticket, status: 200, body }
+            }
+            Step::Undrain(ticket) => {
+                let (status, body) = self.end_drain(out);
+                admin::Response { ticket, status, body }
+            }
             Step::Link(user, ticket) => {
                 let (status, body) = if self.terms.are_told() {
                     let path = format!("/provision/{}", self.links.make(now.instant, user));
@@ -414,6 +456,45 @@ impl Bridge {
                 };
                 admin::Response { ticket, status, body }
             }
+        }
+    }
+
+    /// Takes no new calls from now on, and tells everyone; the earliest end that was named holds.
+    fn begin_drain(
+        &mut self,
+        now: Now,
+        delay: Duration,
+        announcement: Option<&str>,
+        is_final: bool,
+        out: &mut Outbox,
+    ) -> Drain {
+        let asked = Drain { until: now + delay, is_final };
+        let drain = self.drain.map_or(asked, |drain| drain.merge(asked));
+        // Who was told the same already is not told again.
+        if self.focus.calls() > 0 && self.drain.is_none_or(|old| old.until != drain.until) {
+            let words = drain::announcement(delay);
+            self.muc.announce(None, announcement.unwrap_or(&words), &mut out.stanzas);
+        }
+        self.drain = Some(drain);
+        if self.rooms.policy().intake == Intake::Open {
+            self.rooms.set_intake(Intake::Draining);
+        }
+        drain
+    }
+
+    /// Takes calls again, unless the process has to stop.
+    fn end_drain(&mut self, out: &mut Outbox) -> (u16, Value) {
+        match self.drain {
+            Some(drain) if drain.is_final || self.rooms.policy().intake == Intake::Closed => {
+                (409, json!({ "error": "the process was told to stop, and will" }))
+            }
+            Some(_) => {
+                self.drain = None;
+                self.rooms.set_intake(Intake::Open);
+                self.muc.announce(None, drain::STAYS, &mut out.stanzas);
+                (204, Value::Null)
+            }
+            None => (409, json!({ "error": "the server is not draining" })),
         }
     }
 
@@ -521,8 +602,12 @@ fn policy(config: &Config) -> Policy {
         max_rooms_of_one: config.xmpp.max_rooms_of_one,
         max_people: config.xmpp.max_people,
         max_dials: config.sip.max_dials,
-        draining: false,
+        intake: Intake::Open,
     }
+}
+
+fn drain_delay(config: &Config) -> Duration {
+    Duration::from_secs(config.run.drain_seconds.into())
 }
 
 fn keep(config: &Config) -> Option<Duration> {

@@ -34,6 +34,9 @@ pub struct Config {
     /// What clients are told to set up.
     #[serde(default)]
     pub provision: Provision,
+    /// How it runs, and stops.
+    #[serde(default)]
+    pub run: Run,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -236,6 +239,15 @@ pub struct Provision {
     pub refresh_hours: u32,
 }
 
+/// `[run]`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// How many seconds calls may go on after SIGTERM, or once an operator has the server drained and says
+    /// no other time. No new ones are taken meanwhile; without calls it stops at once.
+    pub drain_seconds: u32,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -392,6 +404,7 @@ impl Config {
         if listeners.len() < self.sip.listen.len() {
             wrong("sip.listen", "names one listener twice");
         }
+        self.check_ports(&mut wrong);
         self.sip.check_tls(&mut wrong);
         let nobody = self.sip.trusted_proxies.is_empty() && self.sip.trusted_domains.is_empty();
         if self.sip.auth == Auth::Trusted && nobody {
@@ -456,10 +469,49 @@ impl Config {
         if self.provision.sip_transports.is_empty() {
             wrong("provision.sip_transports", "names no transport");
         }
+        if self.run.drain_seconds > MAX_DRAIN_SECONDS {
+            wrong("run.drain_seconds", "must be a day at most, 86400");
+        }
         if self.provision.refresh_hours == 0 {
             wrong("provision.refresh_hours", "must be at least 1");
         }
         problems
+    }
+}
+
+impl Config {
+    /// A listener of SIP that takes one of the ports of audio: a call less has room.
+    pub fn listens_in_media_ports(&self) -> Option<Listen> {
+        let Media { address, ports, .. } = &self.media;
+        let ports = ports.0.first..=ports.0.last;
+        let takes = |listen: &Listen| {
+            let at = listen.address;
+            listen.transport == Transport::Udp
+                && ports.contains(&at.port())
+                && (at.ip() == *address || at.ip().is_unspecified())
+        };
+        self.sip.listen.iter().map(|listen| listen.0).find(takes)
+    }
+
+    /// Ports that cannot be had, whoever else runs here.
+    fn check_ports(&self, wrong: &mut impl FnMut(&'static str, &str)) {
+        let same = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
+        let http = self.http.listen;
+        for Parsed(listen) in &self.sip.listen {
+            let Listen { transport, address } = *listen;
+            if address.port() == 0 {
+                wrong("sip.listen", &format!("{listen}: nobody can call port 0"));
+            }
+            if address.ip().is_multicast() {
+                wrong("sip.listen", &format!("{listen}: is an address of many"));
+            }
+            if transport != Transport::Udp
+                && address.port() == http.port()
+                && same(address.ip(), http.ip())
+            {
+                wrong("http.listen", &format!("is where sip.listen has {listen}"));
+            }
+        }
     }
 }
 
@@ -698,6 +750,15 @@ impl Default for Provision {
         }
     }
 }
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { drain_seconds: 20 }
+    }
+}
+
+/// The longest that calls may be left to themselves when the server stops: a day.
+const MAX_DRAIN_SECONDS: u32 = 24 * 60 * 60;
 
 fn default_server() -> String {
     "127.0.0.1:5347".to_owned()

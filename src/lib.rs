@@ -12,6 +12,7 @@
 //! | [`provision`] | what clients are told to set up (RFC 7081 §2) |
 //! | [`mixer`] | its audio, without sockets or threads |
 //! | [`journal`] | what survives a restart |
+//! | [`drain`] | going down in good order |
 //! | [`reload`] | what a changed configuration changes while it runs |
 //! | [`bridge`] | how one input travels through all of these |
 
@@ -23,6 +24,7 @@ pub mod config;
 pub mod dialplan;
 pub mod directory;
 pub mod display;
+pub mod drain;
 pub mod focus;
 pub mod id;
 #[cfg(feature = "io")]

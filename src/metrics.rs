@@ -36,6 +36,8 @@ pub struct Metrics {
     pub sip_responses: IntCounterVec,
     /// SIP requests that were turned away to protect the rest, by reason.
     pub sip_limited: IntCounterVec,
+    /// Whether no new calls are taken, because the server is to stop.
+    pub draining: IntGauge,
     /// Conference subscriptions.
     pub subscriptions: IntGauge,
     /// From the chat command to the mixer applying it.
@@ -194,6 +196,10 @@ impl Metrics {
                 "cusax_sip_limited_total",
                 "SIP requests turned away: too fast, locked out after wrong passwords, no time to mix.",
                 &[Label { name: "reason", values: &["rate", "guesses", "stress"] }],
+            ),
+            draining: define.gauge(
+                "cusax_draining",
+                "1 while no new calls are taken, because the server is to stop.",
             ),
             subscriptions: define.gauge("cusax_subscriptions", "Conference subscriptions."),
             mirror: define.histogram(

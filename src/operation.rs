@@ -41,6 +41,10 @@ pub enum Operation {
     DeleteUser,
     /// Make a link that tells someone's client what to set up.
     LinkUser,
+    /// Take no new calls, and stop when those that are up are over (XEP-0133 §4.31).
+    Drain,
+    /// Stay after all, and take calls again.
+    Undrain,
 }
 
 /// How each face knows an [`Operation`].
@@ -96,11 +100,13 @@ pub enum Kind {
     Lines,
     /// What nobody is to read.
     Secret,
+    /// A number of seconds.
+    Seconds,
 }
 
 impl Operation {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ListRooms,
         Self::ShowRoom,
         Self::SetRoom,
@@ -118,6 +124,8 @@ impl Operation {
         Self::PutUser,
         Self::DeleteUser,
         Self::LinkUser,
+        Self::Drain,
+        Self::Undrain,
     ];
 
     /// The operation of an ad-hoc command's node.
@@ -352,6 +360,39 @@ impl Operation {
                 changes: true,
                 of_rooms: false,
                 params: &[JID],
+            },
+            Self::Drain => &Spec {
+                name: "drain",
+                title: "Take no new calls, and stop when those that are up are over",
+                node: "http://jabber.org/protocol/admin#shutdown",
+                http: ("POST", "/drain"),
+                cli: &["drain"],
+                changes: true,
+                of_rooms: false,
+                params: &[
+                    Param {
+                        name: "delay",
+                        label: "Seconds after which they end anyway",
+                        kind: Kind::Seconds,
+                        required: false,
+                    },
+                    Param {
+                        name: "announcement",
+                        label: "What people are told",
+                        kind: Kind::Lines,
+                        required: false,
+                    },
+                ],
+            },
+            Self::Undrain => &Spec {
+                name: "undrain",
+                title: "Stay after all, and take calls again",
+                node: "urn:x-cusax:command:undrain",
+                http: ("DELETE", "/drain"),
+                cli: &["undrain"],
+                changes: true,
+                of_rooms: false,
+                params: &[],
             },
         }
     }

@@ -161,6 +161,7 @@ pub const OPTIONS: &[(&str, Takes)] = &[
     ("provision.sip_chat", Takes::Live),
     ("provision.sip_presence", Takes::Live),
     ("provision.refresh_hours", Takes::Live),
+    ("run.drain_seconds", Takes::Live),
     ("log.level", Takes::Live),
     ("log.format", Takes::Restart),
     ("log.audit_file", Takes::Live),
@@ -234,6 +235,7 @@ mod tests {
                 "sip_transports": ["tls"], "one_password": true, "xmpp_calls": true, "sip_chat": true,
                 "sip_presence": true, "refresh_hours": 1,
             },
+            "run": { "drain_seconds": 1 },
             "log": { "level": "debug", "format": "json", "audit_file": "f" },
         });
         let old = config(&json!({}));

@@ -152,6 +152,10 @@ fn asked(question: &Question, rooms: &Rooms) -> (Operation, Map<String, Value>) 
         }
         Question::DeleteUser(jid) => (Operation::DeleteUser, json!({ "jid": jid.as_str() })),
         Question::LinkUser(jid) => (Operation::LinkUser, json!({ "jid": jid.as_str() })),
+        Question::Drain(it) => {
+            (Operation::Drain, json!({ "delay": it.delay, "announcement": it.announcement }))
+        }
+        Question::Undrain => (Operation::Undrain, json!({})),
     };
     let args = args.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     (operation, args.map(|(key, value)| (key.clone(), value.clone())).collect())

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialplan::{DialPlan, NotDialled};
 use crate::directory::{Directory, Secret, User};
+use crate::drain::MAX_DELAY;
 use crate::id::{DialId, PersonId, RoomName};
 use crate::journal::Row;
 use crate::operation::Operation;
@@ -78,6 +79,20 @@ pub enum Question {
     DeleteUser(BareJid),
     /// Make a link that opens what a user's client is to set up.
     LinkUser(BareJid),
+    /// Take no new calls, and stop when those that are up are over.
+    Drain(Draining),
+    /// Stay after all.
+    Undrain,
+}
+
+/// How the server is to go down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draining {
+    /// After how many seconds calls end that are not over by then; `run.drain_seconds` unless given.
+    pub delay: Option<u64>,
+    /// What people in chats are told, unless it is to be what we say.
+    pub announcement: Option<String>,
 }
 
 /// Something that everyone is told (XEP-0133 §4.23).
@@ -141,6 +156,10 @@ pub enum Step {
     Announce(Announcement, Response),
     /// A user of the directory is to have a link; the ticket comes back with it.
     Link(BareJid, u64),
+    /// The server is to go down in good order; the ticket comes back with the answer.
+    Drain(Draining, u64),
+    /// It is to stay after all.
+    Undrain(u64),
 }
 
 impl Question {
@@ -191,6 +210,11 @@ impl Question {
             }
             Operation::DeleteUser => Self::DeleteUser(jid()?),
             Operation::LinkUser => Self::LinkUser(jid()?),
+            Operation::Drain => {
+                let value = Value::Object(values.clone());
+                Self::Drain(serde_json::from_value(value).map_err(|why| why.to_string())?)
+            }
+            Operation::Undrain => Self::Undrain,
         })
     }
 }
@@ -312,6 +336,16 @@ impl Admin {
                 }
                 None => done(404, json!({ "error": "no such user" })),
             },
+            Question::Drain(it) if it.delay.is_some_and(|delay| delay > MAX_DELAY.as_secs()) => {
+                done(400, json!({ "error": "delay: is longer than a day" }))
+            }
+            Question::Drain(it)
+                if it.announcement.as_ref().is_some_and(|text| text.len() > MAX_ANNOUNCEMENT) =>
+            {
+                done(400, json!({ "error": "announcement: is too long" }))
+            }
+            Question::Drain(it) => Step::Drain(it, ticket),
+            Question::Undrain => Step::Undrain(ticket),
             Question::LinkUser(jid) => match directory.by_jid(&jid) {
                 Some(_) => Step::Link(jid, ticket),
                 None => done(404, json!({ "error": "no such user" })),

@@ -2,13 +2,15 @@
 
 mod operate;
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use cusaxd::config::{Format, Level};
+use clap::{Command, CommandFactory, Parser, Subcommand};
+use clap_mangen::Man;
+use cusaxd::config::{Format, Level, Problem};
 use cusaxd::io;
+use cusaxd::io::probe::Probed;
 use cusaxd::io::settings::{self, Settings};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -48,6 +50,22 @@ enum Subject {
         #[command(flatten)]
         reach: operate::Reach,
     },
+    /// Take no new calls, and stop when those that are up are over; tells people in chat.
+    Drain {
+        /// After how many seconds calls end that are not over by then; else run.drain_seconds.
+        #[arg(long, value_name = "SECONDS")]
+        delay: Option<u64>,
+        /// What people are told, instead of the usual words.
+        #[arg(long, value_name = "TEXT")]
+        announcement: Option<String>,
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
+    /// Stay after all, and take calls again.
+    Undrain {
+        #[command(flatten)]
+        reach: operate::Reach,
+    },
     /// See and change its directory: which SIP address is which JID.
     User {
         #[command(subcommand)]
@@ -61,6 +79,16 @@ enum Subject {
         wish: operate::CallWish,
         #[command(flatten)]
         reach: operate::Reach,
+    },
+    /// Print what a shell completes, as in: cusaxd completions bash > /etc/bash_completion.d/cusaxd
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page of the program, or write those of all commands.
+    Man {
+        /// A folder for all of them.
+        folder: Option<PathBuf>,
     },
     /// Check a configuration; exit with 2 and the reasons if it cannot work.
     CheckConfig {
@@ -84,9 +112,19 @@ pub(crate) fn run() -> ExitCode {
         Subject::Announce { announcement, subject, reach } => {
             operate::announce(&announcement, subject.as_deref(), reach)
         }
+        Subject::Drain { delay, announcement, reach } => {
+            operate::drain(delay, announcement.as_deref(), reach)
+        }
+        Subject::Undrain { reach } => operate::undrain(reach),
         Subject::User { wish, reach } => operate::users(wish, reach),
         Subject::Call { wish, reach } => operate::calls(wish, reach),
         Subject::CheckConfig { config, probe } => check(config, probe),
+        Subject::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            print(&script)
+        }
+        Subject::Man { folder } => man(folder.as_deref()),
     }
 }
 
@@ -95,15 +133,22 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
         Ok(settings) => settings,
         Err(bad) => return refuse(&bad),
     };
+    let tell = |warnings: &[Problem]| {
+        for warning in warnings {
+            eprintln!("{}: warning: {warning}", file.display());
+        }
+    };
+    tell(&settings.warnings());
     if probe {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let reasons = match runtime {
+        let Probed { problems: reasons, warnings } = match runtime {
             Ok(runtime) => runtime.block_on(io::probe::probe(&settings)),
             Err(why) => {
                 eprintln!("cusaxd: {why}");
                 return ExitCode::FAILURE;
             }
         };
+        tell(&warnings);
         if !reasons.is_empty() {
             let reasons = reasons.iter().map(ToString::to_string).collect();
             return refuse(&settings::BadConfig { file, reasons });
@@ -111,6 +156,47 @@ fn check(file: PathBuf, probe: bool) -> ExitCode {
     }
     println!("{}: good", file.display());
     ExitCode::SUCCESS
+}
+
+/// The man page of the program; or, in a folder, one for each command, as in `cusaxd-room-mute(8)`.
+fn man(folder: Option<&Path>) -> ExitCode {
+    let mut command = Arguments::command().name(NAME).disable_help_subcommand(true);
+    command.build();
+    let Some(folder) = folder else {
+        let mut text = vec![];
+        page(command).render(&mut text).expect("memory takes all");
+        return print(&text);
+    };
+    match write_pages(command, folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("cusaxd: {}: {why}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_pages(command: Command, folder: &Path) -> std::io::Result<()> {
+    for sub in command.get_subcommands().cloned() {
+        write_pages(sub, folder)?;
+    }
+    page(command).generate_to(folder).map(drop)
+}
+
+/// A page of section 8: commands of those who administer a system.
+fn page(command: Command) -> Man {
+    Man::new(command).section("8").manual("cusaxd").source(VERSION)
+}
+
+/// As in `cusaxd man | head`: whoever read has what they wanted.
+fn print(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("cusaxd: {why}");
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
 }
 
 fn serve(settings: Settings) -> ExitCode {
@@ -166,11 +252,13 @@ const fn filter(level: Level) -> LevelFilter {
     }
 }
 
+const NAME: &str = "cusaxd";
+const VERSION: &str = concat!("cusaxd ", env!("CARGO_PKG_VERSION"));
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::{Command, CommandFactory};
     use cusaxd::operation::{Kind, Operation};
 
     use super::*;
@@ -207,13 +295,15 @@ mod tests {
                     | Kind::Person
                     | Kind::Jid
                     | Kind::Text
-                    | Kind::Lines => has(param.name),
+                    | Kind::Lines
+                    | Kind::Seconds => has(param.name),
                 };
                 assert!(there, "{words:?} knows no {}", param.name);
             }
         }
         // What is left shows what the others have in another way, or asks no server.
-        let others = [&["call", "list"][..], &["check-config"], &["run"]];
+        let others =
+            [&["call", "list"][..], &["check-config"], &["completions"], &["man"], &["run"]];
         let others = others.map(|it| it.iter().map(|word| (*word).to_owned()).collect());
         assert_eq!(found, others.into());
     }

@@ -313,6 +313,24 @@ pub(super) fn announce(announcement: &str, subject: Option<&str>, reach: Reach) 
     })
 }
 
+/// Has the server go down in good order.
+pub(super) fn drain(delay: Option<u64>, announcement: Option<&str>, reach: Reach) -> ExitCode {
+    operate(reach, async |client| {
+        let body = json!({ "delay": delay, "announcement": announcement });
+        let value = client.ask(Method::POST, &["drain"], Some(&body)).await?;
+        let (calls, until) = (&value["calls"], text(&value["until"]));
+        Ok(Answer { text: format!("{calls} calls may go on until {until}\n"), value })
+    })
+}
+
+/// Has it stay.
+pub(super) fn undrain(reach: Reach) -> ExitCode {
+    operate(reach, async |client| {
+        let value = client.ask(Method::DELETE, &["drain"], None).await?;
+        Ok(Answer { text: String::new(), value })
+    })
+}
+
 /// Does what is asked about users.
 pub(super) fn users(wish: UserWish, reach: Reach) -> ExitCode {
     operate(reach, async |client| match &wish {

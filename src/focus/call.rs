@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::directory::Directory;
 use crate::id::LegId;
 use crate::mixer::plan::Order;
-use crate::room::{By, Command, Ending, Refusal, Rooms};
+use crate::room::{By, Command, Ending, Intake, Refusal, Rooms};
 
 impl Focus {
     /// The checks of an INVITE that come before the room's, in order: is there time for anyone, who
@@ -33,7 +33,7 @@ impl Focus {
         rooms: &Rooms,
         directory: &Directory,
     ) -> Result<Vec<Ask>, Box<Response>> {
-        if rooms.policy().draining {
+        if rooms.policy().intake > Intake::Open {
             return Err(overloaded("Shutting Down"));
         }
         if self.is_strained() {

@@ -446,7 +446,12 @@ impl Focus {
         admitted
     }
 
-    /// How many dialogs there are, those that are ending among them.
+    /// How many calls there are, with those that nobody has answered yet.
+    pub fn calls(&self) -> usize {
+        self.legs.len() + self.dials.len()
+    }
+
+    /// How many dialogs there are, of calls and of subscriptions, those that are ending among them.
     pub fn dialogs(&self) -> usize {
         self.endpoint.load().dialogs
     }

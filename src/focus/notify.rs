@@ -29,7 +29,7 @@ use crate::room::dial::Dial;
 use crate::room::person::{Person, Proof, Who};
 use crate::room::settings::Whois;
 use crate::room::standing::{Affiliation, Role};
-use crate::room::{Policy, Refusal, Room};
+use crate::room::{Intake, Policy, Refusal, Room};
 
 /// All subscriptions to conferences.
 #[derive(Debug, Default)]
@@ -313,7 +313,9 @@ impl Scribe {
             description: description(config, room),
             conference_state: ConferenceState {
                 user_count: u32::try_from(on_call).ok(),
-                active: Some(room.configured && !room.locked && !full && !policy.draining),
+                active: Some(
+                    room.configured && !room.locked && !full && policy.intake == Intake::Open,
+                ),
                 locked: Some(room.locked),
             },
             users: Users { state: State::Full, list: users },

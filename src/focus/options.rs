@@ -9,7 +9,7 @@ use super::door::overloaded;
 use super::{Focus, FocusConfig, Wires};
 use crate::clock::Now;
 use crate::id::RoomName;
-use crate::room::Rooms;
+use crate::room::{Intake, Rooms};
 
 impl Focus {
     /// A request that is neither about a call nor a subscription.
@@ -24,7 +24,8 @@ impl Focus {
         rooms: &Rooms,
         out: &mut Wires<'_>,
     ) {
-        let response = if request.method == Method::Options && rooms.policy().draining {
+        let closed = rooms.policy().intake > Intake::Open && dialog.is_none();
+        let response = if request.method == Method::Options && closed {
             *overloaded("Shutting Down")
         } else if request.method == Method::Options && dialog.is_none() && self.is_strained() {
             *overloaded("Too Busy")

@@ -16,7 +16,7 @@ use super::{Focus, Wires};
 use crate::clock::Now;
 use crate::directory::Directory;
 use crate::id::RoomName;
-use crate::room::{Refusal, Rooms};
+use crate::room::{Intake, Refusal, Rooms};
 
 impl Focus {
     #[expect(clippy::too_many_arguments, reason = "an event, and what it is judged by")]
@@ -53,7 +53,7 @@ impl Focus {
         rooms: &Rooms,
         directory: &Directory,
     ) -> Result<Watcher, Box<Response>> {
-        if rooms.policy().draining || self.watchers.len() >= MAX_WATCHERS {
+        if rooms.policy().intake == Intake::Closed || self.watchers.len() >= MAX_WATCHERS {
             return Err(overloaded("No More Subscriptions"));
         }
         let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get(id));

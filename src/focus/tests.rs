@@ -27,7 +27,7 @@ use crate::room::dial::DialEnd;
 use crate::room::person::{Person, Who};
 use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
-use crate::room::{Change, Policy};
+use crate::room::{Change, Intake, Policy};
 
 #[test]
 fn a_call_is_answered_by_a_focus() {
@@ -88,7 +88,7 @@ fn each_refusal_has_its_status() {
     let secret = |scene: &mut Scene| {
         scene.configure(|room| room.password = Some("sesame".to_owned()));
     };
-    let draining = |scene: &mut Scene| scene.rooms.drain();
+    let draining = |scene: &mut Scene| scene.rooms.set_intake(Intake::Draining);
     let nothing = |_: &mut Scene| {};
     let check = |setup: &[&dyn Fn(&mut Scene)], uri: &str, sdp: &str, expected: &str| {
         let mut scene = Scene::open();

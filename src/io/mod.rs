@@ -11,7 +11,7 @@
 //! | [`audit`], `lines` | what operators changed; files of JSON lines |
 //! | [`client`] | asking the admin API of a running server |
 //! | [`probe`] | trying a configuration before it is used |
-//! | `process` | what the operating system counts |
+//! | `process`, `systemd` | what the operating system counts; what the service manager is told |
 //! | [`settings`] | reading the configuration |
 
 mod archive;
@@ -27,6 +27,7 @@ mod save;
 pub mod settings;
 pub mod sip;
 pub mod store;
+mod systemd;
 pub mod xmpp;
 
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use tracing::{error, info, warn};
 
 use crate::bridge::{Bridge, Input, Outbox};
 use crate::clock::Now;
-use crate::config::Level;
+use crate::config::{Level, Problem};
 use crate::journal::Row;
 use crate::metrics::Metrics;
 use crate::mixer::plan::Report;
@@ -57,6 +58,7 @@ use save::{Saved, Saver};
 use settings::{BadConfig, Settings};
 use sip::SipSockets;
 use store::Store;
+use systemd::Systemd;
 use xmpp::{LinkEvent, LinkHandle};
 
 /// Runs the server until it is told to stop. `set_level` is told when another log level is in force.
@@ -119,11 +121,26 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
         },
         events,
     );
+    warn_of(&settings);
+    let systemd = Systemd::from_environment();
+    systemd.ready();
     info!(domain = %config.xmpp.domain.0, sip = %config.sip.domain, http = %bound, "started");
 
     let saver = Saver::new(store);
-    let mut shell =
-        Shell { bridge, media, saver, archive, link, sip, inputs, http, audit, metrics, health };
+    let mut shell = Shell {
+        bridge,
+        media,
+        saver,
+        archive,
+        link,
+        sip,
+        inputs,
+        http,
+        audit,
+        metrics,
+        health,
+        systemd,
+    };
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_events = Vec::with_capacity(MAX_BATCH);
     let mut batch_of_reports: Vec<Report> = Vec::with_capacity(MAX_BATCH);
@@ -131,21 +148,35 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
     let mut measured = Instant::now();
     // Once asked to stop: until when goodbyes may be answered.
     let mut leaving = None;
+    let mut asked_to_stop = false;
     let ended = loop {
         let due = shell.bridge.poll_timeout().map(Instant::from_std);
         let due = [due, leaving].into_iter().flatten().fold(measured + SECOND, Instant::min);
         let received = tokio::select! {
             biased;
-            _ = async { tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} } } => {
+            // Once in good order, then at once; Ctrl-C at once.
+            _ = stop.recv() => {
+                match leaving {
+                    Some(_) => break Ok(()),
+                    None if asked_to_stop => leaving = Some(shell.say_goodbye(&mut out)),
+                    None => {
+                        let calls = Duration::from_secs(settings.config.run.drain_seconds.into());
+                        shell.systemd.stopping(calls + GOODBYE + 2 * STOP_TIMEOUT);
+                        shell.bridge.handle(Now::read(), Input::Terminate, &mut out);
+                    }
+                }
+                asked_to_stop = true;
+                None
+            }
+            _ = interrupt.recv() => {
                 if leaving.is_some() {
                     break Ok(());
                 }
-                shell.say_goodbye(&mut out);
-                leaving = Some(Instant::now() + GOODBYE);
+                leaving = Some(shell.say_goodbye(&mut out));
                 None
             }
             _ = hang_up.recv() => {
-                shell.read_again(&mut settings, &set_level, &mut out);
+                shell.reload(&mut settings, &set_level, &mut out);
                 None
             }
             count = reported.recv_many(&mut batch_of_reports, MAX_BATCH) => Some(count),
@@ -171,6 +202,10 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
             shell.bridge.handle(now, input, &mut out);
         }
         shell.bridge.handle_timeout(now, &mut out);
+        if leaving.is_none() && shell.bridge.has_drained(now) {
+            leaving = Some(shell.say_goodbye(&mut out));
+        }
+        shell.note_drain();
         if let Err(why) = shell.send(&mut out).await {
             break Err(why);
         }
@@ -199,6 +234,7 @@ struct Shell {
     audit: Audit,
     metrics: Metrics,
     health: Arc<Health>,
+    systemd: Systemd,
 }
 
 impl Shell {
@@ -308,7 +344,18 @@ impl Shell {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.component_queue.set(gauge(self.link.queued_bytes()));
         self.metrics.store_unsaved.set(gauge(self.saver.waiting()));
-        self.health.media.store(self.media.moves(), Relaxed);
+        let moves = self.media.moves();
+        self.health.media.store(moves, Relaxed);
+        if moves {
+            self.systemd.alive();
+        }
+    }
+
+    /// Reads the configuration once more, and lets the service manager know.
+    fn reload(&mut self, settings: &mut Settings, set_level: &impl Fn(Level), out: &mut Outbox) {
+        self.systemd.reloading();
+        self.read_again(settings, set_level, out);
+        self.systemd.ready();
     }
 
     /// Reads the configuration once more. A bad one is refused whole, and the old one stays.
@@ -338,6 +385,7 @@ impl Shell {
         }
         let live = changes.iter().filter(|change| change.takes == Takes::Live).count();
         info!(file = %settings.file.display(), live, restart = changes.len() - live, "read again");
+        warn_of(settings);
         set_level(settings.config.log.level);
         self.http.set_access(Access::new(settings));
         self.sip.reload();
@@ -346,17 +394,30 @@ impl Shell {
         self.bridge.handle(Now::read(), Input::Configured(config), out);
     }
 
-    /// Tells everyone, once.
-    fn say_goodbye(&mut self, out: &mut Outbox) {
-        if !self.health.draining.swap(true, Relaxed) {
-            info!("stopping");
-            self.bridge.handle(Now::read(), Input::ShutDown, out);
+    /// Tells everyone; until when goodbyes may be answered.
+    fn say_goodbye(&mut self, out: &mut Outbox) -> Instant {
+        info!("stopping");
+        self.bridge.handle(Now::read(), Input::ShutDown, out);
+        Instant::now() + GOODBYE
+    }
+
+    /// Lets health say whether the server is to stop.
+    fn note_drain(&self) {
+        let draining = self.bridge.is_draining();
+        if self.health.draining.swap(draining, Relaxed) != draining {
+            let calls = self.bridge.calls();
+            match draining {
+                true => info!(calls, "draining: no new calls"),
+                false => info!("calls are taken again"),
+            }
+            self.systemd.drains(draining.then_some(calls));
         }
     }
 
     /// Leaves in good order.
     async fn stop(mut self, out: &mut Outbox) {
-        self.say_goodbye(out);
+        // Nobody is told twice: whoever was told is not here any more.
+        self.bridge.handle(Now::read(), Input::ShutDown, out);
         self.direct(out);
         let saved = self.save(&mut out.store).await;
         self.deliver(out);
@@ -369,6 +430,13 @@ impl Shell {
         if let Err(why) = saved.and(self.saver.close().await) {
             error!(why = format!("{why:#}"), "the last changes are not in the store");
         }
+    }
+}
+
+/// What works, and is better otherwise.
+fn warn_of(settings: &Settings) {
+    for Problem { key, reason } in settings.warnings() {
+        warn!(key, reason, "the configuration can be better");
     }
 }
 

@@ -1,29 +1,90 @@
-//! Tries what a configuration promises, before a server is started with it: its addresses, its ports,
-//! its store, its link. Leaves nothing behind, but the file of a new store.
+//! Tries what a configuration promises, before a server is started with it: its addresses and ports, its
+//! certificate, names, store and link. Leaves nothing behind, but the file of a new store.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cusax_sip::flow::Transport;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::settings::Settings;
+use super::sip::tls::Validity;
 use super::store;
 use super::xmpp::{self, End, LinkEvent};
+use crate::clock::{Now, stamp};
 use crate::config::{Listen, Problem};
 
-/// What does not work here and at this moment, each by its key. The link is tried only if everything
-/// can be bound: else a server runs already, and a second link under its name would end the first.
-pub async fn probe(settings: &Settings) -> Vec<Problem> {
-    let mut problems = addresses(settings);
-    problems.extend(store(settings).await);
-    if !problems.is_empty() {
-        return problems;
+/// What came of trying.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// What does not work here and at this moment, each by its key.
+    pub problems: Vec<Problem>,
+    /// What will not for long, or not for everybody.
+    pub warnings: Vec<Problem>,
+}
+
+/// Tries everything. The link is tried only if everything can be bound: else a server runs already, and a
+/// second link under its name would end the first.
+pub async fn probe(settings: &Settings) -> Probed {
+    let mut probed = Probed { problems: addresses(settings), warnings: vec![] };
+    certificate(settings, Now::read().utc, &mut probed);
+    names(settings, &mut probed).await;
+    probed.problems.extend(store(settings).await);
+    if probed.problems.is_empty() {
+        probed.problems.extend(link(settings).await);
     }
-    link(settings).await.into_iter().collect()
+    probed
+}
+
+/// From when to when the certificate of SIP is good.
+fn certificate(settings: &Settings, now: SystemTime, probed: &mut Probed) {
+    let Some((tls, file)) = settings.tls.as_ref().zip(settings.config.sip.tls_certificate.as_ref())
+    else {
+        return;
+    };
+    let Some(Validity { from, until }) = tls.validity() else { return };
+    let problem = |reason| Problem { key: "sip.tls_certificate", reason };
+    if now < from {
+        probed.problems.push(problem(format!("{file}: is not good before {}", stamp(from))));
+    } else if until <= now {
+        probed.problems.push(problem(format!("{file}: was good until {}", stamp(until))));
+    } else if until < now + SOON {
+        probed.warnings.push(problem(format!("{file}: is good until {} only", stamp(until))));
+    }
+}
+
+/// Whether names are known to DNS: those that we call, and those that others are told.
+async fn names(settings: &Settings, probed: &mut Probed) {
+    let config = &settings.config;
+    let is_known = async |host: &str| {
+        let found = timeout(DNS_PATIENCE, lookup_host((host.trim_matches(['[', ']']), 0))).await;
+        found.is_ok_and(|found| found.is_ok_and(|mut found| found.next().is_some()))
+    };
+    if let Some(proxy) = &config.sip.outbound_proxy {
+        let host = proxy.0.host.to_string();
+        if !is_known(&host).await {
+            let reason = format!("{host}: DNS knows no address");
+            probed.problems.push(Problem { key: "sip.outbound_proxy", reason });
+        }
+    }
+    for (key, place, what) in [
+        ("sip.domain", &config.sip.domain, "phones get there by SRV records or a proxy alone"),
+        ("provision.xmpp_server", &config.provision.xmpp_server, "clients are sent there"),
+        ("provision.sip_proxy", &config.provision.sip_proxy, "phones are sent there"),
+    ] {
+        let host = match place.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            Some(_) | None => place,
+        };
+        if !host.is_empty() && !is_known(host).await {
+            let reason = format!("{host}: DNS knows no address here, and {what}");
+            probed.warnings.push(Problem { key, reason });
+        }
+    }
 }
 
 fn addresses(settings: &Settings) -> Vec<Problem> {
@@ -104,3 +165,7 @@ async fn link(settings: &Settings) -> Option<Problem> {
 
 /// How long a server may take to let us in.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long DNS may take for one name.
+const DNS_PATIENCE: Duration = Duration::from_secs(5);
+/// A certificate that is good for less than that wants to be renewed.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);

@@ -1,6 +1,7 @@
 //! Reads the configuration: a TOML file, then the environment over it.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,6 +76,50 @@ impl Settings {
         self.token = new.token;
         self.read_token = new.read_token;
         changes
+    }
+}
+
+impl Settings {
+    /// What works, and is better otherwise: secrets that everybody on this machine can read, ports that are
+    /// used twice.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let open = |file: &Path| {
+            std::fs::metadata(file).is_ok_and(|it| it.permissions().mode() & 0o004 != 0)
+        };
+        let Config { xmpp, sip, http, store, .. } = &self.config;
+        let has_password = store.url.split_once('@').is_some_and(|(user, _)| {
+            user.split_once("//").is_some_and(|(_, user)| user.contains(':'))
+        });
+        // The password of the proxy is there whether or not it came from a file.
+        let outbound =
+            sip.outbound_password.as_ref().filter(|_| sip.outbound_password_file.is_none());
+        let secrets = [
+            ("xmpp.secret", xmpp.secret.is_some(), &xmpp.secret_file),
+            ("sip.outbound_password", outbound.is_some(), &sip.outbound_password_file),
+            ("http.token", http.token.is_some(), &http.token_file),
+            ("http.read_token", http.read_token.is_some(), &http.read_token_file),
+            ("store.url", has_password, &None),
+        ];
+        let variable = |key: &str| format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        let given = |key: &str| std::env::var_os(variable(key)).is_some();
+        let mut warnings = vec![];
+        let mut warn = |key, file: &Path| {
+            let file = file.display();
+            let reason = format!("everybody on this machine can read it in {file} (chmod o-r)");
+            warnings.push(Problem { key, reason });
+        };
+        for (key, inline, file) in secrets {
+            match file {
+                Some(file) if open(Path::new(file)) => warn(key, Path::new(file)),
+                None if inline && !given(key) && open(&self.file) => warn(key, &self.file),
+                Some(_) | None => {}
+            }
+        }
+        if let Some(listen) = self.config.listens_in_media_ports() {
+            let reason = format!("has the port of {listen} in sip.listen");
+            warnings.push(Problem { key: "media.ports", reason });
+        }
+        warnings
     }
 }
 

@@ -350,7 +350,7 @@ impl Node {
 
     const fn form_type(self) -> &'static str {
         match self {
-            Self::Operation(Operation::Announce) => ns::ADMIN,
+            Self::Operation(Operation::Announce | Operation::Drain) => ns::ADMIN,
             Self::Operation(_) => "urn:x-cusax:command",
             Self::Hats(_) => hats::FORM_TYPE,
         }
@@ -411,10 +411,14 @@ fn step(
     let lacks = |param: &&Param| match param.kind {
         Kind::Settings => !last && !given.names().any(owner::is_setting),
         Kind::Room | Kind::AnyRoom => false,
-        Kind::Person | Kind::Jid | Kind::Text | Kind::Lines | Kind::Secret => {
+        Kind::Person | Kind::Jid | Kind::Text | Kind::Lines | Kind::Secret | Kind::Seconds => {
             param.required && given.text(param.name).is_none_or(|text| text.trim().is_empty())
         }
     };
+    // A command that asks for something is not given by a mere click.
+    if form.is_none() && !last && !two && params.clone().next().is_some() {
+        return Ok(Step::Ask(fields(params, room, rooms), true));
+    }
     match params.clone().find(lacks) {
         Some(param) if last => return Err(missing(param.label)),
         Some(_) => return Ok(Step::Ask(fields(params, room, rooms), true)),
@@ -455,6 +459,14 @@ fn value(param: &Param, form: &Submitted, room: Option<&Room>) -> Result<Option<
         Kind::Lines => form.lines(param.name).filter(|it| !it.trim().is_empty()).map(Value::from),
         Kind::Jid | Kind::Text => text().map(|text| Value::from(xml::cut(text, MAX_REASON))),
         Kind::Secret => form.text(param.name).filter(|it| !it.is_empty()).map(Value::from),
+        Kind::Seconds => match text().map(str::parse::<u64>) {
+            None => None,
+            Some(Ok(seconds)) => Some(Value::from(seconds)),
+            Some(Err(_)) => {
+                let why = format!("{}: this is no number of seconds.", param.label);
+                return Err(BAD_PAYLOAD.saying(why));
+            }
+        },
     })
 }
 
@@ -475,7 +487,8 @@ fn fields<'a>(
             | Kind::Jid
             | Kind::Text
             | Kind::Lines
-            | Kind::Secret => vec![field(param, room, rooms)],
+            | Kind::Secret
+            | Kind::Seconds => vec![field(param, room, rooms)],
         })
         .collect()
 }
@@ -494,7 +507,13 @@ fn field(param: &Param, room: Option<&Room>, rooms: &Rooms) -> Field {
             .take(MAX_PAGE + 1)
             .map(|person| (person.id.to_string(), person.nick.to_string()))
             .collect(),
-        Kind::AnyRoom | Kind::Settings | Kind::Jid | Kind::Text | Kind::Lines | Kind::Secret => {
+        Kind::AnyRoom
+        | Kind::Settings
+        | Kind::Jid
+        | Kind::Text
+        | Kind::Lines
+        | Kind::Secret
+        | Kind::Seconds => {
             vec![]
         }
     };
@@ -502,7 +521,7 @@ fn field(param: &Param, room: Option<&Room>, rooms: &Rooms) -> Field {
     let lists = (1..=MAX_PAGE).contains(&options.len());
     let kind = match param.kind {
         Kind::Room | Kind::Person if lists => FieldType::ListSingle,
-        Kind::Room | Kind::AnyRoom | Kind::Person | Kind::Text | Kind::Settings => {
+        Kind::Room | Kind::AnyRoom | Kind::Person | Kind::Text | Kind::Settings | Kind::Seconds => {
             FieldType::TextSingle
         }
         Kind::Jid => FieldType::JidSingle,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::person::{Caller, Who};
 use super::standing::Affiliation;
-use super::{Actor, By, Departure, Fact, Policy, Refusal, Room};
+use super::{Actor, By, Departure, Fact, Intake, Policy, Refusal, Room};
 use crate::clock::Now;
 use crate::id::{DialId, LegId};
 
@@ -61,6 +61,9 @@ impl Room {
     ) -> Result<Vec<Fact>, Refusal> {
         let asker = self.asker(by);
         asker.may_moderate()?;
+        if policy.intake > Intake::Open {
+            return Err(Refusal::Draining);
+        }
         self.may_be_let_in(policy, &callee.person)?;
         if self.dials.values().any(|dial| dial.callee.uri == callee.uri) {
             return Err(Refusal::AlreadyCalled);
@@ -107,7 +110,7 @@ impl Room {
     }
 
     fn may_be_let_in(&self, policy: &Policy, callee: &Caller) -> Result<(), Refusal> {
-        if policy.draining {
+        if policy.intake == Intake::Closed {
             return Err(Refusal::Draining);
         }
         if !self.configured {

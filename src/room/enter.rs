@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::person::{Caller, Leg, Mutes, Person, Who};
 use super::standing::{Affiliation, Role};
-use super::{Arrival, By, Fact, Mark, Policy, Refusal, Room};
+use super::{Arrival, By, Fact, Intake, Mark, Policy, Refusal, Room};
 use crate::clock::Now;
 use crate::id::{LegId, MAX_NICK, Nick, PersonId};
 
@@ -68,6 +68,9 @@ impl Room {
         password: Option<&str>,
         media_agreed: bool,
     ) -> Result<Vec<Fact>, Refusal> {
+        if policy.intake > Intake::Open {
+            return Err(Refusal::Draining);
+        }
         let who = caller.who.clone();
         let affiliation = self.may_enter(policy, &who)?;
         if affiliation < Affiliation::Admin
@@ -130,7 +133,7 @@ impl Room {
     /// "Order of INVITE checks": exists, banned, members). Answers the affiliation.
     fn may_enter(&self, policy: &Policy, who: &Who) -> Result<Affiliation, Refusal> {
         let affiliation = self.affiliation(who);
-        if policy.draining {
+        if policy.intake == Intake::Closed {
             return Err(Refusal::Draining);
         }
         if !self.configured && affiliation < Affiliation::Owner {

@@ -78,8 +78,20 @@ pub struct Policy {
     pub max_people: u32,
     /// How many calls all rooms may be making at a time.
     pub max_dials: usize,
-    /// The server is going down: nobody new is let in.
-    pub draining: bool,
+    /// Who new is let in.
+    pub intake: Intake,
+}
+
+/// Who new is let in, whatever the rooms' own rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intake {
+    /// Whom the rooms let in.
+    #[default]
+    Open,
+    /// No new calls and no new rooms: the server stops when its calls are over.
+    Draining,
+    /// Nobody: the server stops.
+    Closed,
 }
 
 /// Who may create rooms.
@@ -857,9 +869,9 @@ impl Rooms {
         self.rooms.iter_mut().map(set).filter(|(_, facts)| !facts.is_empty()).collect()
     }
 
-    /// Lets nobody new in, anywhere.
-    pub fn drain(&mut self) {
-        self.policy.draining = true;
+    /// Says who new is let in from now on, anywhere.
+    pub fn set_intake(&mut self, intake: Intake) {
+        self.policy.intake = intake;
     }
 
     /// Does `command` in `name` for `by`, or refuses it and changes nothing.
@@ -917,7 +929,7 @@ impl Rooms {
 
     /// Throws everyone out because the server goes down (XEP-0045 §11.2), room by room.
     pub fn shut_down(&mut self) -> Vec<(RoomName, Vec<Fact>)> {
-        self.policy.draining = true;
+        self.policy.intake = Intake::Closed;
         self.rooms
             .iter_mut()
             .map(|(name, room)| {
@@ -936,7 +948,7 @@ impl Rooms {
             (By::Operator(_), Command::Configure(_)) => None,
             _ => return Err(Refusal::NoSuchRoom),
         };
-        if self.policy.draining {
+        if self.policy.intake > Intake::Open {
             return Err(Refusal::Draining);
         }
         let allowed = match (&creator, self.policy.creation) {
@@ -1186,7 +1198,7 @@ impl Default for Policy {
             max_rooms_of_one: 100,
             max_people: 5_000,
             max_dials: 100,
-            draining: false,
+            intake: Intake::Open,
         }
     }
 }

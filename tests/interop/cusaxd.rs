@@ -38,6 +38,7 @@ impl Cusaxd {
         let config = dir.join("cusaxd.toml");
         certify(dir);
         fs::write(&config, configuration(dir, ports, plan, store)).expect("a file of ours");
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("a file of ours");
         let process = run(&config, dir);
         let mut cusaxd = Self { config, dir: dir.into(), ports, process };
         cusaxd.ready();
@@ -76,6 +77,11 @@ impl Cusaxd {
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM);
         self.process.wait(PATIENCE).expect("it stops when asked")
+    }
+
+    /// How it ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.process.wait(PATIENCE).expect("it ends by itself")
     }
 
     /// Starts it again on the same store.
@@ -199,6 +205,9 @@ read_token = "{READ_TOKEN}"
 [provision]
 sip_proxy = "{listen}"
 sip_transports = ["udp"]
+
+[run]
+drain_seconds = 0
 
 [log]
 level = "debug"

@@ -13,7 +13,8 @@
 //! | `dave calls`, `dave hangs up`, `dave holds`, `dave resumes` | what phones do, through a proxy that vouches |
 //! | `operator mute p2`, `unmute p2`, `lock`, `unlock`, `set KEY VALUE` | what operators do |
 //! | `configure sip.auth "open"` | the configuration is read again, with that changed |
-//! | `store full`, `store empties`, `link down`, `link up`, `server stops` | what happens to the server |
+//! | `operator drain 60`, `operator undrain` | the same; what is answered is shown as well |
+//! | `store full`, `store empties`, `link down`, `link up`, `server stops`, `server terminates` | what happens to the server |
 //! | `+5` | five seconds pass |
 //!
 //! A `~` before a line leaves what it brings about out of the transcript.
@@ -25,7 +26,7 @@ use std::{env, fs};
 use cusax_sip::header::Name;
 use cusax_sip::message::{Request, Response};
 use cusaxd::admin::audit::Via;
-use cusaxd::admin::{self, Question};
+use cusaxd::admin::{self, Draining, Question};
 use cusaxd::bridge::{Input, Outbox};
 use cusaxd::id::PersonId;
 use cusaxd::mixer::plan::Order;
@@ -115,6 +116,29 @@ fn a_command_from_chat_is_in_the_audit_log() {
     assert!(asks("mallory").0.is_empty(), "who is no operator asks nothing");
 }
 
+/// It ends when the last call does, or when it is time.
+#[test]
+fn a_drain_ends_with_the_last_call_or_in_time() {
+    let mut site = Site::new(&["sip:dave@pbx.example.net"]);
+    site.ask(Question::PutRoom(cave(), json!({})));
+    let draining = |delay| Draining { delay: Some(delay), announcement: None };
+    assert!(!site.bridge.has_drained(site.now) && !site.bridge.is_draining());
+    site.call(0, "cave");
+    site.ask(Question::Drain(draining(60)));
+    assert!(site.bridge.is_draining() && !site.bridge.has_drained(site.now));
+    let end = site.now.instant + Duration::from_secs(60);
+    assert!(site.bridge.poll_timeout().is_some_and(|due| due <= end));
+    assert!(site.bridge.has_drained(site.now + Duration::from_secs(60)), "it is time");
+    // A later end does not put off the earlier one.
+    site.ask(Question::Drain(draining(3_600)));
+    assert!(site.bridge.has_drained(site.now + Duration::from_secs(60)));
+    site.ask(Question::Undrain);
+    assert!(!site.bridge.has_drained(site.now + Duration::from_secs(4_000)));
+    site.ask(Question::Drain(draining(3_600)));
+    site.hang_up(0);
+    assert!(site.bridge.has_drained(site.now), "nobody is left to wait for");
+}
+
 /// Alice and the owner are bound by the directory; Bob and Dave are nobody's.
 const PHONES: [&str; 4] = ["alice", "owner", "bob", "dave"];
 
@@ -167,10 +191,16 @@ fn act(site: &mut Site, line: &str) -> Vec<Seen> {
             vec![]
         }
         ("server", "stops") => site.input(Input::ShutDown),
+        ("server", "terminates") => site.input(Input::Terminate),
         ("configure", key) => {
             let (section, option) = key.split_once('.').unwrap();
             site.configure(section, option, serde_json::from_str(rest).unwrap())
         }
+        ("operator", "drain") => {
+            let draining = Draining { delay: Some(rest.parse().unwrap()), announcement: None };
+            site.ask(Question::Drain(draining))
+        }
+        ("operator", "undrain") => site.ask(Question::Undrain),
         ("operator", "mute") => site.ask(Question::Mute(cave(), person(rest), true)),
         ("operator", "unmute") => site.ask(Question::Mute(cave(), person(rest), false)),
         ("operator", "lock") => site.ask(Question::Lock(cave(), true)),

@@ -412,6 +412,13 @@ const OVERVIEW: Dashboard = Dashboard {
                 },
                 Panel {
                     shape: Shape::Lines,
+                    title: "Draining",
+                    about: "1 while no new calls are taken, because the server is to stop when those that are up are over.",
+                    unit: "none",
+                    queries: &[("max by (instance) (cusax_draining{@})", "{{instance}}")],
+                },
+                Panel {
+                    shape: Shape::Lines,
                     title: "Processor",
                     about: "Cores in use, and threads beside.",
                     unit: "none",

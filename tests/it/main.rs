@@ -5,6 +5,7 @@
 
 mod accord;
 mod archive;
+mod book;
 mod bridge;
 mod client;
 mod conformance;

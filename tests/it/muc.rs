@@ -121,6 +121,7 @@ pub fn parse(who: &str, xml: &str) -> Element {
 fn command(to: &str, node: &str, words: &[&str]) -> String {
     let node = match node {
         "announce" => "http://jabber.org/protocol/admin#announce".to_owned(),
+        "drain" => "http://jabber.org/protocol/admin#shutdown".to_owned(),
         node if node.starts_with("hats:") => node.replacen("hats:", "urn:xmpp:hats:commands:", 1),
         node => format!("urn:x-cusax:command:{node}"),
     };
@@ -317,6 +318,9 @@ impl Server {
                     Step::Announce(it, response) => {
                         self.muc.announce(it.subject.as_deref(), &it.announcement, out);
                         response
+                    }
+                    Step::Drain(_, ticket) | Step::Undrain(ticket) => {
+                        admin::Response { ticket, status: 204, body: serde_json::Value::Null }
                     }
                     Step::Link(_, ticket) => {
                         let body = serde_json::json!({ "path": "/provision/TOKEN" });

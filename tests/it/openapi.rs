@@ -243,7 +243,8 @@ fn every_operation_is_described_with_its_parameters_and_no_other() {
                 | Kind::Jid
                 | Kind::Text
                 | Kind::Lines
-                | Kind::Secret => known.push(param.name.to_owned()),
+                | Kind::Secret
+                | Kind::Seconds => known.push(param.name.to_owned()),
             }
         }
         // All actions on people take a body; some have no use for its reason.

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +35,7 @@ impl Folder {
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 }
@@ -87,11 +90,45 @@ fn says_its_version_and_how_it_is_used() {
     }
 }
 
+/// What packages install: what shells complete, and a page of the manual for each command.
+#[test]
+fn shells_complete_it_and_man_knows_it() {
+    let folder = Folder::new();
+    let output = |arguments: &[&str]| said(cusaxd().args(arguments).output().unwrap());
+    for (shell, word) in [
+        ("bash", "complete -F _cusaxd"),
+        ("zsh", "#compdef cusaxd"),
+        ("fish", "complete -c cusaxd"),
+    ] {
+        let (code, script) = output(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        assert!(script.contains(word) && script.contains("check-config"), "{shell}");
+    }
+    // bash itself: after `cusaxd room k` there is one word.
+    let (_, script) = output(&["completions", "bash"]);
+    let asked = "\nCOMP_WORDS=(cusaxd room k); COMP_CWORD=2; _cusaxd cusaxd k room; echo \"${COMPREPLY[@]}\"";
+    let answer = Command::new("bash").arg("-c").arg(script + asked).output().unwrap();
+    assert_eq!(said(answer), (Some(0), "kick\n".to_owned()));
+
+    let (code, page) = output(&["man"]);
+    assert!(code == Some(0) && page.contains(".TH cusaxd 8"), "{page}");
+    assert_eq!(output(&["man", folder.0.to_str().unwrap()]), (Some(0), String::new()));
+    for name in
+        ["cusaxd.8", "cusaxd-run.8", "cusaxd-room-ban.8", "cusaxd-user-put.8", "cusaxd-drain.8"]
+    {
+        let page = fs::read_to_string(folder.0.join(name)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS") && page.contains(".SH DESCRIPTION"), "{name}");
+        assert!(!page.contains("open sesame"), "no value of the environment");
+    }
+    assert!(!folder.0.join("cusaxd-help.8").exists());
+    assert_eq!(output(&["man", "/nonexistent"]).0, Some(1));
+}
+
 /// Each wrong file: exit code 2, and the file, the key and the reason.
 #[test]
 fn wrong_configurations_are_named() {
     let folder = Folder::new();
-    let path = folder.0.join("x.toml");
+    let path = folder.write("x.toml", "");
     let check = |text: &str, expected: &[&str]| {
         fs::write(&path, text).unwrap();
         let (code, said) = check(&path, &[]);
@@ -126,6 +163,17 @@ fn wrong_configurations_are_named() {
     check(&with("[media]\nworkers = -1\n"), &["media.workers"]);
     check(&with("listen = []\n"), &["sip.listen", "no listener"]);
     check(&with("listen = [\"udp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]\n"), &["sip.listen", "twice"]);
+    check(&with("listen = [\"udp:127.0.0.1:0\"]\n"), &["sip.listen", "port 0"]);
+    check(&with("listen = [\"udp:224.0.0.1:5060\"]\n"), &["sip.listen", "address of many"]);
+    let both = "listen = [\"tcp:0.0.0.0:5060\"]\n[http]\nlisten = \"127.0.0.1:5060\"\n";
+    check(&with(both), &["http.listen", "tcp:0.0.0.0:5060"]);
+    let inside = "listen = [\"udp:127.0.0.1:40010\"]\n[media]\nports = \"40000-40020\"\n";
+    fs::write(&path, with(inside)).unwrap();
+    let (code, said) = self::check(&path, &[]);
+    let warning = "warning: media.ports: has the port of udp:127.0.0.1:40010 in sip.listen";
+    assert!(code == Some(0) && said.contains(warning), "{said}");
+    check(&with(&inside.replace("udp:", "tcp:")), &[]);
+    check(&with(&inside.replace("udp:127.0.0.1", "udp:127.0.0.2")), &[]);
     check(&with("listen = [\"sctp:127.0.0.1:1\"]\n"), &["sip.listen", "sctp"]);
     check(&with("listen = 5060\n"), &["sip.listen"]);
     check(&with("auth = \"maybe\"\n"), &["auth", "maybe"]);
@@ -210,6 +258,36 @@ fn secrets_may_stand_in_files() {
     assert!(code == Some(2) && text.contains("xmpp.secret_file: /nonexistent"), "{text}");
 }
 
+/// Whoever has an account on the machine is not to be the operator.
+#[test]
+fn secrets_that_everybody_can_read_are_named() {
+    let folder = Folder::new();
+    let secret = folder.write("secret", "from a file\n");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let inline = "[http]\ntoken = \"t\"\n[store]\nurl = \"postgres://me:pw@db.example/rooms\"\n";
+    let file = folder.write("x.toml", &format!("{GOOD}{inline}"));
+    assert_eq!(check(&file, &[]).1, format!("{}: good\n", file.display()));
+    mode(&file, 0o644);
+    let warnings = |text: &str| text.lines().filter(|it| it.contains(": warning: ")).count();
+    let (code, text) = check(&file, &[]);
+    assert_eq!((code, warnings(&text)), (Some(0), 3), "{text}");
+    for key in ["xmpp.secret", "http.token", "store.url"] {
+        assert!(text.contains(&format!(": warning: {key}: everybody on this machine")), "{text}");
+    }
+    // What the environment has is not in the file.
+    assert_eq!(warnings(&check(&file, &[("CUSAXD__XMPP__SECRET", "s")]).1), 2);
+    let line = format!("secret_file = {:?}\n", secret.to_str().unwrap());
+    let file = folder.write("y.toml", &GOOD.replace("secret = \"s\"\n", &line));
+    mode(&file, 0o644);
+    assert_eq!(warnings(&check(&file, &[]).1), 0, "it holds no secret itself");
+    mode(&secret, 0o644);
+    let (code, text) = check(&file, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("warning: xmpp.secret: ") && text.contains("/secret (chmod"), "{text}");
+}
+
 #[test]
 fn the_environment_counts_more_than_the_file() {
     let folder = Folder::new();
@@ -291,6 +369,41 @@ fn a_probe_tries_what_the_configuration_promises() {
         assert!(!text.contains("xmpp"), "{text}");
         fs::write(&file, fs::read_to_string(&file).unwrap().replace(away, &store)).unwrap();
     }
+}
+
+#[test]
+fn a_probe_knows_when_a_certificate_ends() {
+    let folder = Folder::new();
+    let (http, sip) = (free_port(), free_port());
+    let (certificate, key) = (folder.0.join("tls.pem"), folder.0.join("tls.key"));
+    // Ports of audio that nobody else gets from the system.
+    let names = format!(
+        "tls_certificate = {certificate:?}\ntls_key = {key:?}\n[media]\nports = \"9100-9101\""
+    );
+    let text = configuration(&folder, http, sip, None).replace("[media]", &names);
+    let file = folder.write("tls.toml", &text);
+    let probe = |from: (i32, u8), until: (i32, u8)| {
+        let mut params =
+            rcgen::CertificateParams::new(vec!["conf.example.org".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, 1);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, 1);
+        let pair = rcgen::KeyPair::generate().unwrap();
+        folder.write("tls.pem", &params.self_signed(&pair).unwrap().pem());
+        folder.write("tls.key", &pair.serialize_pem());
+        let arguments = ["check-config", "--probe", "--config"];
+        said(cusaxd().args(arguments).arg(&file).output().unwrap())
+    };
+    let (code, text) = probe((2020, 1), (2021, 2));
+    let expected = format!(
+        "sip.tls_certificate: {}: was good until 2021-02-01T00:00:00Z",
+        certificate.display()
+    );
+    assert!(code == Some(2) && text.contains(&expected), "{text}");
+    assert!(!text.contains("xmpp.server"), "no link is made then: {text}");
+    let (code, text) = probe((2120, 1), (2121, 1));
+    assert!(code == Some(2) && text.contains("is not good before 2120-01-01T00:00:00Z"), "{text}");
+    let (_, text) = probe((2020, 1), (2121, 1));
+    assert!(!text.contains("sip.tls_certificate") && text.contains("xmpp.server"), "{text}");
 }
 
 // --- Starting and stopping ----------------------------------------------------------------------
@@ -591,6 +704,70 @@ fn tells_its_metrics_and_health() {
     ] {
         assert!(names.contains(&format!("cusax_{promised}")), "cusax_{promised} is missing");
     }
+}
+
+/// What a service manager is told, in its order (sd_notify(3)).
+#[test]
+fn a_service_manager_is_told_how_it_goes() {
+    let folder = Folder::new();
+    let path = folder.0.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (http, sip) = (free_port(), free_port());
+    let config = folder.write("cusaxd.toml", &configuration(&folder, http, sip, None));
+    let mut child = cusaxd()
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "30000000")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let signal = |signal| kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+    // The next thing that is told, and how often it was told before that it is alive.
+    let next = || {
+        let mut alive = 0;
+        loop {
+            let mut buffer = [0; 1_024];
+            let length = manager.recv(&mut buffer).expect("it tells in time");
+            match std::str::from_utf8(&buffer[..length]).unwrap().trim_end() {
+                "WATCHDOG=1" => alive += 1,
+                told => break (told.replace('\n', " "), alive),
+            }
+        }
+    };
+    assert_eq!(next(), ("READY=1 STATUS=ready".to_owned(), 0));
+    TcpStream::connect((Ipv4Addr::LOCALHOST, http)).expect("it is ready");
+    let mut buffer = [0; 1_024];
+    let length = manager.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"WATCHDOG=1\n", "it is alive");
+    signal(Signal::SIGHUP);
+    let (told, _) = next();
+    assert!(told.starts_with("RELOADING=1 MONOTONIC_USEC="), "{told}");
+    assert_eq!(next().0, "READY=1 STATUS=ready");
+    // A file that is wrong is no reason to wait for ever.
+    fs::write(&config, "[xmpp").unwrap();
+    signal(Signal::SIGHUP);
+    assert!(next().0.starts_with("RELOADING=1 "));
+    assert_eq!(next().0, "READY=1 STATUS=ready");
+    signal(Signal::SIGTERM);
+    assert_eq!(next().0, "STOPPING=1 EXTEND_TIMEOUT_USEC=32000000");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The unit is one that systemd takes, and leaves the server little to break.
+#[test]
+fn the_unit_is_tight() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/cusaxd.service");
+    let analyze = |arguments: &[&str]| {
+        Command::new("systemd-analyze").args(arguments).arg(unit).output().map(said)
+    };
+    let rated = match analyze(&["security", "--offline=true", "--threshold=15"]) {
+        Ok(rated) => rated,
+        Err(why) if why.kind() == ErrorKind::NotFound && env::var_os("CI").is_none() => return,
+        Err(why) => panic!("systemd-analyze: {why}"),
+    };
+    assert_eq!(rated.0, Some(0), "the exposure is above 1.5: {}", rated.1);
 }
 
 #[test]
@@ -1125,6 +1302,36 @@ fn a_configuration_is_read_again_while_the_server_runs() {
     assert!(told.contains("http.token_file") && !told.contains("from"), "{told}");
     server.token = Some("from the same file");
     assert_eq!(server.get("/api/v1/rooms").status, 200);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+}
+
+/// SIGTERM waits for the call that is up; a second one does not.
+#[test]
+fn asked_twice_to_stop_it_does_not_wait_for_calls() {
+    let mut server = Server::start();
+    assert_eq!(server.ask("PUT", "/api/v1/rooms/cave", "{}").status, 200);
+    let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let at = phone.local_addr().unwrap();
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+    let invite = format!(
+        "INVITE sip:cave@conf.example.org SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKi;rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@example.org>;tag=1\r\nTo: <sip:cave@conf.example.org>\r\n\
+         Call-ID: stop\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{at}>\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    phone.send_to(invite.as_bytes(), server.sip).unwrap();
+    let mut buffer = [0; 4_096];
+    until("the call is taken", || {
+        let length = phone.recv(&mut buffer).unwrap();
+        buffer[..length].starts_with(b"SIP/2.0 200 ")
+    });
+    server.signal(Signal::SIGTERM);
+    until("it drains", || server.get("/health/ready").json()["draining"] == true);
+    // It has been told to stop, so that no operator takes that back.
+    server.ask("DELETE", "/api/v1/drain", "").refuses(409);
+    assert!(server.child.try_wait().unwrap().is_none(), "a call is up");
     assert_eq!(server.end(Signal::SIGTERM), Some(0));
 }
 

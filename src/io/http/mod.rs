@@ -274,7 +274,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 /// The admin API's paths. `admin/openapi.json` describes each of them.
-fn routes() -> [(&'static str, MethodRouter<Http>); 13] {
+fn routes() -> [(&'static str, MethodRouter<Http>); 14] {
     [
         ("/rooms", get(rooms)),
         ("/rooms/{room}", get(room).put(put_room).delete(delete_room)),
@@ -284,6 +284,7 @@ fn routes() -> [(&'static str, MethodRouter<Http>); 13] {
         ("/rooms/{room}/dial/{call}", delete(end_dial)),
         ("/rooms/{room}/people/{person}/{action}", post(act)),
         ("/announce", post(announce)),
+        ("/drain", post(drain).delete(undrain)),
         ("/users", get(users)),
         ("/users/{jid}", put(put_user).delete(delete_user)),
         ("/users/{jid}/link", post(link)),
@@ -461,6 +462,20 @@ async fn announce(asked: Asked, body: Bytes) -> Response {
         },
         Err(refused) => *refused,
     }
+}
+
+async fn drain(asked: Asked, body: Bytes) -> Response {
+    match read_json(&body) {
+        Ok(body) => match serde_json::from_value(body) {
+            Ok(draining) => asked.ask(Question::Drain(draining)).await,
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+        },
+        Err(refused) => *refused,
+    }
+}
+
+async fn undrain(asked: Asked) -> Response {
+    asked.ask(Question::Undrain).await
 }
 
 async fn users(asked: Asked) -> Response {

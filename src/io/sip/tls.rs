@@ -7,6 +7,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,6 +26,15 @@ use crate::config::{Problem, Sip};
 pub struct Tls {
     files: Files,
     current: Mutex<Current>,
+}
+
+/// When a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: SystemTime,
+    /// Not after.
+    pub until: SystemTime,
 }
 
 #[derive(Debug)]
@@ -89,6 +99,18 @@ impl Tls {
         current.seen = contents;
         (current.acceptor, current.connector) = self.files.configure(&current.seen)?;
         Ok(true)
+    }
+
+    /// From when to when our certificate is good; `None` if it does not say so legibly.
+    pub fn validity(&self) -> Option<Validity> {
+        let pem = self.lock().seen.certificate.clone();
+        let certificate = CertificateDer::pem_slice_iter(&pem).next()?.ok()?;
+        let (_, read) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+        let at = |time: x509_parser::time::ASN1Time| {
+            let seconds = u64::try_from(time.timestamp()).ok()?;
+            UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+        };
+        Some(Validity { from: at(read.validity.not_before)?, until: at(read.validity.not_after)? })
     }
 
     /// For a connection that a peer opens.

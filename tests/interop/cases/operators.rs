@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     http,
     site::{SECRET, Site, room},
-    wait::{PATIENCE, pause},
+    wait::{PATIENCE, pause, until},
 };
 
 /// The metrics that dashboards may rely on.
@@ -127,6 +127,41 @@ fn the_command_line_shows_mutes_kicks_and_bans_whom_it_names() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("bob: nobody in the room is called that"), "{said}");
     assert_eq!(done(&["room", "destroy", "lounge"]), "");
+}
+
+#[test]
+fn a_drain_lets_calls_end_and_takes_no_new_ones() {
+    let test = "a_drain_lets_calls_end_and_takes_no_new_ones";
+    let Some(mut site) = Site::start(test) else { return };
+    let alice = site.chat("alice");
+    alice.create("lounge", json!({}));
+    let (carol, dave) = (site.caller("carol"), site.caller("dave"));
+    carol.call("lounge", 600.0);
+    let mark = alice.mark();
+    let (code, said) = site.cusaxd.operate(&["drain", "--delay", "600"]);
+    assert!(code == Some(0) && said.starts_with("1 calls may go on until "), "{said}");
+    alice.wait(mark, "what everyone is told", |event| {
+        event["body"].as_str().is_some_and(|body| body.contains("takes no new calls"))
+    });
+    assert_eq!(dave.refused("lounge"), 503);
+    let ready = site.cusaxd.get("/health/ready");
+    assert_eq!((ready.status, &ready.json()["draining"]), (503, &json!(true)), "{}", ready.body);
+    until("the metric says so", PATIENCE, || {
+        (site.cusaxd.metric("cusax_draining", "") == 1.0).then_some(())
+    });
+    // It is taken back: calls come again. Then it ends with the last of them.
+    assert_eq!(site.cusaxd.operate(&["undrain"]).0, Some(0));
+    site.cusaxd.ready();
+    dave.call("lounge", 1000.0);
+    assert_eq!(site.cusaxd.operate(&["drain", "--delay", "600"]).0, Some(0));
+    dave.hangup();
+    pause(std::time::Duration::from_secs(1));
+    assert!(site.cusaxd.alive(), "a call is up");
+    let mark = alice.mark();
+    carol.hangup();
+    let gone = alice.sees_gone(mark, "alice", PATIENCE);
+    assert!(gone.to_string().contains("332"), "{gone}");
+    assert!(site.cusaxd.ended().success());
 }
 
 #[test]

@@ -15,8 +15,8 @@ use cusaxd::room::person::{Caller, Level, Person, Proof, Who};
 use cusaxd::room::settings::{MAX_HISTORY, MAX_SLOW_MODE_S, Registration, Settings};
 use cusaxd::room::standing::{Affiliation, Role};
 use cusaxd::room::{
-    Arrival, By, Change, Command, Creation, Departure, Ending, Fact, Invited, Policy, Refusal,
-    RequestEnd, Room, RoomEnd, Rooms,
+    Arrival, By, Change, Command, Creation, Departure, Ending, Fact, Intake, Invited, Policy,
+    Refusal, RequestEnd, Room, RoomEnd, Rooms,
 };
 
 use Affiliation::{Admin, Member, Outcast, Owner};
@@ -241,7 +241,7 @@ fn of_several_reasons_to_stay_out_the_first_is_told() {
                 world.does(&chat("owner"), Command::Lock(true));
             }
             if holds(Draining) {
-                world.rooms.drain();
+                world.rooms.set_intake(Intake::Closed);
             }
             let expected = order.into_iter().find(|refusal| holds(*refusal));
             let (by, command) = if by_phone {
@@ -269,7 +269,7 @@ fn a_room_is_made_by_whom_the_policy_lets() {
     };
     let admins = || Policy { creation: Creation::Admins, ..policy() };
     let full = || Policy { max_rooms: 0, ..policy() };
-    let draining = || Policy { draining: true, ..policy() };
+    let draining = || Policy { intake: Intake::Draining, ..policy() };
     let keep = || Box::new(Settings { persistent: true, ..Settings::default() });
     check(policy(), &chat("juliet"), enter("J"), Ok(()));
     check(admins(), &chat("juliet"), enter("J"), Err(Refusal::MayNotCreate));

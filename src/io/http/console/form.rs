@@ -88,9 +88,9 @@ fn asks(spec: &Spec) -> impl Iterator<Item = &'static Param> {
     spec.params.iter().filter(|param| !is_place(param))
 }
 
-/// What cannot be undone.
+/// What cannot be undone. To take calls again after all only ends that none are taken.
 fn ends_something(spec: &Spec) -> bool {
-    spec.http.0 == "DELETE"
+    spec.http.0 == "DELETE" && spec.name != Operation::Undrain.spec().name
 }
 
 /// The button's word: the last of the command line's.
@@ -350,6 +350,10 @@ fn field(param: &Param, old: &Value) -> Markup {
                 input id=(id) type="password" name=(name) autocomplete="new-password" required[required];
                 @if old["password"] == true { p .hint { "Empty: stays as it is." } }
             },
+            Kind::Seconds => {
+                label for=(id) { (label) }
+                input id=(id) type="number" name=(name) min="0" required[required];
+            },
             Kind::Room | Kind::AnyRoom | Kind::Person | Kind::Jid | Kind::Text => {
                 label for=(id) { (label) }
                 input id=(id) type="text" name=(name) value=(was) autocomplete="off" required[required];
@@ -477,7 +481,10 @@ fn values(spec: &Spec, fields: &[(String, String)]) -> Map<String, Value> {
         } else if let Some(text) = given.filter(|text| !text.is_empty()) {
             // Only what nobody sees while they write may begin or end with blanks.
             let text = if param.kind == Kind::Secret { text } else { text.trim() };
-            values.insert(param.name.to_owned(), json!(text));
+            // What is no number is for the operation to refuse.
+            let number = text.parse::<u64>().ok().filter(|_| param.kind == Kind::Seconds);
+            let value = number.map_or_else(|| json!(text), |number| json!(number));
+            values.insert(param.name.to_owned(), value);
         }
     }
     values
