@@ -120,8 +120,9 @@ fn asked(question: &Question, rooms: &Rooms) -> (Operation, Map<String, Value>) 
         args
     };
     let (operation, args) = match question {
-        Question::Rooms => (Operation::ListRooms, json!({})),
-        Question::Room(room) => (Operation::ShowRoom, in_room(room, json!({}))),
+        // A search for people looks through all rooms.
+        Question::Rooms(_) | Question::People(_) => (Operation::ListRooms, json!({})),
+        Question::Room(room, _) => (Operation::ShowRoom, in_room(room, json!({}))),
         Question::PutRoom(room, settings) => {
             (Operation::SetRoom, in_room(room, hidden(settings.clone())))
         }
@@ -143,7 +144,7 @@ fn asked(question: &Question, rooms: &Rooms) -> (Operation, Map<String, Value>) 
         Question::Announce(it) => {
             (Operation::Announce, json!({ "subject": it.subject, "announcement": it.announcement }))
         }
-        Question::Users => (Operation::ListUsers, json!({})),
+        Question::Users(_) => (Operation::ListUsers, json!({})),
         Question::PutUser(jid, body) => {
             let mut args = json!({ "jid": jid.as_str() });
             merge(&mut args, hidden(body.clone()));
@@ -203,6 +204,7 @@ pub const MAX_VALUE: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::page::Page;
     use crate::id::DialId;
     use crate::room::Policy;
 
@@ -216,9 +218,9 @@ mod tests {
     #[test]
     fn whoever_only_looks_changes_nothing() {
         let room = || RoomName::new("lounge").unwrap();
-        assert_eq!(entry(Question::Rooms), None);
-        assert_eq!(entry(Question::Room(room())), None);
-        assert_eq!(entry(Question::Users), None);
+        assert_eq!(entry(Question::Rooms(Page::default())), None);
+        assert_eq!(entry(Question::Room(room(), Page::default())), None);
+        assert_eq!(entry(Question::Users(Page::default())), None);
         let told = entry(Question::EndDial(room(), DialId(3))).unwrap();
         assert_eq!(told.operation, "endDial");
         assert_eq!(Value::Object(told.args), json!({ "room": "lounge", "call": "d3" }));

@@ -4,6 +4,7 @@
 //! asker, [`render`] events to those who watch. HTTP paths and tokens are the shell's business.
 
 pub mod audit;
+pub mod page;
 pub mod schema;
 
 use cusax::identity::Aor;
@@ -24,6 +25,7 @@ use crate::room::settings::Settings;
 use crate::room::standing::Affiliation;
 use crate::room::{By, Change, Command, Departure, Fact, Refusal, RequestEnd, Room, Rooms};
 use audit::Via;
+use page::Page;
 
 /// The API as an OpenAPI 3.1 document.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -45,10 +47,12 @@ pub struct Request {
 /// The questions and commands of operators.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// All rooms.
-    Rooms,
-    /// One room with its people.
-    Room(RoomName),
+    /// Rooms, in counts.
+    Rooms(Page),
+    /// One room with its people; the page is of these.
+    Room(RoomName, Page),
+    /// People of any room who fit the search.
+    People(Page),
     /// Create a room, or change those of its settings that the JSON names.
     PutRoom(RoomName, Value),
     /// Destroy a room.
@@ -67,8 +71,8 @@ pub enum Question {
     EndDial(RoomName, DialId),
     /// Tell everyone in any room something.
     Announce(Announcement),
-    /// All users of the directory.
-    Users,
+    /// Users of the directory.
+    Users(Page),
     /// Add or replace a user of the directory.
     PutUser(BareJid, Value),
     /// Remove a user of the directory.
@@ -175,8 +179,8 @@ impl Question {
         let jid = || BareJid::new(needed("jid")?).map_err(|_| "jid: is no bare JID".to_owned());
         let reason = || text("reason").map(str::to_owned);
         Ok(match operation {
-            Operation::ListRooms => Self::Rooms,
-            Operation::ShowRoom => Self::Room(room()?),
+            Operation::ListRooms => Self::Rooms(Page::default()),
+            Operation::ShowRoom => Self::Room(room()?, Page::default()),
             Operation::SetRoom => {
                 let settings = values.get("settings").cloned();
                 Self::PutRoom(room()?, settings.unwrap_or_else(|| json!({})))
@@ -198,7 +202,7 @@ impl Question {
                 let value = Value::Object(values.clone());
                 Self::Announce(serde_json::from_value(value).map_err(|why| why.to_string())?)
             }
-            Operation::ListUsers => Self::Users,
+            Operation::ListUsers => Self::Users(Page::default()),
             Operation::PutUser => {
                 let mut body = values.clone();
                 body.remove("jid");
@@ -261,13 +265,12 @@ impl Admin {
             found.person(id).ok_or(Refusal::NoSuchPerson)
         };
         match question {
-            Question::Rooms => {
-                done(200, json!({ "rooms": rooms.iter().map(schema::summary).collect::<Vec<_>>() }))
-            }
-            Question::Room(name) => match rooms.get(&name) {
-                Some(room) => done(200, self.show(room)),
+            Question::Rooms(page) => done(200, page.of_rooms(rooms)),
+            Question::Room(name, page) => match rooms.get(&name) {
+                Some(room) => done(200, self.show(room, &page)),
                 None => refuse(Refusal::NoSuchRoom),
             },
+            Question::People(page) => done(200, page.of_people(rooms)),
             Question::PutRoom(name, changes) => {
                 let settings = match rooms.get(&name) {
                     Some(room) => room.settings.clone(),
@@ -318,10 +321,7 @@ impl Admin {
                 }
                 Step::Announce(it, Response { ticket, status: 204, body: Value::Null })
             }
-            Question::Users => done(
-                200,
-                json!({ "users": directory.users().map(schema::user).collect::<Vec<_>>() }),
-            ),
+            Question::Users(page) => done(200, page.of_users(directory)),
             Question::PutUser(jid, body) => match self.user(jid, body, directory) {
                 Ok(_) if store.is_none() => refuse(Refusal::NotKept),
                 Ok(user) => match directory.put(user.clone()) {
@@ -363,18 +363,18 @@ impl Admin {
     pub fn answer(&self, reply: Reply, result: Result<(), Refusal>, rooms: &Rooms) -> Response {
         let Reply { ticket, room } = reply;
         let (status, body) = match (result, rooms.get(&room)) {
-            (Ok(()), Some(room)) if !room.has_ended() => (200, self.show(room)),
+            (Ok(()), Some(room)) if !room.has_ended() => (200, self.show(room, &Page::default())),
             (Ok(()), _) => (204, Value::Null),
             (Err(refusal), _) => (status(refusal), problem(refusal)),
         };
         Response { ticket, status, body }
     }
 
-    fn show(&self, room: &Room) -> Value {
+    fn show(&self, room: &Room, page: &Page) -> Value {
         let jid = room.name.jid(&self.domain).to_string();
         let uri = Aor::new(room.name.as_str(), &self.sip_domain)
             .map_or_else(|_| String::new(), |uri| uri.to_string());
-        schema::room(room, &jid, &uri)
+        schema::room(room, &jid, &uri, page)
     }
 
     /// Reads a user. Who is there already keeps what the JSON does not name.

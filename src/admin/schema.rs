@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::page::Page;
 use crate::clock::stamp;
 use crate::directory::User;
 use crate::room::Room;
@@ -24,8 +25,8 @@ pub fn summary(room: &Room) -> Value {
     })
 }
 
-/// A room with everyone in it.
-pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
+/// A room with those of its people who are on a page.
+pub fn room(room: &Room, jid: &str, uri: &str, page: &Page) -> Value {
     let mut value = summary(room);
     value["jid"] = json!(jid);
     value["uri"] = json!(uri);
@@ -56,8 +57,9 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
         "archive": room.settings.archive,
     });
     value["calling"] = room.dials.values().map(dial).collect();
-    value["people"] = room.people.values().map(|it| person(room, it)).collect();
-    value
+    let (people, found) = page.of_one(room);
+    value["people"] = people.into();
+    page.with(value, found)
 }
 
 /// A call that a room makes.
@@ -85,6 +87,8 @@ pub fn person(room: &Room, person: &Person) -> Value {
         Who::Jid(_) | Who::Unknown(_) => None,
     };
     let called = person.legs.values().find_map(|leg| leg.caller.aor.as_ref());
+    let hats = room.hats().of(&person.who);
+    let hats: Vec<_> = hats.map(|(uri, look)| json!({ "uri": uri, "title": look.title })).collect();
     json!({
         "id": person.id.to_string(),
         "nick": person.nick.as_str(),
@@ -101,6 +105,7 @@ pub fn person(room: &Room, person: &Person) -> Value {
         "muted": person.mutes.any(),
         "mute": mutes(&person.mutes),
         "hand": person.hand.map(stamp),
+        "hats": hats,
         "since": stamp(person.since),
         "chats": person.chats.len(),
         "legs": person.legs.iter().map(|(id, leg)| json!({

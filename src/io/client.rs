@@ -124,7 +124,7 @@ impl Client {
 }
 
 /// A segment of a path (RFC 3986 §3.3).
-fn escaped(segment: &str) -> String {
+pub(super) fn escaped(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {

@@ -64,6 +64,8 @@ const EXPEDITED: u32 = 0xB8;
 const EVENTS: usize = 256;
 /// Ticks between two looks at each room's legs.
 const SURVEY_TICKS: u64 = 50;
+/// Ticks between two looks at how loud they are, while somebody watches: five looks a second.
+const LOOK_TICKS: u64 = 10;
 
 /// How the media plane is run.
 #[derive(Clone, Copy, Debug)]
@@ -82,22 +84,51 @@ impl Default for Settings {
     }
 }
 
-/// How each leg does, for whoever reads it from another thread; renewed once a second.
+/// How each leg does, for whoever reads it from another thread; renewed once a second, and how loud it is
+/// every [`LOOK_TICKS`] while somebody watches.
 ///
-/// A worker never waits for a reader: a leg whose entry is being read is renewed a second later.
+/// Only the newest is kept, so who reads slowly costs nothing. A worker never waits for a reader: a leg
+/// whose entry is being read is renewed the next time.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<DashMap<LegId, LegHealth>>);
+pub struct Health(Arc<Board>);
+
+#[derive(Debug, Default)]
+struct Board {
+    legs: DashMap<LegId, LegHealth>,
+    watched: AtomicU32,
+}
+
+/// Somebody watches how loud legs are, as long as this lives.
+#[derive(Debug)]
+pub struct Watch(Health);
 
 impl Health {
     /// One leg's.
     pub fn get(&self, leg: LegId) -> Option<LegHealth> {
-        self.0.get(&leg).map(|health| *health)
+        self.0.legs.get(&leg).map(|health| *health)
     }
 
-    fn renew(&self, leg: LegId, health: LegHealth) {
-        if let TryResult::Present(mut entry) = self.0.try_get_mut(&leg) {
-            *entry = health;
+    /// Has workers show how loud legs are.
+    #[must_use = "nobody watches any more once it is dropped"]
+    pub fn watch(&self) -> Watch {
+        self.0.watched.fetch_add(1, Ordering::Relaxed);
+        Watch(self.clone())
+    }
+
+    fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed) > 0
+    }
+
+    fn renew(&self, leg: LegId, renew: impl FnOnce(&mut LegHealth)) {
+        if let TryResult::Present(mut entry) = self.0.legs.try_get_mut(&leg) {
+            renew(&mut entry);
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.0.watched.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -303,12 +334,12 @@ impl Media {
         handle.legs += 1;
         self.rooms.entry(plan.room.clone()).or_insert(Seat { worker, legs: 0 }).legs += 1;
         self.legs.insert(plan.leg, plan.room.clone());
-        self.health.0.insert(plan.leg, LegHealth::default());
+        self.health.0.legs.insert(plan.leg, LegHealth::default());
         Ok(())
     }
 
     fn unseat(&mut self, leg: LegId) {
-        self.health.0.remove(&leg);
+        self.health.0.legs.remove(&leg);
         let Some(room) = self.legs.remove(&leg) else { return };
         let Some(seat) = self.rooms.get_mut(&room) else { return };
         self.workers[seat.worker].legs -= 1;
@@ -637,18 +668,25 @@ impl Worker {
         let mut faulty = vec![];
         let ports = &self.ports;
         let mut send = |packet: Packet<'_>| send(ports, packet);
+        let watched = self.health.is_watched();
         for (name, room) in &mut self.rooms {
             let began = clock();
-            let survey = (self.ticks + room.phase).is_multiple_of(SURVEY_TICKS);
+            let ticks = self.ticks + room.phase;
+            let survey = ticks.is_multiple_of(SURVEY_TICKS);
+            let look = watched && ticks.is_multiple_of(LOOK_TICKS);
             let done = catch_unwind(AssertUnwindSafe(|| {
                 let mut out = Out { send: &mut send, reports: &mut self.new_reports };
                 room.mix.tick(now, &mut out);
                 if survey {
                     room.mix.survey(now, &self.patience, out.reports, |leg, health| {
                         self.meters.jitter_buffer.observe(health.stats.jitter.delay_s);
-                        self.health.renew(leg, health);
+                        self.health.renew(leg, |it| *it = health);
                     });
                     self.meters.count(&room.mix.take_tally());
+                } else if look {
+                    room.mix.voicings(|leg, voicing| {
+                        self.health.renew(leg, |it| it.voicing = voicing);
+                    });
                 }
             }));
             if done.is_err() {
@@ -833,6 +871,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+    use crate::mixer::mix::Voicing;
     use crate::mixer::plan::{CodecKind, CodecPlan};
 
     const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -1147,6 +1186,28 @@ mod tests {
             let bound = UdpSocket::bind((LOCALHOST, port)).is_err();
             assert_eq!(bound, second < DRAIN.as_secs(), "after {second} s");
         }
+    }
+
+    #[test]
+    fn how_loud_legs_are_is_shown_while_somebody_watches() {
+        let (mut worker, _jobs, _told) = worker(10);
+        open(&mut worker, 1, "one");
+        let health = worker.health.clone();
+        health.0.legs.insert(LegId(1), LegHealth::default());
+        let loud = Voicing { level_dbov: -20.0, speaking: true };
+        let after_a_look = |worker: &mut Worker| {
+            health.renew(LegId(1), |it| it.voicing = loud);
+            (0..LOOK_TICKS).for_each(|_| worker.tick(clock()));
+            health.get(LegId(1)).unwrap().voicing
+        };
+        assert_eq!(after_a_look(&mut worker), loud, "nobody looks");
+        let watches = [worker.health.watch(), worker.health.watch()];
+        assert_eq!(after_a_look(&mut worker), Voicing::default());
+        let [one, other] = watches;
+        drop(one);
+        assert_eq!(after_a_look(&mut worker), Voicing::default(), "one is left");
+        drop(other);
+        assert_eq!(after_a_look(&mut worker), loud);
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub async fn run(mut settings: Settings, set_level: impl Fn(Level)) -> Result<()
         metrics.clone(),
         Arc::clone(&health),
         audit.clone(),
+        media.health().clone(),
     )
     .await?;
     let bridge = Bridge::new(Now::read(), &config, &secret, seed, snapshot, metrics.clone());

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use cusax_media::codec::{Codec, CodecError, Decoder};
 use cusax_media::leg::{Activity, DropReason, Format, Heard, Leg, LegConfig, LegStats, Received};
+use cusax_media::level::SILENCE_DBOV;
 use cusax_media::limiter::Limiter;
+use cusax_media::quality::{Quality, Recent};
 use cusax_media::{FRAME_SAMPLES, MAX_PACKET};
 
 use super::effort::{Effort, STEPS};
@@ -107,6 +109,8 @@ struct Member {
     feed: Feed,
     /// The loss that they report, smoothed: the worst of late.
     loss: f64,
+    /// How what they send came of late.
+    recent: Recent,
     opened: Instant,
     /// The SSRC that was reported.
     ssrc: Option<u32>,
@@ -190,17 +194,36 @@ pub struct Tally {
     pub rejected_other: u64,
 }
 
-/// How one leg does, once a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LegHealth {
-    /// Loudness now, in dBov.
+/// How loud one leg is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Voicing {
+    /// How loud of late, in dBov; −127 is silence.
     pub level_dbov: f32,
     /// Whether they speak.
     pub speaking: bool,
+}
+
+/// How one leg does: once a second, its voice more often while somebody looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LegHealth {
+    /// How loud they are.
+    pub voicing: Voicing,
+    /// How they sound; `None` while too little came to tell.
+    pub quality: Option<Quality>,
+    /// What they send; `None` until the leg was first looked at.
+    pub codec: Option<CodecKind>,
+    /// Whether packets are protected both ways (SRTP).
+    pub encrypted: bool,
     /// Whether they may be heard.
     pub heard: bool,
     /// All the rest.
     pub stats: LegStats,
+}
+
+impl Default for Voicing {
+    fn default() -> Self {
+        Self { level_dbov: SILENCE_DBOV, speaking: false }
+    }
 }
 
 impl std::fmt::Debug for Out<'_> {
@@ -270,6 +293,7 @@ impl Mix {
             own_hold: 0,
             feed: Feed::Silence,
             loss: 0.0,
+            recent: Recent::default(),
             opened: now,
             ssrc: None,
             reported_dead: false,
@@ -426,6 +450,7 @@ impl Mix {
             self.tally.count(&member.counted, &stats);
             member.counted = stats;
             member.loss = stats.remote_loss.max(member.loss * LOSS_MEMORY);
+            member.recent.observe(&stats);
             let ssrc = member.leg.peer_ssrc();
             if let Some(ssrc) = ssrc.filter(|_| ssrc != member.ssrc) {
                 member.ssrc = Some(ssrc);
@@ -441,8 +466,10 @@ impl Mix {
             show(
                 *leg,
                 LegHealth {
-                    level_dbov: member.speaker.level_dbov(),
-                    speaking: member.speaker.is_speaking(),
+                    voicing: member.speaker.voicing(),
+                    quality: member.recent.quality(),
+                    codec: Some(member.plan.codec.kind),
+                    encrypted: member.plan.srtp.is_some(),
                     heard: member.heard,
                     stats,
                 },
@@ -452,6 +479,13 @@ impl Mix {
             self.decoders.pop();
         }
         self.follow_loss();
+    }
+
+    /// How loud each leg is.
+    pub fn voicings(&self, mut show: impl FnMut(LegId, Voicing)) {
+        for (leg, member) in &self.legs {
+            show(*leg, member.speaker.voicing());
+        }
     }
 
     /// What was done since the last time this was asked.

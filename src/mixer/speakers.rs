@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use cusax_media::TICK;
 use cusax_media::leg::Heard;
+use cusax_media::level::SILENCE_DBOV;
+
+use super::mix::Voicing;
 
 /// What lies below this level, in dBov, is not worth mixing: a listener's room, not a voice. Speech
 /// comes at −15 to −45 dBov; the noise of a headset's microphone at −60 to −75.
@@ -31,7 +34,6 @@ pub struct Speaker {
     /// Ticks since the last speech.
     pause: u32,
     speaking: bool,
-    level_dbov: Option<f32>,
     loudness_dbov: Option<f32>,
 }
 
@@ -40,8 +42,8 @@ impl Speaker {
     ///
     /// The two are at least [`BEGUN`] and [`CEASED`] apart, so nobody can make it chatter.
     pub fn hear(&mut self, heard: Heard) -> Option<bool> {
-        self.level_dbov = heard.sound.then_some(heard.level_dbov);
-        self.loudness_dbov = Some(self.level_dbov().max(self.loudness_dbov() - LOUDNESS_FALLS_DB));
+        let level_dbov = if heard.sound { heard.level_dbov } else { SILENCE_DBOV };
+        self.loudness_dbov = Some(level_dbov.max(self.loudness_dbov() - LOUDNESS_FALLS_DB));
         let audible = heard.sound && heard.level_dbov >= AUDIBLE_DBOV;
         self.audible = if audible { ticks(SENTENCE) } else { self.audible.saturating_sub(1) };
         let speech = audible && (heard.voice || heard.level_dbov >= LOUD_DBOV);
@@ -78,12 +80,12 @@ impl Speaker {
 
     /// How loud the leg has been of late, in dBov.
     pub fn loudness_dbov(&self) -> f32 {
-        self.loudness_dbov.unwrap_or(-127.0)
+        self.loudness_dbov.unwrap_or(SILENCE_DBOV)
     }
 
-    /// How loud the leg is, in dBov; −127 for silence.
-    pub fn level_dbov(&self) -> f32 {
-        self.level_dbov.unwrap_or(-127.0)
+    /// What is shown of it.
+    pub fn voicing(&self) -> Voicing {
+        Voicing { level_dbov: self.loudness_dbov().max(SILENCE_DBOV), speaking: self.speaking }
     }
 
     fn turn(&mut self, speaking: bool) -> Option<bool> {
@@ -140,6 +142,26 @@ mod tests {
         assert_eq!(speaker.hush(), Some(false));
         assert!(!speaker.is_speaking() && !speaker.is_audible());
         assert_eq!(speaker.hush(), None);
+    }
+
+    #[test]
+    fn shows_a_level_that_falls_as_meters_do() {
+        let mut speaker = Speaker::default();
+        assert_eq!(speaker.voicing(), Voicing::default());
+        speaker.hear(heard(-20.0, true));
+        assert_eq!(speaker.voicing().level_dbov, -20.0);
+        // 20 dB in a second.
+        for _ in 0..60 {
+            speaker.hear(heard(-127.0, false));
+        }
+        assert!((speaker.voicing().level_dbov + 44.0).abs() < 0.1, "{:?}", speaker.voicing());
+        for _ in 0..500 {
+            speaker.hear(heard(-127.0, false));
+        }
+        assert_eq!(speaker.voicing().level_dbov, -127.0);
+        speaker.hear(heard(-20.0, true));
+        speaker.hush();
+        assert_eq!(speaker.voicing(), Voicing::default());
     }
 
     #[test]

@@ -20,7 +20,9 @@ use crate::{
 };
 
 /// The bearer token of the admin API.
-const TOKEN: &str = "interop-token";
+pub(crate) const TOKEN: &str = "interop-token";
+/// The one of those who may only look.
+pub(crate) const READ_TOKEN: &str = "interop-read-token";
 
 /// A running `cusaxd`.
 pub(crate) struct Cusaxd {
@@ -204,6 +206,7 @@ url = "{store}"
 [http]
 listen = "127.0.0.1:{http}"
 token = "{TOKEN}"
+read_token = "{READ_TOKEN}"
 
 [provision]
 sip_proxy = "{listen}"

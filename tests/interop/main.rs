@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod baresip;
+mod console;
 mod converse;
 mod cusax;
 mod cusaxd;
@@ -40,6 +41,7 @@ mod cases {
     mod browser;
     mod client;
     mod commands;
+    mod console;
     mod dashboards;
     mod dialout;
     mod document;

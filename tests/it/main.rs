@@ -9,6 +9,8 @@ mod book;
 mod bridge;
 mod client;
 mod conformance;
+#[cfg(feature = "io")]
+mod console;
 mod dashboards;
 mod hall;
 mod mix;

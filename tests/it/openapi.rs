@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cusaxd::admin::page::Page;
 use cusaxd::admin::{OPENAPI, schema};
 use cusaxd::clock::Now;
 use cusaxd::directory::{Secret, User};
@@ -151,7 +152,8 @@ fn lounge() -> (Rooms, RoomName) {
 fn rooms_are_as_described() {
     let (rooms, name) = lounge();
     let room = rooms.get(&name).unwrap();
-    let shown = schema::room(room, "lounge@rooms.example.org", "sip:lounge@example.org");
+    let shown =
+        schema::room(room, "lounge@rooms.example.org", "sip:lounge@example.org", &Page::default());
     check("Room", &shown);
     check("Rooms", &json!({ "rooms": [schema::summary(room)] }));
     // All that a person can have is there, or the check would prove little.

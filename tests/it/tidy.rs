@@ -24,6 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "mixer",
+            // The console's buttons and forms are made of it.
+            "operation",
             "provision",
             "rate",
             "reload",

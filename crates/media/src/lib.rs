@@ -13,6 +13,7 @@ pub mod jitter;
 pub mod leg;
 pub mod level;
 pub mod limiter;
+pub mod quality;
 pub mod resample;
 pub mod rtcp;
 pub mod rtp;

@@ -57,10 +57,19 @@ impl Access {
 
     /// Whom a token makes; `None` if it is no token of ours.
     fn operator(&self, given: &str) -> Option<Operator> {
-        // Hashes are compared, so that the time it takes tells nothing about the tokens.
-        let given = Sha256::digest(given);
+        self.holder(Sha256::digest(given).into())
+    }
+
+    /// Whether there is a token at all.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The same by a token's hash (SHA-256). Hashes are compared, so that the time it takes tells nothing
+    /// about the tokens.
+    pub(super) fn holder(&self, given: [u8; 32]) -> Option<Operator> {
         let is = |token: &Option<String>| {
-            token.as_ref().is_some_and(|token| Sha256::digest(token) == given)
+            token.as_ref().is_some_and(|token| Sha256::digest(token)[..] == given)
         };
         if is(&self.token) {
             Some(Operator { name: "http.token", scope: Scope::Write })

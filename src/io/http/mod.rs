@@ -6,6 +6,7 @@
 mod access;
 mod console;
 mod listener;
+mod media;
 mod provision;
 
 use std::collections::HashMap;
@@ -28,15 +29,17 @@ use base64::engine::general_purpose::STANDARD;
 use jid::BareJid;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::audit::Audit;
+use super::media::Health as LegsHealth;
 use super::process;
 use crate::admin::audit::Via;
+use crate::admin::page::Page;
 use crate::admin::{self, Question};
 use crate::bridge::Input;
 use crate::id::{DialId, PersonId, RoomName};
@@ -44,6 +47,7 @@ use crate::metrics::Metrics;
 use crate::room::By;
 pub use access::Access;
 use access::{Asked, Operator, authorise};
+use console::Sessions;
 use listener::{Limited, Peer};
 
 /// The HTTP side: what handlers and the loop share.
@@ -60,6 +64,11 @@ struct Shared {
     metrics: Metrics,
     health: Arc<Health>,
     audit: Audit,
+    /// How each leg's audio does.
+    legs: LegsHealth,
+    sessions: Sessions,
+    /// Places for pages of the console that follow by themselves.
+    watchers: Arc<Semaphore>,
 }
 
 /// Which parts work; the loop and the parts write it, health checks read it.
@@ -86,6 +95,7 @@ impl Http {
         metrics: Metrics,
         health: Arc<Health>,
         audit: Audit,
+        legs: LegsHealth,
     ) -> Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind(listen)
             .await
@@ -94,8 +104,19 @@ impl Http {
         let (tickets, waiting) = (AtomicU64::new(1), Mutex::default());
         let (events, _) = broadcast::channel(MAX_EVENTS);
         let access = RwLock::new(access);
-        let shared = Shared { inputs, tickets, waiting, access, events, metrics, health, audit };
-        let http = Self(Arc::new(shared));
+        let http = Self(Arc::new(Shared {
+            inputs,
+            tickets,
+            waiting,
+            access,
+            events,
+            metrics,
+            health,
+            audit,
+            legs,
+            sessions: Sessions::new()?,
+            watchers: Arc::new(Semaphore::new(MAX_CONSOLES)),
+        }));
         let service = http.router().into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(Limited::new(listener), service).await });
         Ok((http, bound))
@@ -142,8 +163,7 @@ impl Http {
                 get(provision::get).post(provision::post).layer(DefaultBodyLimit::max(MAX_BODY)),
             )
             .route("/provision/{token}", get(provision::open))
-            .route("/console", get(console::page))
-            .route("/console.css", get(console::style))
+            .nest("/console", console::router())
             .nest("/api/v1", api)
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
@@ -173,7 +193,10 @@ impl Http {
         question: Question,
     ) -> Option<admin::Response> {
         let by = By::Operator(operator.name.to_owned());
-        self.send(|ticket| Input::Admin(admin::Request { ticket, by, via, question })).await
+        let input = |ticket| Input::Admin(admin::Request { ticket, by, via, question });
+        let mut answer = self.send(input).await?;
+        self.add_media(&mut answer.body);
+        Some(answer)
     }
 
     /// Sends the loop what has to be answered under a ticket.
@@ -329,12 +352,12 @@ async fn events(State(http): State<Http>) -> Response {
 }
 
 async fn rooms(asked: Asked) -> Response {
-    asked.ask(Question::Rooms).await
+    asked.ask(Question::Rooms(Page::default())).await
 }
 
 async fn room(asked: Asked, Path(name): Path<String>) -> Response {
     match read_room(&name) {
-        Ok(room) => asked.ask(Question::Room(room)).await,
+        Ok(room) => asked.ask(Question::Room(room, Page::default())).await,
         Err(refused) => *refused,
     }
 }
@@ -456,7 +479,7 @@ async fn undrain(asked: Asked) -> Response {
 }
 
 async fn users(asked: Asked) -> Response {
-    asked.ask(Question::Users).await
+    asked.ask(Question::Users(Page::default())).await
 }
 
 async fn put_user(asked: Asked, Path(jid): Path<String>, body: Bytes) -> Response {
@@ -522,6 +545,8 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_EVENTS: usize = 1_024;
 /// Streams of events.
 const MAX_WATCHERS: usize = 64;
+/// Pages of the console that follow by themselves.
+const MAX_CONSOLES: usize = 32;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -544,8 +569,17 @@ mod tests {
         let health = Arc::new(Health::default());
         let lost = metrics.records_lost.with_label_values(&["audit"]);
         let audit = Audit(Lines::open("log.audit_file", None, lost).unwrap());
-        let (http, bound) =
-            Http::serve(listen, access, inputs, metrics.clone(), health, audit).await.unwrap();
+        let (http, bound) = Http::serve(
+            listen,
+            access,
+            inputs,
+            metrics.clone(),
+            health,
+            audit,
+            LegsHealth::default(),
+        )
+        .await
+        .unwrap();
         tokio::spawn(async move {
             while let Some(input) = asked.recv().await {
                 let Input::Admin(request) = input else { panic!("{input:?}") };
