@@ -105,7 +105,7 @@ impl DialPlan {
         let who = user.map_or_else(|| Who::Aor(aor.clone()), |user| Who::Jid(user.jid.clone()));
         let name = name.or_else(|| harmless(aor.user()));
         let person = Caller { who, aor: Some(aor), name, proof: Proof::Dialled, private: false };
-        Ok(Callee { uri: uri.to_string(), person })
+        Ok(Callee::new(uri.to_string(), person))
     }
 
     fn allows(&self, uri: &SipUri, number: Option<&str>) -> bool {
@@ -183,7 +183,7 @@ mod tests {
         }
         let check = |allow: &[&str], proxy: Option<&str>, address: &str, expected: &str| {
             let got = match plan(allow, proxy).callee(address, &directory) {
-                Ok(Callee { uri, person: Caller { who, name, proof, .. } }) => {
+                Ok(Callee { uri, person: Caller { who, name, proof, .. }, .. }) => {
                     assert_eq!(proof, Proof::Dialled);
                     let who = match who {
                         Who::Jid(jid) => jid.to_string(),

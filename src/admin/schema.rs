@@ -58,7 +58,7 @@ pub fn room(room: &Room, jid: &str, uri: &str) -> Value {
 
 /// A call that a room makes.
 pub fn dial(dial: &Dial) -> Value {
-    let Callee { uri, person } = &dial.callee;
+    let Callee { uri, person, .. } = &dial.callee;
     let jid = match &person.who {
         Who::Jid(jid) => Some(jid.to_string()),
         Who::Aor(_) | Who::Unknown(_) => None,
