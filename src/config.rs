@@ -11,7 +11,7 @@ use std::str::FromStr;
 use cusax::account;
 use cusax_sip::flow::Transport;
 use cusax_sip::uri::{Host, SipUri};
-use jid::{BareJid, DomainPart};
+use jid::{BareJid, DomainPart, NodePart};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The whole configuration.
@@ -156,6 +156,15 @@ pub struct Sip {
     /// as many from all addresses.
     #[serde(default = "default_max_wrong_passwords")]
     pub max_wrong_passwords: u32,
+    /// After how many seconds without a refresh a call is over (RFC 4028); it is refreshed at half of them.
+    #[serde(default = "default_session_expires")]
+    pub session_expires: u32,
+    /// The user part of the address that makes a conference for each call (RFC 4579 §5.4), such as `meet`; no
+    /// room of that name can be called then. None: there is no such address.
+    pub factory: Option<String>,
+    /// What that does about a call: answers it as the new conference, or says where it is.
+    #[serde(default)]
+    pub factory_answer: FactoryAnswer,
     /// Whom rooms may call besides the users of the directory: a host name or address (anyone there, so
     /// not that of a gateway), the first digits of numbers (`+4930`, reached through the outbound
     /// proxy), or `*`.
@@ -309,6 +318,17 @@ pub enum CreateRooms {
     Anyone,
     /// Service admins.
     Admins,
+}
+
+/// What the factory does about a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FactoryAnswer {
+    /// Answers it as the new conference: every phone understands that.
+    #[default]
+    Accept,
+    /// Says where the new conference is (302): proxies on the way see the conference called.
+    Redirect,
 }
 
 /// Who may call.
@@ -477,6 +497,13 @@ impl Config {
         }
         self.check_ports(&mut wrong);
         self.sip.check_tls(&mut wrong);
+        let unfit = |name: &String| NodePart::new(name).is_err();
+        if self.sip.factory.as_ref().is_some_and(unfit) {
+            wrong("sip.factory", "cannot be the user part of an address");
+        }
+        if !(90..=86_400).contains(&self.sip.session_expires) {
+            wrong("sip.session_expires", "must be between 90 and 86400");
+        }
         let nobody = self.sip.trusted_proxies.is_empty() && self.sip.trusted_domains.is_empty();
         if self.sip.auth == Auth::Trusted && nobody {
             wrong(
@@ -926,6 +953,10 @@ fn default_max_requests_of_one() -> u32 {
 
 fn default_max_burst_of_one() -> u32 {
     60
+}
+
+fn default_session_expires() -> u32 {
+    1_800
 }
 
 fn default_max_wrong_passwords() -> u32 {

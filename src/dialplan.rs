@@ -105,7 +105,7 @@ impl DialPlan {
         let who = user.map_or_else(|| Who::Aor(aor.clone()), |user| Who::Jid(user.jid.clone()));
         let name = name.or_else(|| harmless(aor.user()));
         let person = Caller { who, aor: Some(aor), name, proof: Proof::Dialled, private: false };
-        Ok(Callee { uri: uri.to_string(), person, invited: false })
+        Ok(Callee::new(uri.to_string(), person))
     }
 
     fn allows(&self, uri: &SipUri, number: Option<&str>) -> bool {

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cusax::identity::xmpp_uri;
+use cusax_sip::endpoint::SessionTimer;
 use cusax_sip::flow::{Flow, Transport};
 use cusax_sip::header::{Name, NameAddr, Warning};
 use cusax_sip::message::{Request, Response, Status};
 use cusax_sip::uri::{Host, SipUri, Uri};
 use jid::Jid;
 
+use super::factory::Factory;
 use super::{Focus, FocusConfig, Limits, Outbound};
 use crate::config::{Config, Parsed, Prompts};
 use crate::dialplan::DialPlan;
@@ -91,6 +93,8 @@ impl FocusConfig {
             outbound,
             media_address: config.media.address,
             ports: config.media.ports.0,
+            session: SessionTimer { interval: sip.session_expires, min: MIN_SESSION },
+            factory: sip.factory.clone().map(|user| Factory { user, answer: sip.factory_answer }),
             limits: Limits {
                 requests: Rate {
                     interval: Duration::from_secs(1) / sip.max_requests_of_one.max(1),
@@ -139,3 +143,6 @@ pub(super) fn address_of(uri: &Uri) -> String {
         None => uri.to_string(),
     }
 }
+
+/// The shortest session that is granted, in seconds (RFC 4028 §4).
+pub(super) const MIN_SESSION: u32 = 90;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use cusax_sip::digest::Denied;
-use cusax_sip::endpoint::{self, DialogId};
+use cusax_sip::endpoint::{self, DialogId, RequestId};
 use cusax_sip::flow::Flow;
 use cusax_sip::header::{Headers, MediaType, Name, Reason};
 use cusax_sip::message::{Request, Response, Status};
@@ -11,12 +11,13 @@ use cusax_sip::sdp;
 
 use super::door::overloaded;
 use super::leg::{Incoming, Leg};
-use super::options::describe;
+use super::options::{describe, marks, written_elsewhere};
+use super::replaces::Meant;
 use super::status::Farewell;
 use super::{Ask, Focus, FocusConfig, Reply, Wires};
 use crate::clock::Now;
 use crate::directory::Directory;
-use crate::id::LegId;
+use crate::id::{LegId, RoomName};
 use crate::mixer::plan::Order;
 use crate::room::{By, Command, Ending, Intake, Refusal, Rooms};
 
@@ -47,13 +48,29 @@ impl Focus {
         }
         let id = self.new_leg();
         let caller = self.callers.identify(now.instant, flow, request, directory, id)?;
-        let name = self.room_of(&request.uri, flow)?;
-        let Some(room) = rooms.get(&name).filter(|room| !room.has_ended()) else {
-            return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing));
+        let meant = self.meant(request, &caller.who)?;
+        let convened = match meant {
+            Some(_) => None,
+            None => self.convenes(now, flow, request, &caller.who, rooms)?,
         };
-        let (password, denied) = match self.knows_password(now, flow, room, request)? {
-            Ok(()) => (room.settings.password.clone(), Denied::Missing),
-            Err(denied) => (None, denied),
+        let name = match (&meant, &convened) {
+            (Some(Meant::Room(room) | Meant::Leg(room, _) | Meant::Dial(room, _)), _)
+            | (None, Some(room)) => room.clone(),
+            (None, None)
+                if request.headers.contains(&Name::JOIN) && !self.is_ours(&request.uri, flow) =>
+            {
+                return Err(Box::new(Response::new(Status::CALL_DOES_NOT_EXIST)));
+            }
+            (None, None) => self.room_of(&request.uri, flow)?,
+        };
+        let room = rooms.get(&name).filter(|room| !room.has_ended());
+        let (password, denied) = match room {
+            Some(room) => match self.knows_password(now, flow, room, request)? {
+                Ok(()) => (room.settings.password.clone(), Denied::Missing),
+                Err(denied) => (None, denied),
+            },
+            None if convened.is_some() => (None, Denied::Missing),
+            None => return Err(self.refuse(now, &name, Refusal::NoSuchRoom, Denied::Missing)),
         };
         if !request.body.is_empty() && !is_sdp(request) {
             return Err(Box::new(
@@ -76,13 +93,28 @@ impl Focus {
                 Err(refusal) => leg.refusal = Some(refusal),
             }
         }
-        let call = Command::Call {
-            leg: id,
-            caller: leg.caller.clone(),
-            password,
-            media_agreed: leg.refusal.is_none(),
+        leg.waits = true;
+        let (caller, media_agreed) = (leg.caller.clone(), leg.refusal.is_none());
+        let asked = match meant {
+            Some(Meant::Dial(_, dial)) if media_agreed => {
+                leg.dialled = Some(dial);
+                let command = Command::Connect { dial, leg: id };
+                Ask { by: By::Server, ..ask(&leg, command, Reply::Call(id)) }
+            }
+            Some(Meant::Leg(_, old)) => {
+                let command = Command::Replace { leg: id, old, caller, password, media_agreed };
+                ask(&leg, command, Reply::Call(id))
+            }
+            None if convened.is_some() => {
+                let command = Command::Convene { leg: id, caller, media_agreed };
+                ask(&leg, command, Reply::Call(id))
+            }
+            Some(Meant::Room(_) | Meant::Dial(..)) | None => {
+                let command = Command::Call { leg: id, caller, password, media_agreed };
+                ask(&leg, command, Reply::Call(id))
+            }
         };
-        let mut asks = vec![ask(&leg, call, Reply::Call(id))];
+        let mut asks = vec![asked];
         asks.extend(leg.direction().map(|change| ask(&leg, change, Reply::Nobody)));
         self.dialogs.insert(dialog, id);
         self.legs.insert(id, leg);
@@ -98,31 +130,89 @@ impl Focus {
         rooms: &Rooms,
         out: &mut Wires<'_>,
     ) -> Option<Ask> {
-        let Some(leg) = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id)) else {
-            let gone = Response::new(Status::CALL_DOES_NOT_EXIST);
-            self.endpoint.answer(now.instant, dialog, gone, out.sip);
-            return None;
-        };
-        let mut asked = None;
-        let response = if leg.negotiation.is_offering() {
-            Response::new(Status::REQUEST_PENDING)
-        } else if request.body.is_empty() {
-            leg.offer(&mut self.rng);
-            accepted(&self.config, leg)
-        } else if !is_sdp(request) {
-            Response::new(Status::UNSUPPORTED_MEDIA_TYPE).with(Name::ACCEPT, SDP)
-        } else {
-            match leg.take_offer(&request.body, &mut self.rng) {
-                Ok(()) => {
-                    leg.tell_mixer(has_voice(rooms, leg), out.media);
-                    asked = leg.direction().map(|change| ask(leg, change, Reply::Nobody));
-                    accepted(&self.config, leg)
-                }
-                Err(refusal) => unacceptable(&self.config, refusal),
+        let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id));
+        let (response, asked) = match leg {
+            Some(leg) if request.body.is_empty() && !leg.negotiation.is_offering() => {
+                leg.offer(&mut self.rng);
+                (accepted(&self.config, leg), None)
             }
+            Some(_) | None => self.take_offer(dialog, request, rooms, out),
         };
         self.endpoint.answer(now.instant, dialog, response, out.sip);
         asked
+    }
+
+    /// The same by UPDATE (RFC 3311 §5.2), or in a PRACK. One without an offer is about the session's
+    /// time, and where the peer is.
+    pub(super) fn update(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        dialog: DialogId,
+        request: &Request,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) -> Option<Ask> {
+        let (response, asked) = if request.body.is_empty() {
+            let ok = Response::new(Status::OK);
+            let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get(id));
+            let ok = match leg {
+                Some(leg) => describe(&self.config, ok, &leg.contact, &leg.room),
+                None => ok,
+            };
+            (ok, None)
+        } else {
+            self.take_offer(dialog, request, rooms, out)
+        };
+        self.endpoint.respond(now.instant, id, response, out.sip);
+        asked
+    }
+
+    /// Takes an offer within a call: its answer, and what the room is to know.
+    fn take_offer(
+        &mut self,
+        dialog: DialogId,
+        request: &Request,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) -> (Response, Option<Ask>) {
+        let Some(leg) = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id)) else {
+            return (Response::new(Status::CALL_DOES_NOT_EXIST), None);
+        };
+        if leg.negotiation.is_offering() {
+            return (Response::new(Status::REQUEST_PENDING), None);
+        }
+        if !is_sdp(request) {
+            let refusal = Response::new(Status::UNSUPPORTED_MEDIA_TYPE);
+            return (refusal.with(Name::ACCEPT, SDP), None);
+        }
+        match leg.take_offer(&request.body, &mut self.rng) {
+            Ok(()) => {
+                leg.tell_mixer(has_voice(rooms, leg), out.media);
+                let asked = leg.direction().map(|change| ask(leg, change, Reply::Nobody));
+                (accepted(&self.config, leg), asked)
+            }
+            Err(refusal) => (unacceptable(&self.config, &leg.room, refusal), None),
+        }
+    }
+
+    /// Offers the session as it is once more, to a peer that takes no UPDATE (RFC 4028 §7.4).
+    pub(super) fn refresh_session(&mut self, now: Now, dialog: DialogId, out: &mut Wires<'_>) {
+        let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get_mut(id));
+        let Some(leg) = leg.filter(|leg| !leg.negotiation.is_offering()) else { return };
+        let Some(offer) = leg.negotiation.repeat() else { return };
+        let mut headers = Headers::new();
+        for (name, value) in marks(&self.config, &leg.contact, &leg.room) {
+            // The dialog has the Contact.
+            if name != Name::CONTACT {
+                headers.push(name, value);
+            }
+        }
+        headers.push(Name::CONTENT_TYPE, SDP);
+        let sent = self.endpoint.reinvite(now.instant, dialog, headers, offer, out.sip);
+        if sent.is_err() {
+            leg.negotiation.withdraw();
+        }
     }
 
     /// An ACK: if our 2xx held the offer, it holds the answer (RFC 3261 §13.2.2.4).
@@ -226,6 +316,8 @@ pub(super) fn ending(why: &endpoint::End) -> Ending {
     match why {
         endpoint::End::Bye(_) | endpoint::End::Cancelled(_) => Ending::Departed,
         endpoint::End::NoAck => failed(Status::REQUEST_TIMEOUT, "No ACK"),
+        endpoint::End::NoPrack => failed(Status::SERVER_TIMEOUT, "No PRACK"),
+        endpoint::End::Expired => failed(Status::REQUEST_TIMEOUT, "Session expired"),
         endpoint::End::NotAnswered => failed(Status::TEMPORARILY_UNAVAILABLE, "Not answered"),
         endpoint::End::Refused(response) | endpoint::End::Gone(response) => {
             failed(response.status, response.status.reason())
@@ -246,9 +338,20 @@ pub(super) fn accepted(config: &FocusConfig, leg: &Leg) -> Response {
     describe(config, ok, &leg.contact, &leg.room)
 }
 
-/// An offer or answer that we cannot take, and why (RFC 3261 §21.4.26).
-pub(super) fn unacceptable(config: &FocusConfig, refusal: sdp::Refusal) -> Response {
-    Response::new(refusal.status()).with(Name::WARNING, refusal.warning(&config.domain))
+/// An offer or answer that we cannot take, and why (RFC 3261 §21.4.26). Who offers no audio may have wanted
+/// to write.
+pub(super) fn unacceptable(
+    config: &FocusConfig,
+    room: &RoomName,
+    refusal: sdp::Refusal,
+) -> Response {
+    let response = Response::new(refusal.status());
+    let response = response.with(Name::WARNING, refusal.warning(&config.domain));
+    if refusal == sdp::Refusal::NoAudio {
+        written_elsewhere(config, room, response)
+    } else {
+        response
+    }
 }
 
 pub(super) fn is_sdp(request: &Request) -> bool {

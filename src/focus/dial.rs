@@ -30,6 +30,7 @@ use crate::clock::Now;
 use crate::dialplan::{Hop, Lookup};
 use crate::id::{DialId, LegId, RoomName};
 use crate::room::dial::{Callee, Dial, DialEnd};
+use crate::room::person::Who;
 use crate::room::{By, Command, Room};
 
 /// All calls that rooms make.
@@ -67,6 +68,11 @@ pub(super) struct Dialling {
     account: Option<Account>,
     /// In which header the password is asked for.
     proves: Name,
+    /// How long somebody on the way wants the session to last at least, in seconds.
+    min_se: u32,
+    /// What one of them said of their media before they answered, with their tag: a 2xx need not say it
+    /// again (RFC 3262 §5).
+    early: Option<(String, Vec<u8>)>,
     /// They have answered in some way, so they are there.
     reached: bool,
     ringing: bool,
@@ -85,6 +91,16 @@ pub(super) enum Progress {
 }
 
 impl Dialling {
+    /// Whether somebody is who is called.
+    pub(super) fn is_for(&self, who: &Who) -> bool {
+        self.callee.person.who == *who
+    }
+
+    /// Whether this is that call of the room, and rings.
+    pub(super) fn rings(&self, room: &RoomName, dial: DialId) -> bool {
+        self.ringing && self.dial == dial && self.room == *room
+    }
+
     pub(super) fn progress(&self) -> Progress {
         match &self.call {
             None => Progress::Pending,
@@ -126,6 +142,8 @@ impl Focus {
             call: None,
             account,
             proves: Name::PROXY_AUTHORIZATION,
+            min_se: 0,
+            early: None,
             reached: false,
             ringing: false,
             give_up_at: now.instant + PATIENCE,
@@ -204,6 +222,15 @@ impl Focus {
         for (name, value) in marks(&self.config, &contact, &dialling.room) {
             invite = invite.with(name, value);
         }
+        if let Some(replaces) = &dialling.callee.replaces {
+            invite = invite.with(Name::REQUIRE, "replaces").with(Name::REPLACES, replaces);
+        }
+        if let Some(by) = &dialling.callee.referred_by {
+            invite = invite.with(Name::REFERRED_BY, format!("<{by}>"));
+        }
+        if dialling.min_se > 0 {
+            invite = invite.with(Name::MIN_SE, dialling.min_se);
+        }
         if let Some(account) = &mut dialling.account {
             let uri = dialling.target.to_string();
             if let Some(credentials) = account.credentials(&Method::Invite, &uri, &cnonce) {
@@ -232,6 +259,12 @@ impl Focus {
         let id = self.dialogs.get(&dialog);
         let Some(dialling) = id.and_then(|id| self.dials.get_mut(id)) else { return };
         dialling.reached = true;
+        if response.headers.requires("100rel")
+            && !response.body.is_empty()
+            && let Ok(Some(tag)) = response.headers.to_tag()
+        {
+            dialling.early = Some((tag, response.body.clone()));
+        }
         let rings = response.status == Status::RINGING;
         if rings && !std::mem::replace(&mut dialling.ringing, true) {
             let (room, dial) = (dialling.room.clone(), dialling.dial);
@@ -251,17 +284,24 @@ impl Focus {
         self.endpoint.ack(dialog, Headers::new(), vec![], out.sip);
         let Some(id) = self.dialogs.get(&dialog).copied() else { return vec![] };
         let Some(dialling) = self.dials.remove(&id) else { return vec![] };
-        let Dialling { room, dial, callee, media, call, .. } = dialling;
+        let Dialling { room, dial, callee, media, call, early, .. } = dialling;
         let (Some((address, negotiation, description)), Some((flow, _))) = (media, call) else {
             return vec![];
         };
         let contact = self.contact_by(&room, flow, false);
-        let caller = callee.person;
+        let (caller, referred_by) = (callee.person, callee.referred_by);
         let (source, secure) = (flow.remote.ip(), flow.transport.is_secure());
         let incoming = Incoming { id, dialog, room, caller, contact, source, secure };
         let mut leg = Leg::new(incoming, address, &mut self.rng);
         (leg.negotiation, leg.description, leg.dialled) = (negotiation, description, Some(dial));
-        let (asked, failed) = match leg.negotiation.accept(&response.body) {
+        leg.referred_by = referred_by;
+        let tag = response.headers.to_tag().ok().flatten();
+        let early = early.filter(|(of, _)| Some(of) == tag.as_ref());
+        let answer = match early {
+            Some((_, early)) if response.body.is_empty() => early,
+            Some(_) | None => response.body.clone(),
+        };
+        let (asked, failed) = match leg.negotiation.accept(&answer) {
             Ok(audio) => {
                 leg.audio = Some(audio);
                 (Command::Connect { dial, leg: id }, None)
@@ -294,12 +334,17 @@ impl Focus {
     ) -> Option<Ask> {
         let response = match why {
             End::Refused(response) | End::Gone(response) => response,
-            End::Bye(_) | End::Cancelled(_) | End::NoAck | End::NotAnswered => {
+            End::Bye(_)
+            | End::Cancelled(_)
+            | End::NoAck
+            | End::NotAnswered
+            | End::NoPrack
+            | End::Expired => {
                 return self.fail(now, id, Status::TEMPORARILY_UNAVAILABLE, "Not answered");
             }
         };
         let dialling = self.dials.get_mut(&id)?;
-        if dialling.takes_challenge(response)
+        if (dialling.takes_challenge(response) || dialling.takes_longer(response))
             && let Some((flow, _)) = dialling.call
         {
             return self.call_at(now, id, flow, out);
@@ -326,7 +371,10 @@ impl Focus {
         out: &mut Wires<'_>,
     ) {
         let farewell = match end {
-            DialEnd::Answered => return,
+            // Perhaps elsewhere than where it rings (RFC 3891 §3).
+            DialEnd::Answered => {
+                return self.drop_dials(now, out, |it| it.room == *room && it.dial == dial);
+            }
             DialEnd::Cancelled | DialEnd::Failed { .. } => None,
             DialEnd::KeptOut(refusal) => {
                 let (status, text) = refused(*refusal);
@@ -410,6 +458,17 @@ impl Focus {
 }
 
 impl Dialling {
+    /// Whether an answer asks for a longer session than was wanted yet (RFC 4028 §7.3).
+    fn takes_longer(&mut self, response: &Response) -> bool {
+        let min = response.headers.min_se().ok().flatten().unwrap_or_default();
+        let brief = response.status == Status::SESSION_INTERVAL_TOO_SMALL;
+        let longer = brief && min > self.min_se && self.cseq < MAX_INVITES;
+        if longer {
+            self.min_se = min;
+        }
+        longer
+    }
+
     /// Whether an answer asks for a password that we have not given yet.
     fn takes_challenge(&mut self, response: &Response) -> bool {
         let (asks, proves) = if response.status == Status::UNAUTHORIZED {
@@ -426,5 +485,7 @@ impl Dialling {
 
 /// How long it may ring, from the wish to the answer.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// INVITEs of one call, whatever is asked for.
+const MAX_INVITES: u32 = 12;
 /// Servers of one address that are tried.
 const MAX_HOPS: usize = 4;

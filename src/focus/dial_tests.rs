@@ -6,11 +6,11 @@ use crate::id::DialId;
 use crate::room::dial::Callee;
 use crate::room::person::{Caller, Proof};
 
-const BOB: &str = "192.0.2.77:5060";
+pub(super) const BOB: &str = "192.0.2.77:5060";
 
 impl Scene {
     /// A moderator wants bob; gives the number of the leg that a server is looked for.
-    fn dials(&mut self) -> LegId {
+    pub(super) fn dials(&mut self) -> LegId {
         let aor: cusax::identity::Aor = "sip:bob@example.org".parse().unwrap();
         let person = Caller {
             who: Who::Aor(aor.clone()),
@@ -19,7 +19,7 @@ impl Scene {
             proof: Proof::Dialled,
             private: false,
         };
-        let callee = Callee { uri: "sip:bob@example.org".to_owned(), person, invited: false };
+        let callee = Callee::new("sip:bob@example.org".to_owned(), person);
         self.owner(Command::Dial(Box::new(callee)));
         let [lookup] = &self.lookups[..] else { panic!("{:?}", self.lookups) };
         let leg = lookup.leg;
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     /// Bob's server is at these places.
-    fn found(&mut self, leg: LegId, at: &[&str]) -> Vec<Sent> {
+    pub(super) fn found(&mut self, leg: LegId, at: &[&str]) -> Vec<Sent> {
         let hop = |at: &&str| Hop { transport: Transport::Udp, remote: at.parse().unwrap() };
         let hops: Vec<_> = at.iter().map(hop).collect();
         let mut out =
@@ -39,13 +39,13 @@ impl Scene {
     }
 
     /// The INVITE of a call that was wanted, and found one place to go.
-    fn calls_bob(&mut self) -> Request {
+    pub(super) fn calls_bob(&mut self) -> Request {
         let leg = self.dials();
         only_request(&self.found(leg, &[BOB]), "INVITE")
     }
 
     /// Bob's phone answers a request of ours.
-    fn bob_says(
+    pub(super) fn bob_says(
         &mut self,
         request: &Request,
         status: &str,
@@ -66,12 +66,12 @@ impl Scene {
     }
 
     /// How the one call failed that did since this was last asked.
-    fn failure(&mut self) -> (u16, String) {
+    pub(super) fn failure(&mut self) -> (u16, String) {
         let [failure] = &std::mem::take(&mut self.failures)[..] else { panic!("not one") };
         failure.clone()
     }
 
-    fn dialling(&self) -> usize {
+    pub(super) fn dialling(&self) -> usize {
         let room = self.rooms.get(&tea()).map_or(0, |room| room.dials.len());
         assert_eq!(self.focus.dials.len(), room, "focus and room agree");
         room

@@ -26,6 +26,10 @@ pub(super) struct Leg {
     pub(super) caller: Caller,
     /// Which call of the room it is, if they did not call us.
     pub(super) dialled: Option<DialId>,
+    /// The URI of who referred them here.
+    pub(super) referred_by: Option<String>,
+    /// Their INVITE waits for the room to decide.
+    pub(super) waits: bool,
     /// What our answers name as Contact.
     pub(super) contact: NameAddr,
     /// Where signalling comes from.
@@ -75,6 +79,8 @@ impl Leg {
             room,
             caller,
             dialled: None,
+            referred_by: None,
+            waits: false,
             contact,
             source,
             secure,

@@ -11,6 +11,8 @@
 //! | `refer` | REFER: moderators on the phone call others, or throw them out |
 //! | `keypad` | what callers do by the keys of their phones |
 //! | `announce` | what callers are told by voice and tone |
+//! | `factory` | calls that make their conference |
+//! | `replaces` | calls that mean another: Join, Replaces |
 //! | `leg` | one call leg: its dialog, offer and answer |
 //! | `offer` | our media policy |
 //! | `ports` | the RTP port pool |
@@ -29,6 +31,7 @@ mod call;
 mod caller;
 mod dial;
 mod door;
+mod factory;
 mod keypad;
 mod leg;
 mod limits;
@@ -37,6 +40,7 @@ mod offer;
 mod options;
 mod ports;
 mod refer;
+mod replaces;
 mod status;
 mod subscribe;
 #[cfg(test)]
@@ -47,8 +51,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cusax_sip::digest::Verifier;
-use cusax_sip::endpoint::{self, DialogId, Endpoint, Event};
+use cusax_sip::endpoint::{self, DialogId, Endpoint, Event, SessionTimer};
 use cusax_sip::flow::{Flow, Transmit, Transport};
+use cusax_sip::header::Headers;
 use cusax_sip::message::{Message, Method, Status};
 use cusax_sip::parse::ParseError;
 use jid::DomainPart;
@@ -69,6 +74,8 @@ pub use caller::LogInRefused;
 use caller::{Callers, Trust};
 use dial::Dials;
 pub use dial::Outbound;
+pub use factory::Factory;
+use factory::Promises;
 pub use keypad::Pressed;
 use keypad::Way;
 use leg::Leg;
@@ -77,7 +84,7 @@ pub use limits::{Limited, Limits};
 use notify::{Scribe, Watchers};
 use options::SUPPORTED;
 use ports::PortPool;
-use refer::Referrals;
+use refer::{Asked, Referrals};
 pub use refer::{Referrer, Referring};
 use status::Farewell;
 
@@ -104,6 +111,10 @@ pub struct FocusConfig {
     pub media_address: IpAddr,
     /// The ports of audio.
     pub ports: PortRange,
+    /// How long calls last that nobody refreshes.
+    pub session: SessionTimer,
+    /// The address that makes a conference for each call, if there is one.
+    pub factory: Option<Factory>,
     /// What one source may ask for.
     pub limits: Limits,
     /// What callers do by which keys.
@@ -129,6 +140,8 @@ pub struct Focus {
     /// Who is told what becomes of them.
     referrals: Referrals,
     dialogs: BTreeMap<DialogId, LegId>,
+    /// Conferences that callers were told of.
+    promises: Promises,
     /// Who checks the passwords of rooms that have one.
     doors: BTreeMap<RoomName, Verifier>,
     throttle: Throttle,
@@ -186,6 +199,7 @@ impl Focus {
         let endpoint = endpoint::Config {
             supported: SUPPORTED.iter().map(|tag| (*tag).to_owned()).collect(),
             product: PRODUCT.to_owned(),
+            session: Some(config.session),
             limits: endpoint::Limits::default(),
         };
         let trust = Trust::new(config.trusted_proxies.clone(), config.trusted_domains.clone());
@@ -201,6 +215,7 @@ impl Focus {
             dials: Dials::new(),
             referrals: Referrals::new(),
             dialogs: BTreeMap::new(),
+            promises: Promises::new(),
             doors: BTreeMap::new(),
             throttle: Throttle::new(config.limits.requests),
             limited: Limited::default(),
@@ -218,6 +233,7 @@ impl Focus {
         self.callers.set_rules(config.auth, config.trusted_proxies.clone());
         self.callers.guesses.set_most(config.limits.wrong_passwords);
         self.throttle.set_rate(config.limits.requests);
+        self.endpoint.set_session(Some(config.session));
         self.config = config;
     }
 
@@ -348,7 +364,7 @@ impl Focus {
             Reply::Nobody => return,
         };
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        if leg.dialled.is_some() {
+        if !leg.waits {
             // They answered us; all that is left is to hang up if the room is gone.
             if let Err(refusal) = result {
                 let (status, text) = status::refused(refusal);
@@ -356,6 +372,7 @@ impl Focus {
             }
             return;
         }
+        leg.waits = false;
         let dialog = leg.dialog;
         let response = match result {
             Ok(()) => {
@@ -368,7 +385,9 @@ impl Focus {
                 let (room, denied, media) = (leg.room.clone(), leg.denied, leg.refusal);
                 self.forget(now, id, out);
                 match (refusal, media) {
-                    (Refusal::NoCommonMedia, Some(media)) => unacceptable(&self.config, media),
+                    (Refusal::NoCommonMedia, Some(media)) => {
+                        unacceptable(&self.config, &room, media)
+                    }
                     _ => *self.refuse(now, &room, refusal, denied),
                 }
             }
@@ -536,6 +555,12 @@ impl Focus {
                 Event::Reinvite { dialog, request, .. } => {
                     asks.extend(self.reinvite(now, dialog, &request, rooms, out));
                 }
+                Event::Update { id, dialog, request, .. } => {
+                    asks.extend(self.update(now, id, dialog, &request, rooms, out));
+                }
+                Event::RefreshDue { dialog } | Event::Retry { dialog } => {
+                    self.refresh_session(now, dialog, out);
+                }
                 Event::Ack { dialog, request } => {
                     let answer = request.map(|ack| ack.body).unwrap_or_default();
                     asks.extend(self.acknowledged(now, dialog, &answer, rooms, out));
@@ -549,8 +574,9 @@ impl Focus {
                     asks.extend(self.forget(now, id, out).map(|leg| hang_up(leg, ending(&why))));
                 }
                 Event::Request { id, dialog, flow, request } if request.method == Method::Refer => {
-                    let to = Referrer::Silent(id);
-                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
+                    let (to, request) = (Referrer::Silent(id), &request);
+                    let asked = Asked { to, dialog, flow, request, rooms, directory };
+                    asks.extend(self.refer(now, &asked, out));
                 }
                 Event::Request { id, dialog, request, .. } if request.method == Method::Info => {
                     let leg = dialog.and_then(|dialog| self.dialogs.get(&dialog)).copied();
@@ -564,8 +590,10 @@ impl Focus {
                 Event::Subscribe { subscription, dialog, flow, request }
                     if request.method == Method::Refer =>
                 {
-                    let (to, dialog) = (Referrer::Subscribed(subscription), Some(dialog));
-                    asks.extend(self.refer(now, to, dialog, flow, &request, rooms, directory, out));
+                    let (to, request) = (Referrer::Subscribed(subscription), &request);
+                    let dialog = Some(dialog);
+                    let asked = Asked { to, dialog, flow, request, rooms, directory };
+                    asks.extend(self.refer(now, &asked, out));
                 }
                 Event::Subscribe { subscription, dialog, flow, request } => {
                     self.subscribe(
@@ -582,15 +610,15 @@ impl Focus {
                 Event::Refresh { subscription, request, .. } => {
                     self.refresh(now, subscription, &request, rooms, out);
                 }
-                Event::Notified { subscription, .. } => {
-                    self.watchers.notified(now.instant, subscription);
+                Event::Notified { subscription, status } => {
+                    self.watchers.notified(now.instant, subscription, status.is_success());
                     self.notify(now, rooms, out);
                 }
                 Event::Unsubscribed { subscription, .. } => {
                     self.watchers.remove(subscription);
                     self.referrals.remove(&subscription);
                 }
-                Event::ReinviteCancelled { dialog } => {
+                Event::ReinviteCancelled { dialog } | Event::Refused { dialog, .. } => {
                     if let Some(leg) = self.leg_of(dialog) {
                         leg.negotiation.withdraw();
                     }
@@ -598,11 +626,15 @@ impl Focus {
                 Event::Progress { dialog, response } => {
                     self.progressed(now, dialog, &response, out);
                 }
+                Event::Answered { dialog, response } if self.leg_of(dialog).is_some() => {
+                    self.endpoint.ack(dialog, Headers::new(), vec![], out.sip);
+                    asks.extend(self.acknowledged(now, dialog, &response.body, rooms, out));
+                }
                 Event::Answered { dialog, response } => {
                     asks.extend(self.picked_up(now, dialog, &response, out));
                 }
                 // Answers to requests that we do not send.
-                Event::Refused { .. } | Event::Retry { .. } | Event::Response { .. } => {}
+                Event::Response { .. } => {}
             }
         }
         asks

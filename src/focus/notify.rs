@@ -1,10 +1,12 @@
 //! Who watches a conference, and what they are told (RFC 4575, RFC 6665).
 //!
 //! A change only marks subscriptions as due; documents are written when they leave, at most one in
-//! [`PACE`] for each subscriber, so however much happens in between, one tells it all. Every
-//! document lists everyone, for the eyes of its reader: who may not see addresses sees none.
+//! [`PACE`] for each subscriber, so however much happens in between, one tells it all. The first, and the
+//! one after a refresh or a refusal, lists everyone; those between what is new (§4.4). Each is for the eyes
+//! of its reader: who may not see addresses sees none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use cusax::conference::{
@@ -60,8 +62,33 @@ pub(super) struct Watcher {
     due: Option<Instant>,
     /// A document is due as soon as the last one has arrived.
     waits: bool,
-    /// Whom the last document listed.
-    told: BTreeSet<String>,
+    /// What the last document told; `None` if it may not have been read.
+    told: Option<Told>,
+}
+
+/// What a document told, as far as it takes to know what is new in the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Of the conference itself.
+    conference: u64,
+    /// Of each of its people.
+    users: BTreeMap<String, u64>,
+}
+
+impl Told {
+    /// What a full document tells.
+    pub(super) fn of(document: &Conference) -> Self {
+        fn digest(value: impl Hash) -> u64 {
+            let mut hasher = DefaultHasher::new();
+            value.hash(&mut hasher);
+            hasher.finish()
+        }
+        let users = document.users.list.iter();
+        Self {
+            conference: digest((&document.description, &document.conference_state)),
+            users: users.map(|user| (user.entity.clone(), digest(user))).collect(),
+        }
+    }
 }
 
 impl Watcher {
@@ -84,7 +111,7 @@ impl Watcher {
             next: now,
             due: None,
             waits: false,
-            told: BTreeSet::new(),
+            told: None,
         }
     }
 
@@ -93,20 +120,27 @@ impl Watcher {
         self.version
     }
 
-    /// Turns a full document into a partial one if someone whom the last one listed is gone, and
-    /// says so (RFC 4575 §4.4). The full one would say it by their absence, which Linphone 5.1 does
-    /// not notice.
-    pub(super) fn mark_gone(&self, document: &mut Conference) {
-        let here: BTreeSet<_> = document.users.list.iter().map(|user| &*user.entity).collect();
-        let gone = self.told.iter().filter(|entity| !here.contains(entity.as_str()));
+    /// What of a full document is news to who was told the last one (RFC 4575 §4.4): people who are new or
+    /// changed, whole, and those who are gone, whose absence Linphone 5.1 would not notice. `None` if nothing
+    /// is. What is said of the conference itself is always there: Jitsi reads no document without.
+    pub(super) fn news(&self, mut document: Conference) -> Option<Conference> {
+        let Some(told) = &self.told else { return Some(document) };
+        let now = Told::of(&document);
+        if now == *told {
+            return None;
+        }
+        document.state = State::Partial;
+        document.users.state = State::Partial;
+        document
+            .users
+            .list
+            .retain(|user| told.users.get(&user.entity) != now.users.get(&user.entity));
+        let gone = told.users.keys().filter(|entity| !now.users.contains_key(*entity));
         let gone: Vec<_> = gone
             .map(|entity| User { entity: entity.clone(), state: State::Deleted, ..User::default() })
             .collect();
-        if !gone.is_empty() {
-            document.state = State::Partial;
-            document.users.state = State::Partial;
-            document.users.list.splice(0..0, gone);
-        }
+        document.users.list.splice(0..0, gone);
+        Some(document)
     }
 
     /// The headers of a NOTIFY with a document.
@@ -205,9 +239,9 @@ impl Watchers {
     }
 
     /// Takes note that a document left; the next follows at its pace.
-    pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId, told: BTreeSet<String>) {
+    pub(super) fn sent(&mut self, now: Instant, id: SubscriptionId, told: Told) {
         if let Some(watcher) = self.all.get_mut(&id) {
-            watcher.told = told;
+            watcher.told = Some(told);
             watcher.version += 1;
             watcher.next = now + PACE;
         }
@@ -220,11 +254,13 @@ impl Watchers {
         }
     }
 
-    /// Takes note that the last document has arrived.
-    pub(super) fn notified(&mut self, now: Instant, id: SubscriptionId) {
-        if let Some(watcher) = self.all.get_mut(&id)
-            && std::mem::take(&mut watcher.waits)
-        {
+    /// Takes note that the last document has arrived. If it was not `taken`, the next is a full one.
+    pub(super) fn notified(&mut self, now: Instant, id: SubscriptionId, taken: bool) {
+        let Some(watcher) = self.all.get_mut(&id) else { return };
+        if !taken {
+            watcher.told = None;
+        }
+        if std::mem::take(&mut watcher.waits) {
             self.schedule(id, now);
         }
     }
@@ -346,6 +382,7 @@ impl Scribe {
         let audio = person.legs.iter().map(|(id, at)| Endpoint {
             entity: self.instance(config, room, *id),
             display_text: Some(nick.to_owned()),
+            referred: calls.legs.get(id).and_then(|leg| referred(leg.referred_by.as_ref(), view)),
             status: Some(match (at.hold, person.mutes.any()) {
                 (true, _) => EndpointStatus::OnHold,
                 (false, true) => EndpointStatus::MutedViaFocus,
@@ -360,7 +397,7 @@ impl Scribe {
             ..Endpoint::default()
         });
         let called = room.dials.values().filter(|dial| dial.callee.person.who == person.who);
-        let called = called.map(|dial| self.called(config, room, calls, dial));
+        let called = called.map(|dial| self.called(config, room, calls, dial, view));
         let chat = person.chats.values().min().map(|since| Endpoint {
             entity: occupant(config, room, person),
             display_text: Some(nick.to_owned()),
@@ -411,17 +448,25 @@ impl Scribe {
             entity: aor.map_or_else(|| self.nobody(room, dial.id), ToString::to_string),
             state: State::Full,
             display_text: dial.callee.person.name.clone(),
-            endpoints: vec![self.called(config, room, calls, dial)],
+            endpoints: vec![self.called(config, room, calls, dial, view)],
             ..User::default()
         }
     }
 
     /// A call that nobody has answered (RFC 4575 §5.7.3).
-    fn called(&self, config: &FocusConfig, room: &Room, calls: Calls<'_>, dial: &Dial) -> Endpoint {
+    fn called(
+        &self,
+        config: &FocusConfig,
+        room: &Room,
+        calls: Calls<'_>,
+        dial: &Dial,
+        view: View,
+    ) -> Endpoint {
         let dialling = calls.dials.values().find(|it| it.dial == dial.id && it.room == room.name);
         Endpoint {
             entity: self.instance(config, room, dial.id),
             display_text: dial.callee.person.name.clone(),
+            referred: referred(dial.callee.referred_by.as_ref(), view),
             status: Some(match dialling.map_or(Progress::Pending, Dialling::progress) {
                 Progress::Pending => EndpointStatus::Pending,
                 Progress::Dialling => EndpointStatus::DialingOut,
@@ -453,6 +498,12 @@ impl Scribe {
         mac.update(what.as_bytes());
         mac.finalize().into_bytes()[..10].iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Who referred somebody here (RFC 4575 §5.7.2), for those who may see addresses.
+fn referred(by: Option<&String>, view: View) -> Option<Execution> {
+    let by = by.filter(|_| view == View::Open).cloned();
+    by.map(|by| Execution { by: Some(by), ..Execution::default() })
 }
 
 fn description(config: &FocusConfig, room: &Room) -> Description {

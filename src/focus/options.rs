@@ -2,7 +2,7 @@
 
 use cusax_sip::endpoint::{DialogId, RequestId, refuse_method};
 use cusax_sip::flow::Flow;
-use cusax_sip::header::{CallInfo, Name, NameAddr};
+use cusax_sip::header::{CallInfo, Name, NameAddr, Warning};
 use cusax_sip::message::{Method, Request, Response, Status};
 
 use super::door::overloaded;
@@ -34,10 +34,26 @@ impl Focus {
         } else if request.method == Method::Notify {
             // There is no subscription of ours that it could belong to (RFC 6665 §4.1.3).
             Response::new(Status::CALL_DOES_NOT_EXIST)
+        } else if request.method == Method::Message
+            && let Some(room) = self.addressed(dialog, flow, request)
+        {
+            let refusal = refuse_method(&request.method, ALLOWED);
+            written_elsewhere(&self.config, &room, refusal)
         } else {
             refuse_method(&request.method, ALLOWED)
         };
         self.endpoint.respond(now.instant, id, response, out.sip);
+    }
+
+    /// The room that a request is for: that of the call that it is in, or the one that it names.
+    fn addressed(
+        &self,
+        dialog: Option<DialogId>,
+        flow: Flow,
+        request: &Request,
+    ) -> Option<RoomName> {
+        let leg = self.leg_in(dialog).map(|leg| leg.room.clone());
+        leg.or_else(|| self.room_of(&request.uri, flow).ok())
     }
 
     /// The answer to OPTIONS (RFC 4579 §5.13). Anyone may ask, so it is the same whether or not
@@ -82,8 +98,7 @@ pub(super) fn marks(
     contact: &NameAddr,
     room: &RoomName,
 ) -> Vec<(Name, String)> {
-    let chat = config.chat_uri(room).parse().ok();
-    let chat = chat.map(|chat| (Name::CALL_INFO, CallInfo::new(chat, "impp").to_string()));
+    let chat = chat_info(config, room).map(|chat| (Name::CALL_INFO, chat.to_string()));
     let marks = [
         (Name::CONTACT, contact.to_string()),
         (Name::ALLOW, methods()),
@@ -91,6 +106,26 @@ pub(super) fn marks(
         (Name::SUPPORTED, SUPPORTED.join(", ")),
     ];
     marks.into_iter().chain(chat).collect()
+}
+
+/// Where people write to each other (RFC 6993).
+fn chat_info(config: &FocusConfig, room: &RoomName) -> Option<CallInfo> {
+    Some(CallInfo::new(config.chat_uri(room).parse().ok()?, "impp"))
+}
+
+/// Says in a refusal where text belongs: in the chat room, for RFC 7081 leaves it to XMPP.
+pub(super) fn written_elsewhere(
+    config: &FocusConfig,
+    room: &RoomName,
+    response: Response,
+) -> Response {
+    let text = format!("Text is written in {}", config.chat_uri(room));
+    let warning = Warning { code: 399, agent: config.domain.clone(), text };
+    let response = response.with(Name::WARNING, warning);
+    match chat_info(config, room) {
+        Some(chat) => response.with(Name::CALL_INFO, chat),
+        None => response,
+    }
 }
 
 pub(super) fn methods() -> String {
@@ -105,14 +140,18 @@ const ALLOWED: &[Method] = &[
     Method::Cancel,
     Method::Options,
     Method::Bye,
+    Method::Prack,
+    Method::Update,
     Method::Subscribe,
     Method::Refer,
     Method::Info,
 ];
 /// What may be subscribed to; `refer` by sending a REFER alone.
 const EVENTS: &str = "conference, refer";
-/// Option tags that we understand (RFC 4488 §7).
-pub(super) const SUPPORTED: &[&str] = &["norefersub"];
+/// Option tags that we understand (RFC 3262 §8, RFC 4028 §12, RFC 3891 §6.2, RFC 3911 §7.2, RFC 4538 §6,
+/// RFC 4488 §7, RFC 7614 §6).
+pub(super) const SUPPORTED: &[&str] =
+    &["100rel", "timer", "replaces", "join", "tdialog", "norefersub", "nosub"];
 
 /// What we read and write.
 const ACCEPTED: &str = "application/sdp, application/conference-info+xml";

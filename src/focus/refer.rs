@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 
 use cusax_sip::endpoint::{DialogId, RequestId, SubscriptionId};
 use cusax_sip::flow::Flow;
-use cusax_sip::header::{Headers, Name, NameAddr, SubscriptionState};
+use cusax_sip::header::{Headers, Name, NameAddr, Replaces, SubscriptionState};
 use cusax_sip::message::{Method, Request, Response, Status};
-use cusax_sip::uri::Uri;
+use cusax_sip::uri::{SipUri, Uri};
 
 use super::address::address_of;
+use super::leg::Leg;
 use super::status::refused;
 use super::{Ask, Focus, Reply, Wires};
 use crate::clock::Now;
 use crate::dialplan::NotDialled;
 use crate::directory::Directory;
 use crate::id::{DialId, LegId, RoomName};
-use crate::room::dial::DialEnd;
+use crate::room::dial::{Callee, DialEnd};
 use crate::room::person::Proof;
 use crate::room::{By, Change, Command, Refusal, Room, Rooms};
 
@@ -43,6 +44,23 @@ pub enum Referrer {
     Silent(RequestId),
 }
 
+/// A REFER that came, and by what it is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Whom to answer.
+    pub(super) to: Referrer,
+    /// The dialog that it is in, if it is in one.
+    pub(super) dialog: Option<DialogId>,
+    /// How it came.
+    pub(super) flow: Flow,
+    /// The REFER.
+    pub(super) request: &'a Request,
+    /// All rooms.
+    pub(super) rooms: &'a Rooms,
+    /// Who is who.
+    pub(super) directory: &'a Directory,
+}
+
 /// A REFER that the room has to decide about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referring {
@@ -57,45 +75,30 @@ pub struct Referring {
 }
 
 impl Focus {
-    /// A REFER: who asks must be on the call, in this dialog or by an address that is proven.
-    #[expect(clippy::too_many_arguments, reason = "an event, and what it is judged by")]
+    /// A REFER: who asks must be on the call, in this dialog, by naming it, or by an address that is
+    /// proven.
     pub(super) fn refer(
         &mut self,
         now: Now,
-        to: Referrer,
-        dialog: Option<DialogId>,
-        flow: Flow,
-        request: &Request,
-        rooms: &Rooms,
-        directory: &Directory,
+        asked: &Asked<'_>,
         out: &mut Wires<'_>,
     ) -> Option<Ask> {
-        match self.read_refer(now, to, dialog, flow, request, rooms, directory) {
+        match self.read_refer(now, asked) {
             Ok(ask) => Some(ask),
             Err(refusal) => {
-                self.respond_to_refer(now, to, *refusal, out);
+                self.respond_to_refer(now, asked.to, *refusal, out);
                 None
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an event, and what it is judged by")]
-    fn read_refer(
-        &mut self,
-        now: Now,
-        to: Referrer,
-        dialog: Option<DialogId>,
-        flow: Flow,
-        request: &Request,
-        rooms: &Rooms,
-        directory: &Directory,
-    ) -> Result<Ask, Box<Response>> {
+    fn read_refer(&mut self, now: Now, asked: &Asked<'_>) -> Result<Ask, Box<Response>> {
+        let Asked { to, dialog, request, rooms, directory, .. } = *asked;
         let refuse = |status, reason: &str| Box::new(Response::new(status).with_reason(reason));
-        let within = dialog.and_then(|dialog| self.dialogs.get(&dialog)).copied();
-        let within = within.filter(|id| self.legs.contains_key(id));
+        let within = self.leg_in(dialog).or_else(|| self.leg_named(request)).map(|leg| leg.id);
         let leg = match within {
             Some(leg) => leg,
-            None => self.leg_of_sender(now, flow, request, directory)?,
+            None => self.leg_of_sender(now, asked)?,
         };
         let Some(leg) = self.legs.get(&leg) else {
             return Err(refuse(Status::FORBIDDEN, "Not In This Conference"));
@@ -105,15 +108,19 @@ impl Focus {
         let Ok(Some(target)) = request.headers.refer_to() else {
             return Err(refuse(Status::BAD_REQUEST, "One Refer-To Needed"));
         };
-        let sip = target.uri.as_sip();
-        if sip.is_some_and(|uri| uri.has_headers()) {
-            return Err(refuse(Status::DECLINE, "No Headers In Refer-To"));
-        }
-        let method = sip.and_then(|uri| uri.param("method")).map(|method| method.into_owned());
+        let method = target.uri.as_sip().and_then(|uri| uri.param("method"));
         let method = Method::from_token(method.as_deref().unwrap_or("INVITE"));
+        let replaces = replaces_in(&target.uri);
+        if replaces.is_err() || method != Method::Invite && replaces != Ok(None) {
+            return Err(refuse(Status::DECLINE, "No Headers In Refer-To But Replaces"));
+        }
         let command = if method == Method::Invite {
             match self.config.dialplan.callee(&target.uri.to_string(), directory) {
-                Ok(callee) => Command::Dial(Box::new(callee)),
+                Ok(callee) => {
+                    let replaces = replaces.ok().flatten();
+                    let referred_by = referrer(request, leg);
+                    Command::Dial(Box::new(Callee { replaces, referred_by, ..callee }))
+                }
                 Err(NotDialled::NoAddress) => {
                     return Err(refuse(Status::BAD_REQUEST, "No Address In Refer-To"));
                 }
@@ -135,13 +142,8 @@ impl Focus {
     }
 
     /// The leg of whoever sent a request from outside of their call: their address has to be proven.
-    fn leg_of_sender(
-        &mut self,
-        now: Now,
-        flow: Flow,
-        request: &Request,
-        directory: &Directory,
-    ) -> Result<LegId, Box<Response>> {
+    fn leg_of_sender(&mut self, now: Now, asked: &Asked<'_>) -> Result<LegId, Box<Response>> {
+        let Asked { flow, request, directory, .. } = *asked;
         let nobody = self.new_leg();
         let sender = self.callers.identify(now.instant, flow, request, directory, nobody)?;
         let room = self.room_of(&request.uri, flow)?;
@@ -150,6 +152,13 @@ impl Focus {
         let own = own.filter(|_| proven).map(|leg| leg.id);
         let refusal = || Response::new(Status::FORBIDDEN).with_reason("Not In This Conference");
         own.ok_or_else(|| Box::new(refusal()))
+    }
+
+    /// The leg that a request names which is sent outside of it (RFC 4538 §4). Its tags are as good as they
+    /// would be within.
+    pub(super) fn leg_named(&self, request: &Request) -> Option<&Leg> {
+        let named = request.headers.target_dialog()?;
+        self.leg_in(self.endpoint.find(&named).map(|(dialog, _)| dialog))
     }
 
     /// What throws out whom a URI names, as documents do: by address, or by the name in its place.
@@ -205,6 +214,29 @@ impl Focus {
             }
             None => self.conclude(now, subscription, &contact, "200 OK", out),
         }
+    }
+
+    /// A refresh, or the end, of the reports about a call that somebody wanted (RFC 6665 §4.2.1.2): where it
+    /// stands is said again.
+    pub(super) fn refresh_referral(
+        &mut self,
+        now: Now,
+        id: SubscriptionId,
+        rooms: &Rooms,
+        out: &mut Wires<'_>,
+    ) {
+        let Some(Referral { room, dial, contact, .. }) = self.referrals.get(&id) else {
+            let gone = Response::new(Status::CALL_DOES_NOT_EXIST);
+            return self.endpoint.answer_subscribe(now.instant, id, gone, out.sip);
+        };
+        let calling = rooms.get(room).is_some_and(|room| room.dials.contains_key(dial));
+        let rings = calling && self.dials.values().any(|it| it.rings(room, *dial));
+        let (headers, body) = fragment(contact, if rings { "180 Ringing" } else { "100 Trying" });
+        let ok = Response::new(Status::OK).with(Name::EXPIRES, EXPIRES).with_contact(contact);
+        self.endpoint.answer_subscribe(now.instant, id, ok, out.sip);
+        // One that is under way says no less.
+        let sent = self.endpoint.notify(now.instant, id, headers, body, out.sip);
+        tracing::debug!(?sent, "a REFER's reports are refreshed");
     }
 
     /// Tells those who wanted a call that it rings.
@@ -299,6 +331,26 @@ impl Focus {
             Referrer::Silent(id) => self.endpoint.respond(now.instant, id, response, out.sip),
         }
     }
+}
+
+/// The call that a URI wants replaced: Replaces is the only header that it may hold (RFC 3891 §4).
+fn replaces_in(uri: &Uri) -> Result<Option<String>, ()> {
+    let mut headers = uri.as_sip().into_iter().flat_map(SipUri::headers);
+    match (headers.next(), headers.next()) {
+        (None, _) => Ok(None),
+        (Some((name, value)), None) if name.eq_ignore_ascii_case("Replaces") => {
+            let replaces: Replaces = value.parse().map_err(|_| ())?;
+            Ok(Some(replaces.to_string()))
+        }
+        (Some(_), _) => Err(()),
+    }
+}
+
+/// Who wants a call: as they say (RFC 3892), else by their address; nobody who asks for privacy.
+fn referrer(request: &Request, leg: &Leg) -> Option<String> {
+    let said = request.headers.referred_by().ok().flatten().map(|said| address_of(&said.uri));
+    let own = || leg.caller.aor.as_ref().map(address_of_aor);
+    said.or_else(own).filter(|_| !leg.caller.private)
 }
 
 /// The address of a person as a URI without parameters writes it.

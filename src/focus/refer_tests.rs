@@ -142,6 +142,70 @@ fn whoever_wants_no_reports_gets_none() {
 }
 
 #[test]
+fn whoever_demands_that_there_be_none_gets_none() {
+    let mut scene = Scene::open();
+    let mut alice = scene.moderator(1);
+    let text = refer(&mut alice, "<sip:bob@example.org>", "Require: nosub\r\n");
+    assert_eq!(only_response(&scene.send(&text)).status.code(), 200);
+    assert_eq!((scene.lookups.len(), scene.focus.referrals.len()), (1, 0));
+    let text = refer(&mut alice, "<sip:bob@example.org>", "Require: explicitsub\r\n");
+    let refusal = only_response(&scene.send(&text));
+    assert_eq!(refusal.status.code(), 420);
+    assert_eq!(refusal.headers.get(&Name::UNSUPPORTED), Some("explicitsub"));
+}
+
+/// RFC 4538: a REFER beside the call, which names it, is as good as one within. So is a SUBSCRIBE.
+#[test]
+fn who_names_their_call_need_not_be_in_its_dialog() {
+    let mut scene = Scene::open();
+    let alice = scene.moderator(1);
+    let (local, remote) = (alice.to_tag.clone().unwrap(), "from-call-1");
+    let named = format!("call-1;local-tag={local};remote-tag={remote}");
+    let mut beside = Phone::new("somebody", 2);
+    beside.with_header("Target-Dialog", &named).with_header("Require", "tdialog");
+    let sent = scene.send_from(STRANGER, &refer(&mut beside, "<sip:bob@example.org>", ""));
+    assert_eq!(reports(&sent), ["active SIP/2.0 100 Trying"]);
+    let room = scene.rooms.get(&tea()).unwrap();
+    let by = room.dials.values().next().unwrap().by.as_ref().unwrap();
+    assert_eq!(by.nick, Some(scene.person("alice").unwrap().nick.clone()));
+    scene.affiliate("alice", Affiliation::Member);
+    scene.configure(|room| room.members_only = true);
+    for (named, expected) in [(&*named, 200), ("call-1;local-tag=x;remote-tag=y", 403), ("x", 403)]
+    {
+        let mut watcher = Phone::new("somebody", 10 + expected);
+        watcher.with_header("Target-Dialog", named);
+        let sent = scene.send_from(STRANGER, &watcher.subscribe(""));
+        let answer = sent.iter().find_map(|(_, message)| response(message)).unwrap();
+        assert_eq!(u32::from(answer.status.code()), expected, "{named}");
+    }
+}
+
+#[test]
+fn who_asks_again_how_it_goes_is_told() {
+    let mut scene = Scene::open();
+    let mut alice = scene.moderator(1);
+    let sent = scene.send(&refer(&mut alice, "<sip:bob@example.org>", ""));
+    let id = alice.cseq;
+    scene.answer_reports(&sent);
+    let again = |phone: &mut Phone, expires: u32| {
+        let headers = format!("Event: refer;id={id}\r\nExpires: {expires}\r\n");
+        phone.next().request("SUBSCRIBE", &headers, "")
+    };
+    let sent = scene.send(&again(&mut alice, 60));
+    let answer = sent.iter().find_map(|(_, message)| response(message)).unwrap();
+    assert_eq!(answer.headers.get(&Name::EXPIRES), Some("60"));
+    assert_eq!(reports(&sent), ["active SIP/2.0 100 Trying"]);
+    scene.answer_reports(&sent);
+    // And who wants to hear no more, hears no more.
+    let sent = scene.send(&again(&mut alice, 0));
+    assert_eq!(reports(&sent), ["terminated SIP/2.0 100 Trying"]);
+    scene.answer_reports(&sent);
+    assert_eq!(scene.dialling(), 1, "the call goes on");
+    scene.owner(Command::Destroy { reason: None, alternate: None });
+    assert_eq!(reports(&scene.sent()), [""; 0]);
+}
+
+#[test]
 fn a_refer_that_cannot_be_done_has_its_status_and_changes_nothing() {
     let check = |moderates: bool, to: &str, expected: u16| {
         let mut scene = Scene::open();
@@ -164,6 +228,9 @@ fn a_refer_that_cannot_be_done_has_its_status_and_changes_nothing() {
     check(true, "Refer-To: <sip:bob@example.org;method=BYE>\r\n", 404);
     check(true, "Refer-To: <sip:bob@example.org;method=REFER>\r\n", 603);
     check(true, "Refer-To: <sip:bob@example.org?Replaces=1%3Bto-tag%3D2>\r\n", 603);
+    check(true, "Refer-To: <sip:bob@example.org?Route=x>\r\n", 603);
+    let bye = "<sip:bob@example.org;method=BYE?Replaces=1%3Bto-tag%3D2%3Bfrom-tag%3D3>";
+    check(true, &format!("Refer-To: {bye}\r\n"), 603);
 }
 
 #[test]

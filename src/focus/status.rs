@@ -67,6 +67,7 @@ impl Farewell {
     pub(super) fn after(ending: &Ending) -> Option<Self> {
         match ending {
             Ending::Departed => None,
+            Ending::Replaced => Some(Self::because(200, "Moved To Another Device")),
             Ending::Failed { status, text } => Some(Self::because(*status, text)),
         }
     }

@@ -10,7 +10,7 @@ use cusax_sip::uri::{SipUri, Uri};
 
 use super::address::address_of;
 use super::door::overloaded;
-use super::notify::{BATCH, Calls, MAX_PER_PERSON, MAX_WATCHERS, PACE, Watcher, may_watch};
+use super::notify::{BATCH, Calls, MAX_PER_PERSON, MAX_WATCHERS, PACE, Told, Watcher, may_watch};
 use super::status::Farewell;
 use super::{Focus, Wires};
 use crate::clock::Now;
@@ -42,8 +42,8 @@ impl Focus {
         }
     }
 
-    /// The checks of an INVITE, less capacity and media. Within the dialog of a call its caller is
-    /// known already.
+    /// The checks of an INVITE, less capacity and media. Within the dialog of a call, or by naming it
+    /// (RFC 4538), its caller is known already.
     pub(super) fn may_subscribe(
         &mut self,
         now: Now,
@@ -56,7 +56,7 @@ impl Focus {
         if rooms.policy().intake == Intake::Closed || self.watchers.len() >= MAX_WATCHERS {
             return Err(overloaded("No More Subscriptions"));
         }
-        let leg = self.dialogs.get(&dialog).and_then(|id| self.legs.get(id));
+        let leg = self.leg_in(Some(dialog)).or_else(|| self.leg_named(request));
         let (who, name, entity) = match leg {
             Some(leg) => (leg.caller.who.clone(), leg.room.clone(), address_of(&leg.contact.uri)),
             None => {
@@ -95,9 +95,7 @@ impl Focus {
         out: &mut Wires<'_>,
     ) {
         let Some(watcher) = self.watchers.get(id) else {
-            let gone = Response::new(Status::CALL_DOES_NOT_EXIST);
-            self.endpoint.answer_subscribe(now.instant, id, gone, out.sip);
-            return;
+            return self.refresh_referral(now, id, rooms, out);
         };
         let ends = request.headers.expires() == Ok(Some(0));
         let allowed = match rooms.get(&watcher.room) {
@@ -148,8 +146,8 @@ impl Focus {
         }
     }
 
-    /// Tells a watcher everything that they may know; `afresh` if they are to forget what they were
-    /// told before.
+    /// Tells a watcher what is new of what they may know, if anything is; `afresh` if they are to forget what
+    /// they were told before.
     fn tell(
         &mut self,
         now: Now,
@@ -167,11 +165,10 @@ impl Focus {
         }
         let policy = rooms.policy();
         let calls = Calls { legs: &self.legs, dials: &self.dials };
-        let mut document = self.scribe.document(&self.config, policy, room, calls, watcher);
-        let told = document.users.list.iter().map(|user| user.entity.clone()).collect();
-        if !afresh {
-            watcher.mark_gone(&mut document);
-        }
+        let full = self.scribe.document(&self.config, policy, room, calls, watcher);
+        let told = Told::of(&full);
+        let news = if afresh { Some(full) } else { watcher.news(full) };
+        let Some(document) = news else { return };
         let body = document.to_xml(watcher.version() + 1).into_bytes();
         let headers = watcher.headers();
         match self.endpoint.notify(now.instant, id, headers, body, out.sip) {

@@ -13,12 +13,22 @@ use jid::{BareJid, FullJid};
 use minidom::Element;
 use proptest::prelude::*;
 
+#[path = "advisories_tests.rs"]
+mod advisories;
 #[path = "dial_tests.rs"]
 mod dial;
+#[path = "factory_tests.rs"]
+mod factory;
 #[path = "keypad_tests.rs"]
 mod keypad;
+#[path = "partial_tests.rs"]
+mod partial;
 #[path = "refer_tests.rs"]
 mod refer;
+#[path = "replaces_tests.rs"]
+mod replaces;
+#[path = "session_tests.rs"]
+mod session;
 
 use super::*;
 use crate::directory::{Secret, User};
@@ -40,7 +50,7 @@ fn a_call_is_answered_by_a_focus() {
     assert_eq!(ok.status.code(), 200);
     for (name, expected) in [
         (Name::CONTACT, "<sip:tea@192.0.2.10:5060>;isfocus"),
-        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, SUBSCRIBE, REFER, INFO"),
+        (Name::ALLOW, "INVITE, ACK, CANCEL, OPTIONS, BYE, PRACK, UPDATE, SUBSCRIBE, REFER, INFO"),
         (Name::ALLOW_EVENTS, "conference, refer"),
         (Name::CALL_INFO, "<xmpp:tea@rooms.example.org>;purpose=impp"),
         (Name::CONTENT_TYPE, "application/sdp"),
@@ -143,6 +153,75 @@ fn what_is_no_session_description_is_refused() {
     let response = only_response(&scene.send(&invite));
     assert_eq!(response.status.code(), 415);
     assert_eq!(response.headers.get(&Name::ACCEPT), Some("application/sdp"));
+}
+
+/// RFC 5366: nobody is to believe that those on it were called.
+#[test]
+fn lists_of_whom_to_invite_are_refused() {
+    let mut scene = Scene::open();
+    let mut alice = Phone::new("alice", 1);
+    alice.with_header("Require", "recipient-list-invite");
+    let refusal = only_response(&scene.send(&alice.invite(OFFER)));
+    assert_eq!(refusal.status.code(), 420);
+    assert_eq!(refusal.headers.get(&Name::UNSUPPORTED), Some("recipient-list-invite"));
+    let bob = Phone::new("bob", 2);
+    let invite = bob.invite(OFFER).replace("application/sdp", "multipart/mixed;boundary=b");
+    let refusal = only_response(&scene.send(&invite));
+    assert_eq!(refusal.status.code(), 415);
+    assert_eq!(refusal.headers.get(&Name::ACCEPT), Some("application/sdp"));
+    assert!(scene.focus.legs.is_empty());
+}
+
+/// RFC 5627 §4.5: what leads to this one device and no other.
+#[test]
+fn the_contact_of_a_peer_is_kept_whole() {
+    let mut scene = Scene::open();
+    let mut alice = Phone::new("alice", 1);
+    let contact = "<sip:alice@192.0.2.1:5062;gr=urn:uuid:f81d4fae;ob>;+sip.instance=\"<urn:x>\"";
+    let invite = alice.invite(OFFER).replace("<sip:alice@192.0.2.1:5062>", contact);
+    alice.learn(&only_response(&scene.send(&invite)));
+    scene.send(&alice.ack(""));
+    scene.sip.clear();
+    scene.owner(Command::Destroy { reason: None, alternate: None });
+    let bye = only_request(&scene.sent(), "BYE");
+    assert_eq!(bye.uri.to_string(), "sip:alice@192.0.2.1:5062;gr=urn:uuid:f81d4fae;ob");
+}
+
+/// RFC 7081 §1: text is XMPP's, and whoever writes here is told where.
+#[test]
+fn what_is_written_is_sent_to_the_chat_room() {
+    let named = |response: &Response| {
+        let text = response.headers.all(&Name::WARNING).collect::<Vec<_>>().join(" ");
+        assert!(text.contains("Text is written in xmpp:tea@rooms.example.org"), "{text}");
+        let info = response.headers.get(&Name::CALL_INFO);
+        assert_eq!(info, Some("<xmpp:tea@rooms.example.org>;purpose=impp"));
+    };
+    let mut scene = Scene::open();
+    let mut alice = scene.call("alice", 1);
+    for text in
+        [alice.next().request("MESSAGE", "", ""), Phone::new("bob", 2).request("MESSAGE", "", "")]
+    {
+        let refusal = only_response(&scene.send(&text));
+        assert_eq!(refusal.status.code(), 405);
+        assert!(!refusal.headers.get(&Name::ALLOW).unwrap().contains("MESSAGE"));
+        named(&refusal);
+    }
+    let elsewhere = Phone { uri: "sip:192.0.2.10".to_owned(), ..Phone::new("bob", 3) };
+    let refusal = only_response(&scene.send(&elsewhere.request("MESSAGE", "", "")));
+    assert_eq!((refusal.status.code(), refusal.headers.get(&Name::CALL_INFO)), (405, None));
+    // MSRP (RFC 4975) alone, and beside audio.
+    let msrp = "m=message 7004 TCP/MSRP *\r\na=accept-types:text/plain\r\n\
+                a=path:msrp://192.0.2.1:7004/x;tcp\r\n";
+    let alone = format!("{}{msrp}", OFFER.split("m=audio").next().unwrap());
+    let refusal = only_response(&scene.send(&Phone::new("carol", 4).invite(&alone)));
+    assert_eq!(refusal.status.code(), 488);
+    named(&refusal);
+    let ok = only_response(&scene.send(&Phone::new("dora", 5).invite(&format!("{OFFER}{msrp}"))));
+    assert_eq!(ok.status.code(), 200);
+    let sdp = String::from_utf8(ok.body.clone()).unwrap();
+    assert!(sdp.contains("m=message 0 TCP/MSRP *\r\n"), "{sdp}");
+    let info = ok.headers.get(&Name::CALL_INFO);
+    assert_eq!(info, Some("<xmpp:tea@rooms.example.org>;purpose=impp"));
 }
 
 #[test]
@@ -601,12 +680,10 @@ fn a_subscriber_is_told_everything_at_once_and_then_at_a_pace() {
     assert_eq!(texts(&document, "conference-state/active"), ["false"]);
     assert_eq!(
         texts(&document, "users/user/endpoint/status"),
-        ["connected", "muted-via-focus", "connected"]
+        ["muted-via-focus", "connected"],
+        "of Olga there is nothing new"
     );
-    assert_eq!(
-        texts(&document, "users/user/endpoint/media/status"),
-        ["sendrecv", "recvonly", "sendrecv"]
-    );
+    assert_eq!(texts(&document, "users/user/endpoint/media/status"), ["recvonly", "sendrecv"]);
 
     // While a NOTIFY is unanswered the next one waits for it, and then leaves at once.
     scene.report(&Report::Source { leg: LegId(1), ssrc: 583_398 });
@@ -645,12 +722,12 @@ fn who_left_is_named_as_gone() {
     scene.send(&bob.next().request("BYE", "", ""));
     scene.wait(Duration::from_millis(5_100));
     let sent = scene.sent();
-    assert_eq!(states(&sent), "partial partial: deleted full full");
+    assert_eq!(states(&sent), "partial partial: deleted");
     assert_eq!(document(&only_request(&sent, "NOTIFY")).attr("version"), Some("2"));
     watcher.answer_notify(&mut scene, &sent);
     scene.owner(Command::Lock(true));
     scene.wait(Duration::from_millis(5_100));
-    assert_eq!(states(&scene.sent()), "full full: full full");
+    assert_eq!(states(&scene.sent()), "partial partial: ", "the conference itself changed");
 }
 
 #[test]
@@ -1281,6 +1358,8 @@ impl Scene {
             outbound: None,
             media_address: "192.0.2.10".parse().unwrap(),
             ports: PortRange { first: 40_000, last: 40_999 },
+            session: SessionTimer { interval: 1800, min: address::MIN_SESSION },
+            factory: None,
             limits: Limits {
                 requests: Rate { interval: Duration::from_millis(50), burst: 60 },
                 wrong_passwords: 5,

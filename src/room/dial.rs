@@ -18,6 +18,17 @@ pub struct Callee {
     pub person: Caller,
     /// They were invited to the chat already.
     pub invited: bool,
+    /// The call of theirs that ours is to take the place of, as Replaces names it (RFC 4579 §5.10).
+    pub replaces: Option<String>,
+    /// The URI of who asked for it by phone (RFC 3892), unless they want to be nobody.
+    pub referred_by: Option<String>,
+}
+
+impl Callee {
+    /// Somebody who is called.
+    pub fn new(uri: String, person: Caller) -> Self {
+        Self { uri, person, invited: false, replaces: None, referred_by: None }
+    }
 }
 
 /// A call that the room makes and nobody has answered.

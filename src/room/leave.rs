@@ -33,7 +33,7 @@ impl Room {
         let person = &self.people[&id];
         if person.legs.len() == 1 && person.chats.is_empty() {
             let (departure, reason) = match ending {
-                Ending::Departed => (Departure::Left, None),
+                Ending::Departed | Ending::Replaced => (Departure::Left, None),
                 Ending::Failed { text, .. } => (Departure::Lost, Some(text)),
             };
             return Ok(self.remove(id, departure, None, reason).into_iter().collect());

@@ -15,12 +15,14 @@
 //! | [`changes`] | whose affiliations changed since when |
 //! | [`dial`] | calls that a room makes |
 //! | `enter`, `leave` | coming, with the ordered checks, and going |
+//! | `replace`, `convene` | a call in the place of another, and one that makes its room |
 //! | `speak`, `voice` | messages, subject; mutes, hold, raised hands that ask for voice |
 //! | `moderate` | roles, affiliations, lock, destruction |
 //! | `register` | nicks that members keep, and who asks to become one |
 
 pub mod avatar;
 pub mod changes;
+mod convene;
 pub mod dial;
 mod enter;
 pub mod hats;
@@ -30,6 +32,7 @@ mod moderate;
 pub mod people;
 pub mod person;
 mod register;
+mod replace;
 pub mod settings;
 mod speak;
 pub mod standing;
@@ -150,6 +153,8 @@ pub struct Room {
     admins: Arc<BTreeSet<BareJid>>,
     /// What holds for people who left, if they come back.
     kept: BTreeMap<Who, Kept>,
+    /// Who made it by a call.
+    founder: Option<Who>,
     next_person: u64,
     next_dial: u64,
     /// No more; swept after its last facts were shown.
@@ -234,6 +239,29 @@ pub enum Command {
     Call {
         /// The leg, numbered by the phone face.
         leg: LegId,
+        /// Who calls, as far as it is known and proven.
+        caller: Caller,
+        /// What they gave as the room's password.
+        password: Option<String>,
+        /// Whether a codec was agreed; checked last (RFC 3261 §21.4.26).
+        media_agreed: bool,
+    },
+    /// Bring a call leg into a conference that comes to be with it (RFC 4579 §5.4).
+    Convene {
+        /// The leg, numbered by the phone face.
+        leg: LegId,
+        /// Who calls, as far as it is known and proven.
+        caller: Caller,
+        /// Whether a codec was agreed (RFC 3261 §21.4.26).
+        media_agreed: bool,
+    },
+    /// Bring a call leg into the conference in the place of another, which ends: the same person's, or
+    /// one that a moderator takes over (RFC 4579 §5.9).
+    Replace {
+        /// The leg, numbered by the phone face.
+        leg: LegId,
+        /// The one whose place it takes.
+        old: LegId,
         /// Who calls, as far as it is known and proven.
         caller: Caller,
         /// What they gave as the room's password.
@@ -401,6 +429,8 @@ impl Command {
             | Self::LoseChat { .. }
             | Self::ShowPresence
             | Self::Call { .. }
+            | Self::Convene { .. }
+            | Self::Replace { .. }
             | Self::ChangeLeg { .. }
             | Self::HangUp { .. }
             | Self::RaiseHand(_)
@@ -478,6 +508,8 @@ pub enum Change {
 pub enum Ending {
     /// They hung up.
     Departed,
+    /// Another leg took its place.
+    Replaced,
     /// It failed: no ACK, no media, transport lost.
     Failed {
         /// A SIP status that says how.
@@ -972,6 +1004,7 @@ impl Rooms {
         if let Some(creator) = &creator {
             room.affiliations.insert(Who::Jid(creator.clone()), Affiliation::Owner);
         }
+        room.convened_by(by, &command);
         let mut facts = vec![Fact::Created { by: creator }];
         facts.extend(room.apply(now, &self.policy, by, command)?);
         if room.ended {
@@ -1011,37 +1044,55 @@ impl Rooms {
             .collect()
     }
 
-    /// A room comes to be when someone enters its chat, or when an operator configures it; a call
-    /// creates none (RFC 4353 §3.1: a conference URI exists before it is called).
+    /// A room comes to be when someone enters its chat, when an operator configures it, or by a call to the
+    /// factory; any other call creates none (RFC 4353 §3.1: a conference URI exists before it is called).
     fn may_create(&self, by: &By, command: &Command) -> Result<Option<BareJid>, Refusal> {
-        let creator = match (by, command) {
-            (By::Chat(chat), Command::EnterChat { .. }) => Some(chat.to_bare()),
-            (By::Operator(_), Command::Configure(_)) => None,
-            _ => return Err(Refusal::NoSuchRoom),
-        };
+        if !matches!(
+            (by, command),
+            (By::Chat(_), Command::EnterChat { .. })
+                | (By::Operator(_), Command::Configure(_))
+                | (By::Leg(_), Command::Convene { .. })
+        ) {
+            return Err(Refusal::NoSuchRoom);
+        }
         if self.policy.intake > Intake::Open {
             return Err(Refusal::Draining);
         }
-        let allowed = match (&creator, self.policy.creation) {
-            (None, _) | (Some(_), Creation::Anyone) => true,
-            (Some(creator), Creation::Admins) => self.policy.admins.contains(creator),
+        let creator = match (by, command) {
+            (By::Chat(chat), _) => Some(chat.to_bare()),
+            (_, Command::Convene { caller, .. }) => {
+                self.may_convene(caller)?;
+                caller.jid().cloned()
+            }
+            _ => None,
         };
-        if !allowed {
-            return Err(Refusal::MayNotCreate);
+        if let Some(creator) = &creator {
+            self.may_own_more(creator)?;
         }
         if self.rooms.len() >= self.policy.max_rooms {
             return Err(Refusal::TooMany);
         }
-        if let Some(creator) = &creator
-            && !self.policy.admins.contains(creator)
-        {
-            let owner = Who::Jid(creator.clone());
-            let owned = self.rooms.values().filter(|r| r.affiliation(&owner) == Affiliation::Owner);
-            if owned.count() >= self.policy.max_rooms_of_one {
-                return Err(Refusal::TooMany);
-            }
-        }
         Ok(creator)
+    }
+
+    fn anyone_may_create(&self) -> bool {
+        self.policy.creation == Creation::Anyone
+    }
+
+    /// Whether someone may create one more room.
+    fn may_own_more(&self, creator: &BareJid) -> Result<(), Refusal> {
+        if self.policy.admins.contains(creator) {
+            return Ok(());
+        }
+        if !self.anyone_may_create() {
+            return Err(Refusal::MayNotCreate);
+        }
+        let owner = Who::Jid(creator.clone());
+        let owned = self.rooms.values().filter(|r| r.affiliation(&owner) == Affiliation::Owner);
+        if owned.count() >= self.policy.max_rooms_of_one {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
     }
 }
 
@@ -1066,6 +1117,7 @@ impl Room {
             spoke: BTreeMap::new(),
             admins,
             kept: BTreeMap::new(),
+            founder: None,
             next_person: 1,
             next_dial: 1,
             ended: false,
@@ -1093,6 +1145,12 @@ impl Room {
             Command::ShowPresence => self.show_presence(by),
             Command::Call { leg, caller, password, media_agreed } => {
                 self.call(now, policy, leg, caller, password.as_deref(), media_agreed)
+            }
+            Command::Convene { leg, caller, media_agreed } => {
+                self.call(now, policy, leg, caller, None, media_agreed)
+            }
+            Command::Replace { leg, old, caller, password, media_agreed } => {
+                self.replace(now, policy, leg, old, caller, password.as_deref(), media_agreed)
             }
             Command::ChangeLeg { hold, sends } => self.change_leg(by, hold, sends),
             Command::HangUp { ending } => self.hang_up(by, ending),

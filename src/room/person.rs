@@ -50,6 +50,16 @@ pub struct Caller {
     pub private: bool,
 }
 
+impl Caller {
+    /// The JID that they are bound to, if they are.
+    pub fn jid(&self) -> Option<&BareJid> {
+        match &self.who {
+            Who::Jid(jid) => Some(jid),
+            Who::Aor(_) | Who::Unknown(_) => None,
+        }
+    }
+}
+
 /// Someone who is in the room, however they came.
 ///
 /// Who is here under two nicks is two of these; role and mutes are the same in both, so that a second

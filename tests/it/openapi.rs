@@ -143,7 +143,7 @@ fn lounge() -> (Rooms, RoomName) {
         let uri = format!("sip:{user}@example.org");
         let mut person = caller(Who::Jid(jid(user)), Some(&uri), Proof::Dialled);
         person.name = Some(user.to_owned());
-        apply(by, Command::Dial(Box::new(Callee { uri, person, invited: false })));
+        apply(by, Command::Dial(Box::new(Callee::new(uri, person))));
     }
     (rooms, name)
 }

@@ -192,6 +192,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
                 display_text,
                 status: Some(status),
                 joining_method: Some(joining),
+                referred: info.clone(),
                 joining_info: info.clone(),
                 disconnection_method: Some(leaving),
                 disconnection_info: info,

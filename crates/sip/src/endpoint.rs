@@ -2,8 +2,9 @@
 //!
 //! [`Endpoint`] keeps the transactions (RFC 3261 §17, RFC 6026), the dialogs (§12), the calls in them
 //! (§13 to §15) and the subscriptions of both sides (RFC 6665). What RFC 3261 leaves no choice
-//! about is done inside: retransmissions, ACK to refusals, 100, 2xx until ACK, CANCEL, BYE, stale CSeq,
-//! glare, unknown dialogs, merged requests, extensions that nobody knows, overload. What is a choice
+//! about is done inside: retransmissions, ACK to refusals, 100, 2xx until ACK, reliable 1xx and PRACK
+//! (RFC 3262), CANCEL, BYE, session timers (RFC 4028), stale CSeq, glare, unknown dialogs, merged
+//! requests, extensions that nobody knows, overload. What is a choice
 //! comes out as an [`Event`].
 //!
 //! Three kinds of things have names: a request that waits for its answer ([`RequestId`]), a call or
@@ -29,7 +30,7 @@ use crate::{
     agenda::Agenda,
     dialog::{Dialog, DialogKey, MAX_FORWARDS, append},
     flow::{Flow, Transmit},
-    header::{CSeq, HeaderError, Headers, MAGIC_COOKIE, Name, NameAddr, RetryAfter},
+    header::{CSeq, HeaderError, Headers, MAGIC_COOKIE, Name, NameAddr, Replaces, RetryAfter},
     invite::Call,
     message::{Message, Method, Request, Response, Status},
     parse::{ParseError, Rejected, parse},
@@ -37,6 +38,8 @@ use crate::{
     table::{Answer, Lapse, Owner, Purpose, Route, Transactions, complete, reply_flows, way_back},
     uri::{Host, SipUri, Uri},
 };
+
+pub use crate::session::SessionTimer;
 
 /// More than the Via of a request of ours takes, in bytes.
 const VIA_LENGTH: usize = 128;
@@ -85,10 +88,14 @@ pub(crate) enum Usage {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The option tags that the user of the endpoint understands: a request that requires another is
-    /// answered with 420 (RFC 3261 §8.2.2.3).
+    /// answered with 420 (RFC 3261 §8.2.2.3). What the endpoint does by itself goes by them as well:
+    /// `100rel` (RFC 3262), `timer`.
     pub supported: Vec<String>,
     /// The product, for Server and User-Agent; empty for neither.
     pub product: String,
+    /// How long calls last that nobody refreshes (RFC 4028); without it, for ever. `timer` belongs to
+    /// `supported` then.
+    pub session: Option<SessionTimer>,
     /// The bounds of memory.
     pub limits: Limits,
 }
@@ -151,7 +158,7 @@ pub struct SubscriptionId(u64);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A request outside of any dialog, or one within that has no meaning for the endpoint (INFO,
-    /// REFER, OPTIONS, MESSAGE, UPDATE, NOTIFY, unknown ones). Answer with [`Endpoint::respond`].
+    /// REFER, OPTIONS, MESSAGE, NOTIFY, unknown ones). Answer with [`Endpoint::respond`].
     Request {
         /// To answer it.
         id: RequestId,
@@ -181,6 +188,19 @@ pub enum Event {
         /// How it came.
         flow: Flow,
         /// The re-INVITE; without a body it asks for an offer.
+        request: Request,
+    },
+    /// The peer changes the session by UPDATE, or by a PRACK with an offer (RFC 3311 §5.2, RFC 3262 §5);
+    /// an UPDATE without a body only says that it is still there, or where it is. Answer with
+    /// [`Endpoint::respond`]: a refusal leaves the session as it was.
+    Update {
+        /// To answer it.
+        id: RequestId,
+        /// The call.
+        dialog: DialogId,
+        /// How it came.
+        flow: Flow,
+        /// The request.
         request: Request,
     },
     /// Our 2xx has arrived.
@@ -227,6 +247,12 @@ pub enum Event {
     /// Our re-INVITE met one of the peer's (491), and the time to wait is over: call
     /// [`Endpoint::reinvite`] again if it is still wanted (RFC 3261 §14.1).
     Retry {
+        /// The call.
+        dialog: DialogId,
+    },
+    /// It is for us to refresh the session, and the peer takes no UPDATE: call [`Endpoint::reinvite`] with
+    /// the session as it is (RFC 4028 §7.4, §10).
+    RefreshDue {
         /// The call.
         dialog: DialogId,
     },
@@ -290,6 +316,10 @@ pub enum End {
     NoAck,
     /// The user never answered the INVITE; the endpoint did, with 480.
     NotAnswered,
+    /// The peer never confirmed our reliable 1xx, and was refused with 504 (RFC 3262 §3).
+    NoPrack,
+    /// Nobody refreshed the session in time, and the peer was sent a BYE (RFC 4028 §10).
+    Expired,
     /// The peer refused our INVITE.
     Refused(Response),
     /// The peer does not know the call any more, or does not answer at all: the response to the
@@ -305,6 +335,19 @@ pub enum SubscriptionEnd {
     /// A NOTIFY was answered so, with 408 for silence and 503 for a broken flow
     /// (RFC 6665 §4.2.2).
     Status(Status),
+}
+
+/// How far the call has got that a header names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// We call, and nobody has answered.
+    Calling,
+    /// The peer calls, and the user has not answered.
+    Called,
+    /// It was answered.
+    Confirmed,
+    /// It is over, and its end is still under way.
+    Over,
 }
 
 /// Why a request cannot be sent.
@@ -422,6 +465,7 @@ impl Endpoint {
                     match owner {
                         Owner::Call(dialog) => self.handle_unanswered(now, dialog, out),
                         Owner::Subscription(id) => self.handle_unanswered_subscribe(id),
+                        Owner::Update(dialog) => self.handle_unanswered_update(dialog),
                         Owner::User => {}
                     }
                     if self.transactions.is_waiting(id) {
@@ -444,7 +488,7 @@ impl Endpoint {
         self.transactions.poll_timeout().into_iter().chain(self.agenda.next()).min()
     }
 
-    /// Answers an [`Event::Request`].
+    /// Answers an [`Event::Request`] or [`Event::Update`].
     pub fn respond(
         &mut self,
         now: Instant,
@@ -453,7 +497,12 @@ impl Endpoint {
         out: &mut Vec<Transmit>,
     ) {
         self.config.decorate(&mut response.headers, Name::SERVER);
-        self.transactions.answer(now, id, response, out);
+        match self.transactions.owner(id) {
+            Some(Owner::Update(dialog)) => self.answer_update(now, dialog, id, response, out),
+            Some(Owner::User | Owner::Call(_) | Owner::Subscription(_)) | None => {
+                self.transactions.answer(now, id, response, out);
+            }
+        }
     }
 
     /// Sends a request outside of dialogs over this flow; [`Event::Response`] brings the answer. To,
@@ -480,7 +529,7 @@ impl Endpoint {
     }
 
     /// Sends a request within a dialog, such as INFO, REFER, MESSAGE, OPTIONS; [`Event::Response`]
-    /// brings the answer. Not for INVITE, ACK, BYE, CANCEL, SUBSCRIBE and NOTIFY.
+    /// brings the answer. Not for INVITE, ACK, BYE, CANCEL, PRACK, UPDATE, SUBSCRIBE and NOTIFY.
     pub fn send_within(
         &mut self,
         now: Instant,
@@ -491,8 +540,9 @@ impl Endpoint {
         out: &mut Vec<Transmit>,
     ) -> Result<SentId, SendError> {
         let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
-        let reports = [Method::Subscribe, Method::Notify];
-        if own.contains(&method) || reports.contains(&method) {
+        let own = own.iter().chain(&[Method::Prack, Method::Update]);
+        let mut own = own.chain(&[Method::Subscribe, Method::Notify]);
+        if own.any(|own| *own == method) {
             return Err(SendError::Malformed);
         }
         if !self.transactions.may_start() {
@@ -504,6 +554,23 @@ impl Endpoint {
         request.body = body;
         let sent = self.send_in(now, dialog, request, Purpose::Within(dialog), out);
         sent.ok_or(SendError::Full)
+    }
+
+    /// Puts other session timers in force, for sessions that begin or are refreshed from now on.
+    pub fn set_session(&mut self, session: Option<SessionTimer>) {
+        self.config.session = session;
+    }
+
+    /// The call that Replaces or Join names, which see it from its other side (RFC 3891 §3,
+    /// RFC 3911 §4).
+    pub fn find(&self, meant: &Replaces) -> Option<(DialogId, Stage)> {
+        let key = DialogKey {
+            call_id: meant.call_id.clone(),
+            local_tag: meant.to_tag.clone(),
+            remote_tag: meant.from_tag.clone(),
+        };
+        let id = *self.by_key.get(&key)?;
+        Some((id, self.dialogs.get(&id)?.call.as_ref()?.stage()))
     }
 
     /// How much is under way.
@@ -567,6 +634,19 @@ impl Endpoint {
             let response = Response::new(Status::BAD_EXTENSION);
             return Some(response.with(Name::UNSUPPORTED, unsupported.join(", ")));
         }
+        let replaces = request.headers.contains(&Name::REPLACES);
+        let joins = request.headers.contains(&Name::JOIN);
+        if (replaces || joins) && request.method != Method::Invite || replaces && joins {
+            let response = Response::new(Status::BAD_REQUEST);
+            return Some(response.with_reason("Replaces Or Join Of No Use Here"));
+        }
+        if let Err(error) = request.headers.replaces().and(request.headers.join()) {
+            return bad(error);
+        }
+        let timer = self.config.session;
+        if let Some(refusal) = timer.and_then(|timer| timer.refuses(request)) {
+            return Some(refusal);
+        }
         let encodings = request.headers.all(&Name::CONTENT_ENCODING);
         let mut encodings = encodings.flat_map(|line| line.split(',')).map(str::trim);
         if !request.body.is_empty() && encodings.any(|it| !it.eq_ignore_ascii_case("identity")) {
@@ -620,6 +700,8 @@ impl Endpoint {
         match request.method {
             Method::Invite => self.handle_reinvite(now, flow, id, request, out),
             Method::Bye => self.handle_bye(now, flow, id, request, out),
+            Method::Prack => self.handle_prack(now, flow, id, request, out),
+            Method::Update => self.handle_update(now, flow, id, request, out),
             Method::Subscribe => self.handle_subscribe(now, flow, Some(id), request, out),
             Method::Refer => self.handle_refer(now, flow, Some(id), request, out),
             _ => self.handle_other(now, flow, Some(id), request, out),
@@ -635,15 +717,9 @@ impl Endpoint {
         request: Request,
         out: &mut Vec<Transmit>,
     ) {
-        let held = dialog.and_then(|id| self.dialogs.get_mut(&id));
-        if let Some(held) = held {
-            if held.is_ending() {
-                let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-                return self.conclude(now, flow, &request, response, out);
-            }
-            if request.method == Method::Update {
-                held.dialog.refresh(&request.headers);
-            }
+        if dialog.and_then(|id| self.dialogs.get(&id)).is_some_and(Held::is_ending) {
+            let response = Response::new(Status::CALL_DOES_NOT_EXIST);
+            return self.conclude(now, flow, &request, response, out);
         }
         let tag = self.token();
         match self.transactions.open(now, flow, &request, tag, Owner::User) {
@@ -660,6 +736,9 @@ impl Endpoint {
             Purpose::Notify(subscription) => {
                 self.handle_notify_answer(now, subscription, &answer, out);
             }
+            Purpose::Refresh(dialog) if status.is_final() => {
+                self.handle_refreshed(now, dialog, &answer, out);
+            }
             Purpose::Bye(dialog) if status.is_final() => self.end_call(dialog),
             Purpose::Subscribe(dialog) if status != Status::TRYING => {
                 self.handle_subscribe_answer(dialog, &answer);
@@ -673,6 +752,7 @@ impl Endpoint {
             }
             Purpose::User
             | Purpose::Within(_)
+            | Purpose::Refresh(_)
             | Purpose::Bye(_)
             | Purpose::Subscribe(_)
             | Purpose::Nobody => {}
@@ -945,7 +1025,8 @@ mod tests {
     fn no_index_keeps_what_is_over() {
         for transport in [Transport::Udp, Transport::Tcp] {
             let limits = Limits { server_transactions: 4, ..Limits::default() };
-            let config = Config { supported: vec![], product: String::new(), limits };
+            let config =
+                Config { supported: vec![], product: String::new(), session: None, limits };
             let mut endpoint = Endpoint::new(config, [1; 32]);
             let (mut now, mut out) = (epoch(), vec![]);
             let [local, remote] =
@@ -993,8 +1074,12 @@ mod tests {
 
     #[test]
     fn no_key_keeps_a_call_of_ours() {
-        let config =
-            Config { supported: vec![], product: String::new(), limits: Limits::default() };
+        let config = Config {
+            supported: vec![],
+            product: String::new(),
+            session: None,
+            limits: Limits::default(),
+        };
         let mut endpoint = Endpoint::new(config, [1; 32]);
         let (now, mut out) = (epoch(), vec![]);
         let [local, remote] = ["192.0.2.1:5060", "192.0.2.7:5060"].map(|at| at.parse().unwrap());

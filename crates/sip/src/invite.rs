@@ -6,10 +6,12 @@ use rand::Rng;
 
 use crate::{
     dialog::{Dialog, append},
-    endpoint::{DialogId, End, Endpoint, Event, RequestId, SendError, SentId, Usage},
+    endpoint::{DialogId, End, Endpoint, Event, RequestId, SendError, SentId, Stage, Usage},
     flow::{Flow, Transmit},
     header::{Headers, Name, Reason, RetryAfter},
     message::{Method, Request, Response, Status},
+    reliable::{Heard, Overdue, Reliable},
+    session::{Asked, Session, min_se},
     table::{Answer, Owner, Purpose, Route, way_back},
     transaction::{GIVE_UP, T1, T2},
 };
@@ -32,6 +34,20 @@ pub(crate) struct Call {
     retry_at: Option<Instant>,
     /// What goes with a BYE that waits for an ACK (§15).
     bye: Option<Headers>,
+    /// Our reliable answers to the peer's INVITE, if it demands them.
+    pub(crate) reliable: Option<Reliable>,
+    /// The peer's to ours.
+    heard: Heard,
+    /// The peer's UPDATE that we have not answered.
+    pub(crate) update: Option<Update>,
+    /// Whether the peer takes UPDATE of ours (RFC 3311 §4).
+    pub(crate) takes_update: bool,
+    /// Until when it lasts; `None` before it is up, or for ever.
+    pub(crate) session: Option<Session>,
+    /// The least that somebody on the way wants it to last, in seconds.
+    pub(crate) min_se: u32,
+    /// Whether an UPDATE of ours is under way that refreshes it.
+    pub(crate) refreshing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +69,15 @@ struct Inbound {
     /// It came without a body: our 2xx holds the offer, the ACK the answer (§13.2.1).
     wants_offer: bool,
     contact: Headers,
+    asked: Asked,
+}
+
+/// An UPDATE, or a PRACK with an offer.
+#[derive(Debug)]
+pub(crate) struct Update {
+    pub(crate) method: Method,
+    pub(crate) contact: Headers,
+    pub(crate) asked: Asked,
 }
 
 #[derive(Debug)]
@@ -91,6 +116,13 @@ impl Call {
             ack: None,
             retry_at: None,
             bye: None,
+            reliable: None,
+            heard: Heard::default(),
+            update: None,
+            takes_update: false,
+            session: None,
+            min_se: 0,
+            refreshing: false,
         }
     }
 
@@ -102,13 +134,57 @@ impl Call {
     fn poll_timeout(&self) -> Option<Instant> {
         let unacked =
             self.unacked.as_ref().map(|unacked| unacked.resend_at.min(unacked.give_up_at));
-        [unacked, self.retry_at].into_iter().flatten().min()
+        let reliable = self.reliable.as_ref().and_then(Reliable::poll_timeout);
+        let session = self.session.as_ref().map(Session::poll_timeout);
+        [unacked, self.retry_at, reliable, session].into_iter().flatten().min()
+    }
+
+    /// Whether an INVITE is under way, in either direction.
+    pub(crate) fn is_pending(&self) -> bool {
+        let unconfirmed = self.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
+        let pending = self.inbound.is_some() || self.outbound.is_some() || self.unacked.is_some();
+        pending || unconfirmed
+    }
+
+    /// Whether an offer of the peer's waits for our answer.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.inbound.is_some() || self.update.is_some()
+    }
+
+    /// Whether an offer of ours waits for the peer's answer, or is about to be made.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        let unconfirmed = self.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
+        self.outbound.is_some() || unconfirmed || self.unacked.as_ref().is_some_and(|it| it.offered)
+    }
+
+    /// How far it has got.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.state {
+            CallState::Ringing if self.caller => Stage::Calling,
+            CallState::Ringing => Stage::Called,
+            CallState::Up => Stage::Confirmed,
+            CallState::Cancelling | CallState::Ending => Stage::Over,
+        }
+    }
+
+    /// Whether it is answered, and nobody has ended it.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == CallState::Up
+    }
+
+    /// Takes note of what the peer can do.
+    fn note_allow(&mut self, headers: &Headers) {
+        if let Ok(Some(methods)) = headers.allow() {
+            self.takes_update = methods.contains(&Method::Update);
+        }
     }
 }
 
 /// What the user does.
 impl Endpoint {
-    /// Answers an [`Event::Invite`] or [`Event::Reinvite`].
+    /// Answers an [`Event::Invite`] or [`Event::Reinvite`]. A 1xx is sent again until it has arrived if
+    /// the peer demands that (RFC 3262); what is answered meanwhile may have to wait for it. To an INVITE
+    /// without an offer, a 1xx goes without a body.
     pub fn answer(
         &mut self,
         now: Instant,
@@ -116,12 +192,28 @@ impl Endpoint {
         mut response: Response,
         out: &mut Vec<Transmit>,
     ) {
+        let timer = self.config.session;
         let Some((held, call)) = self.call(dialog) else { return };
         let Some(inbound) = call.inbound.take() else { return };
         let status = response.status;
         let ringing = call.state == CallState::Ringing;
+        if status.is_provisional() && inbound.wants_offer {
+            response.body = vec![];
+            response.headers.remove(&Name::CONTENT_TYPE);
+        }
+        if let Some(reliable) = &mut call.reliable {
+            let Some(admitted) = reliable.admit(now, response) else {
+                call.inbound = Some(inbound);
+                return;
+            };
+            response = admitted;
+        }
         if (status.is_provisional() && status != Status::TRYING) || status.is_success() {
             held.own_contact(&mut response.headers);
+        }
+        if let Some(timer) = timer.filter(|_| status.is_success()) {
+            let granted = timer.grant(now, inbound.asked, call.session, &mut response.headers);
+            call.session = Some(granted);
         }
         self.config.decorate(&mut response.headers, Name::SERVER);
         let sent = self.transactions.answer(now, inbound.id, response, out);
@@ -139,10 +231,10 @@ impl Endpoint {
                 give_up_at: now + GIVE_UP,
             });
             held.refresh(&inbound.contact);
-            self.wake_call(dialog);
         } else if ringing {
-            self.end_call(dialog);
+            return self.end_call(dialog);
         }
+        self.wake_call(dialog);
     }
 
     /// Calls somebody over this flow. From's tag, Call-ID, CSeq, Contact and Max-Forwards are filled
@@ -158,6 +250,8 @@ impl Endpoint {
             return Err(SendError::Full);
         }
         self.address(&mut request)?;
+        let min = min_se(&request.headers).unwrap_or_default();
+        self.ask_for_time(&mut request.headers, true, min);
         let dialog = Dialog::of_client(&request, flow).map_err(|_| SendError::Malformed)?;
         if !request.headers.contains(&Name::CONTACT) {
             request.headers.push(Name::CONTACT, &dialog.contact);
@@ -169,6 +263,7 @@ impl Endpoint {
         let sent = self.transactions.start(now, request, branch, Route::only(flow), purpose, out);
         let Some((_, call)) = self.call(id) else { return Err(SendError::Unknown) };
         call.outbound = sent.map(|id| Outbound { id, cancel: None });
+        call.min_se = min;
         Ok(id)
     }
 
@@ -190,16 +285,16 @@ impl Endpoint {
                 return Err(SendError::Unknown);
             }
         }
-        let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
-        let pending = call.inbound.is_some() || call.outbound.is_some() || call.unacked.is_some();
-        if pending || unconfirmed {
+        if call.is_pending() || call.update.is_some() || call.refreshing {
             return Err(SendError::Pending);
         }
         call.retry_at = None;
-        let contact = held.contact.clone();
+        let (contact, min) = (held.contact.clone(), call.min_se);
+        let ours = call.session.is_none_or(|session| session.ours);
         let mut request = held.request(Method::Invite).with(Name::CONTACT, contact);
         append(&mut request.headers, &headers);
         request.body = body;
+        self.ask_for_time(&mut request.headers, ours, min);
         let sent = self.send_in(now, dialog, request, Purpose::Invite(dialog), out);
         if let Some((_, call)) = self.call(dialog) {
             call.outbound = sent.map(|id| Outbound { id, cancel: None });
@@ -274,11 +369,17 @@ impl Endpoint {
 
     /// Ends a call that is up. No BYE overtakes the peer's ACK, since it might not know the dialog
     /// yet (§15).
-    fn hang_up(&mut self, now: Instant, id: DialogId, headers: Headers, out: &mut Vec<Transmit>) {
+    pub(crate) fn hang_up(
+        &mut self,
+        now: Instant,
+        id: DialogId,
+        headers: Headers,
+        out: &mut Vec<Transmit>,
+    ) {
         self.refuse_inbound(now, id, out);
         let Some((_, call)) = self.call(id) else { return };
         if call.unacked.is_some() {
-            call.state = CallState::Ending;
+            (call.state, call.session) = (CallState::Ending, None);
             call.bye = Some(headers);
             return;
         }
@@ -301,6 +402,8 @@ impl Endpoint {
     ) {
         let Some((dialog, tag)) = self.new_dialog(flow, &request, out) else { return };
         let mut call = Call::new(false);
+        call.note_allow(&request.headers);
+        call.reliable = self.reliable(&request);
         let id = self.next_dialog_id();
         let opened = self.transactions.open(now, flow, &request, tag, Owner::Call(id));
         let Some(inbound) = opened.and_then(|id| Inbound::new(id, &request)) else {
@@ -320,35 +423,38 @@ impl Endpoint {
         request: Request,
         out: &mut Vec<Transmit>,
     ) {
-        let wait = self.rng.random_range(0..=10);
-        let Some((_, call)) = self.call(id).filter(|(_, call)| !call.is_ending()) else {
-            let response = Response::new(Status::CALL_DOES_NOT_EXIST);
-            return self.conclude(now, flow, &request, response, out);
-        };
-        if call.inbound.is_some() {
-            let response = Response::new(Status::SERVER_INTERNAL_ERROR)
-                .with(Name::RETRY_AFTER, RetryAfter::new(wait));
-            return self.conclude(now, flow, &request, response, out);
-        }
-        let unconfirmed = call.ack.as_ref().is_some_and(|ack| ack.sent.is_none());
-        let answer_due = call.unacked.as_ref().is_some_and(|unacked| unacked.offered);
-        if call.outbound.is_some() || unconfirmed || answer_due {
-            let response = Response::new(Status::REQUEST_PENDING);
-            return self.conclude(now, flow, &request, response, out);
+        if let Some(refusal) = self.refuses_offer(id) {
+            return self.conclude(now, flow, &request, refusal, out);
         }
         let tag = self.local_tag(id);
+        let reliable = self.reliable(&request);
         let opened = self.transactions.open(now, flow, &request, tag, Owner::Call(id));
         let Some(inbound) = opened.and_then(|id| Inbound::new(id, &request)) else {
             return self.overloaded(flow, &request, out);
         };
         let Some((_, call)) = self.call(id) else { return };
         call.inbound = Some(inbound);
+        call.reliable = reliable;
+        call.note_allow(&request.headers);
         // Nobody changes a session that it does not know of: only the ACK was lost.
         if call.unacked.take().is_some() {
             self.wake_call(id);
             self.events.push(Event::Ack { dialog: id, request: None });
         }
         self.events.push(Event::Reinvite { dialog: id, flow, request });
+    }
+
+    /// Refuses an offer of the peer's for which it is not the time (§14.2, RFC 3311 §5.2).
+    pub(crate) fn refuses_offer(&mut self, id: DialogId) -> Option<Response> {
+        let wait = self.rng.random_range(0..=10);
+        let Some((_, call)) = self.call(id).filter(|(_, call)| !call.is_ending()) else {
+            return Some(Response::new(Status::CALL_DOES_NOT_EXIST));
+        };
+        if call.owes_answer() {
+            let response = Response::new(Status::SERVER_INTERNAL_ERROR);
+            return Some(response.with(Name::RETRY_AFTER, RetryAfter::new(wait)));
+        }
+        call.awaits_answer().then(|| Response::new(Status::REQUEST_PENDING))
     }
 
     /// Takes an ACK that is not a transaction's (§13.3.1.4).
@@ -438,9 +544,16 @@ impl Endpoint {
             return;
         }
         if status.is_provisional() {
+            if !call.heard.is_next(&answer.response) {
+                return;
+            }
+            call.note_allow(&answer.response.headers);
             let early = answer.response.headers.to_tag().is_ok_and(|tag| tag.is_some());
             if state == CallState::Ringing && early && held.confirm(&answer.response).is_ok() {
                 self.rekey(id);
+            }
+            if matches!(state, CallState::Ringing | CallState::Up) {
+                self.acknowledge(now, id, &answer.response, out);
             }
             if state == CallState::Cancelling {
                 self.try_cancel(now, id, out);
@@ -471,6 +584,7 @@ impl Endpoint {
             }
             CallState::Up => {
                 if !self.end_if_gone(now, id, &answer, out) {
+                    self.note_too_brief(now, id, &answer.response);
                     let response = answer.response;
                     self.events.push(Event::Refused { dialog: id, response });
                 }
@@ -525,8 +639,12 @@ impl Endpoint {
             CallState::Ending => return self.ack(id, Headers::new(), vec![], out),
             CallState::Ringing | CallState::Up => {}
         }
+        let timer = self.config.session;
         if let Some((_, call)) = self.call(id) {
             call.state = CallState::Up;
+            call.note_allow(&answer.response.headers);
+            let min = call.min_se;
+            call.session = timer.map(|it| it.granted(now, min, &answer.response.headers));
         }
         self.wake_call(id);
         self.events.push(Event::Answered { dialog: id, response: answer.response });
@@ -578,6 +696,8 @@ impl Endpoint {
         if call.retry_at.take_if(|at| *at <= now).is_some() {
             self.events.push(Event::Retry { dialog: id });
         }
+        self.handle_unconfirmed(now, id, out);
+        self.handle_session_timeout(now, id, out);
         let Some((_, call)) = self.call(id) else { return };
         let Some(unacked) = &mut call.unacked else { return self.wake_call(id) };
         if unacked.give_up_at <= now {
@@ -602,6 +722,27 @@ impl Endpoint {
         self.wake_call(id);
     }
 
+    /// Sends a reliable 1xx again that nobody confirms, or refuses the INVITE (RFC 3262 §3).
+    fn handle_unconfirmed(&mut self, now: Instant, id: DialogId, out: &mut Vec<Transmit>) {
+        let Some((_, call)) = self.call(id) else { return };
+        let overdue = call.reliable.as_mut().and_then(|reliable| reliable.handle_timeout(now));
+        let Some(inbound) = call.inbound.as_ref().map(|inbound| inbound.id) else { return };
+        let ringing = call.state == CallState::Ringing;
+        match overdue {
+            Some(Overdue::Resend) => self.transactions.resend(inbound, out),
+            Some(Overdue::GiveUp) => {
+                let response = Response::new(Status::SERVER_TIMEOUT).with_reason("No PRACK");
+                self.answer(now, id, response, out);
+                if ringing {
+                    self.events.push(Event::Ended { dialog: id, why: End::NoPrack });
+                } else {
+                    self.events.push(Event::ReinviteCancelled { dialog: id });
+                }
+            }
+            None => {}
+        }
+    }
+
     /// Answers an INVITE that the user left ringing for too long.
     pub(crate) fn handle_unanswered(
         &mut self,
@@ -611,6 +752,7 @@ impl Endpoint {
     ) {
         let Some((_, call)) = self.call(id) else { return };
         let ringing = call.state == CallState::Ringing;
+        call.reliable = None;
         self.answer(now, id, Response::new(Status::TEMPORARILY_UNAVAILABLE), out);
         if ringing {
             self.events.push(Event::Ended { dialog: id, why: End::NotAnswered });
@@ -620,6 +762,7 @@ impl Endpoint {
     /// Refuses the peer's INVITE that is pending, if one is, since it or the call is given up.
     fn refuse_inbound(&mut self, now: Instant, id: DialogId, out: &mut Vec<Transmit>) {
         let Some((_, call)) = self.call(id) else { return };
+        call.reliable = None;
         if let Some(inbound) = call.inbound.take() {
             let mut response = Response::new(Status::REQUEST_TERMINATED);
             self.config.decorate(&mut response.headers, Name::SERVER);
@@ -631,7 +774,7 @@ impl Endpoint {
     fn send_bye(&mut self, now: Instant, id: DialogId, headers: Headers, out: &mut Vec<Transmit>) {
         let Some((held, call)) = self.call(id) else { return };
         call.state = CallState::Ending;
-        (call.unacked, call.retry_at) = (None, None);
+        (call.unacked, call.retry_at, call.session) = (None, None, None);
         let mut request = held.request(Method::Bye);
         append(&mut request.headers, &headers);
         let sent = self.send_in(now, id, request, Purpose::Bye(id), out);
@@ -651,13 +794,13 @@ impl Endpoint {
     }
 
     /// A call and the dialog that it is in.
-    fn call(&mut self, id: DialogId) -> Option<(&mut Dialog, &mut Call)> {
+    pub(crate) fn call(&mut self, id: DialogId) -> Option<(&mut Dialog, &mut Call)> {
         let held = self.dialogs.get_mut(&id)?;
         Some((&mut held.dialog, held.call.as_mut()?))
     }
 
     /// Sets when [`Self::handle_call_timeout`] is next due.
-    fn wake_call(&mut self, id: DialogId) {
+    pub(crate) fn wake_call(&mut self, id: DialogId) {
         let at = self.call(id).and_then(|(_, call)| call.poll_timeout());
         self.agenda.set(Usage::Call(id), at);
     }
@@ -668,6 +811,7 @@ impl Inbound {
         let cseq = request.headers.cseq().ok()?.number;
         let mut contact = Headers::new();
         contact.copy(&request.headers, &Name::CONTACT);
-        Some(Self { id, cseq, wants_offer: request.body.is_empty(), contact })
+        let asked = Asked::new(&request.headers);
+        Some(Self { id, cseq, wants_offer: request.body.is_empty(), contact, asked })
     }
 }

@@ -189,7 +189,7 @@ impl Endpoint {
     }
 
     /// Takes a REFER, in a dialog or without one: a subscription to what becomes of it (RFC 3515 §2.4.4),
-    /// unless the peer wants none (RFC 4488 §4).
+    /// unless the peer wants none (RFC 4488 §4, RFC 7614 §5).
     pub(crate) fn handle_refer(
         &mut self,
         now: Instant,
@@ -199,7 +199,8 @@ impl Endpoint {
         out: &mut Vec<Transmit>,
     ) {
         let wanted = request.headers.get(&Name::REFER_SUB).and_then(|it| it.split(';').next());
-        if wanted.is_some_and(|wanted| wanted.trim().eq_ignore_ascii_case("false")) {
+        let unwanted = wanted.is_some_and(|it| it.trim().eq_ignore_ascii_case("false"));
+        if unwanted || request.headers.requires("nosub") {
             return self.handle_other(now, flow, within, request, out);
         }
         let mut event = header::Event::new("refer");

@@ -83,6 +83,8 @@ pub(crate) enum Owner {
     User,
     /// An INVITE of this call.
     Call(DialogId),
+    /// An UPDATE in this call, or a PRACK with an offer.
+    Update(DialogId),
     /// A SUBSCRIBE.
     Subscription(SubscriptionId),
 }
@@ -96,13 +98,15 @@ pub(crate) enum Purpose {
     Within(DialogId),
     /// An INVITE or re-INVITE.
     Invite(DialogId),
+    /// An UPDATE that refreshes the session of this call.
+    Refresh(DialogId),
     /// Nobody awaits the answer to this BYE but the dialog.
     Bye(DialogId),
     /// A report.
     Notify(SubscriptionId),
     /// A SUBSCRIBE.
     Subscribe(DialogId),
-    /// Nobody awaits the answer: a CANCEL, the BYE of a branch that nobody wanted.
+    /// Nobody awaits the answer: a CANCEL, a PRACK, the BYE of a branch that nobody wanted.
     Nobody,
 }
 
@@ -271,7 +275,13 @@ impl Transactions {
         self.servers.get(&id).is_some_and(|entry| entry.machine.is_waiting())
     }
 
-    /// Sends the last answer again: the 2xx of a call, until the ACK comes (RFC 3261 §13.3.1.4).
+    /// Whose a request is, as long as it waits for its final answer.
+    pub(crate) fn owner(&self, id: RequestId) -> Option<Owner> {
+        self.servers.get(&id).filter(|entry| entry.machine.is_waiting()).map(|entry| entry.owner)
+    }
+
+    /// Sends the last answer again: the 2xx of a call until the ACK comes (RFC 3261 §13.3.1.4), a
+    /// reliable 1xx until PRACK does (RFC 3262 §3).
     pub(crate) fn resend(&self, id: RequestId, out: &mut Vec<Transmit>) {
         out.extend(self.servers.get(&id).and_then(ServerEntry::transmit));
     }

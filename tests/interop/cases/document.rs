@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
+use cusax::conference::{Document, Outcome, Subscriber};
 use serde_json::json;
 
 use crate::{
@@ -140,13 +141,16 @@ fn documents_are_valid_complete_and_paced() {
     let transcript = watcher.passes(Duration::from_secs(60));
     let documents = transcript.documents();
     assert!((2..=5).contains(&documents.len()), "{} documents", documents.len());
+    let mut reader = Subscriber::default();
     for document in &documents {
         valid(document, &site.dir);
-        assert!(document.contains("state=\"full\""), "{document}");
         let service = format!("xmpp:{}", room("lounge"));
         assert!(document.contains(&service) && document.contains("grouptextchat"), "{document}");
-        assert!(document.contains("alice"), "{document}");
+        let read = Document::from_xml(document).expect("it is valid");
+        assert_eq!(reader.handle_document(read), Outcome::Applied, "{document}");
     }
+    assert!(documents[0].contains("alice"), "{}", documents[0]);
+    assert!(!documents[1].contains("alice"), "there is nothing new of her: {}", documents[1]);
     let last = documents.last().expect("there are some");
     assert!(last.contains("bob"), "{last}");
     assert!(last.contains("muted-via-focus"), "the caller is muted: {last}");

@@ -82,6 +82,7 @@ fn calls_of_all_shapes_are_heard() {
         ("in_dialog", false),
         ("in_dialog", true),
         ("hold", false),
+        ("session", false),
     ] {
         let dir = site.dir.join(format!("sipp-{name}-lounge{}", if tcp { "-tcp" } else { "" }));
         speech(&dir);

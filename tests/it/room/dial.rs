@@ -10,7 +10,7 @@ use super::{World, affiliate, caller, chat, give, kick, operator, policy, who};
 
 fn callee(text: &str) -> Callee {
     let person = Caller { proof: Proof::Dialled, ..caller(who(text)) };
-    Callee { uri: text.to_owned(), person, invited: false }
+    Callee::new(text.to_owned(), person)
 }
 
 fn dial(text: &str) -> Command {

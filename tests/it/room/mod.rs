@@ -602,6 +602,40 @@ fn unbound_callers_are_people_of_their_own() {
 }
 
 #[test]
+fn who_moves_to_another_device_keeps_place_mutes_and_name() {
+    let mut world = World::with(|settings| settings.max_users = Some(2));
+    let replace = |leg: u64, old: u64, caller: Caller, media_agreed| {
+        let (leg, old) = (LegId(leg), LegId(old));
+        Command::Replace { leg, old, caller, password: None, media_agreed }
+    };
+    let bob = || caller(who("sip:bob@x"));
+    world.does(&By::Leg(LegId(70)), call(70, bob()));
+    let name = world.names().last().unwrap().clone();
+    let person = world.person(&name).id;
+    world.does(&chat("owner"), Command::Mute { person, on: true });
+    // The room is full, and locked: it is no arrival.
+    world.does(&chat("owner"), Command::Lock(true));
+    let by = By::Leg(LegId(71));
+    world.refuses(&by, replace(71, 70, bob(), false), Refusal::NoCommonMedia);
+    world.refuses(&by, replace(71, 99, bob(), true), Refusal::NoSuchCall);
+    world.refuses(&by, replace(71, 70, caller(who("sip:eve@x")), true), Refusal::Forbidden);
+    let facts = world.does(&by, replace(71, 70, bob(), true));
+    assert!(
+        matches!(
+            facts[..],
+            [
+                Fact::CallEntered { leg: LegId(71), arrival: Arrival::Joined, .. },
+                Fact::CallLeft { leg: LegId(70), ending: Ending::Replaced, .. },
+            ]
+        ),
+        "{facts:?}"
+    );
+    assert_eq!(world.names().last(), Some(&name));
+    assert!(!world.heard(&by), "a mute goes along");
+    world.refuses(&By::Leg(LegId(70)), HANG_UP, Refusal::NotHere);
+}
+
+#[test]
 fn two_nicks_of_one_jid_have_one_voice() {
     let mut world = World::with(|_| {});
     world.comes("juliet");

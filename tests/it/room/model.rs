@@ -645,7 +645,7 @@ impl World {
             What::Dial(whom) => {
                 let text = IDENTITIES[whom].trim_start_matches('@');
                 let person = Caller { proof: Proof::Dialled, ..caller(who(text)) };
-                Command::Dial(Box::new(Callee { uri: text.to_owned(), person, invited: false }))
+                Command::Dial(Box::new(Callee::new(text.to_owned(), person)))
             }
             What::EndDial(number) => {
                 Command::EndDial { dial: dial(number), end: DialEnd::Cancelled }

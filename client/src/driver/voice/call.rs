@@ -351,7 +351,7 @@ impl Line {
                 Why::Refused { status: response.status.code(), reason }
             }
             End::Bye(request) | End::Cancelled(request) => Why::TheOther(says(&request.headers)),
-            End::NoAck | End::NotAnswered | End::Gone(_) => Why::Lost,
+            End::NoAck | End::NotAnswered | End::NoPrack | End::Expired | End::Gone(_) => Why::Lost,
         };
         self.over(why);
     }

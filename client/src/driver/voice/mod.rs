@@ -289,7 +289,10 @@ impl Line {
         let digest = Digest::new(&account.user, &account.password, Some(&account.realm));
         let mut random = StdRng::from_seed(seed);
         Ok(Self {
-            endpoint: Endpoint::new(Config { supported: vec![], product, limits }, random.random()),
+            endpoint: Endpoint::new(
+                Config { supported: vec![], product, session: None, limits },
+                random.random(),
+            ),
             account: account.clone(),
             wire,
             flow: Flow { transport: account.transport, local, remote },
@@ -536,7 +539,17 @@ impl Line {
                         call.hold = call.held;
                     }
                 }
-                Happens::Retry { dialog } if self.is_call(dialog) => self.reinvite(),
+                Happens::Retry { dialog } | Happens::RefreshDue { dialog }
+                    if self.is_call(dialog) =>
+                {
+                    self.reinvite();
+                }
+                // Who wants another session asks by re-INVITE; without a body they only say that they are there.
+                Happens::Update { id, request, .. } => {
+                    let there = request.body.is_empty();
+                    let status = if there { Status::OK } else { Status::NOT_ACCEPTABLE_HERE };
+                    self.endpoint.respond(now(), id, Response::new(status), &mut self.out);
+                }
                 Happens::Ended { dialog, why } => self.ended(dialog, why),
                 Happens::Subscribe { subscription, request, .. } => {
                     let refer = request.method == Method::Refer;
@@ -545,6 +558,7 @@ impl Line {
                     self.endpoint.answer_subscribe(now(), subscription, response, &mut self.out);
                 }
                 Happens::Retry { .. }
+                | Happens::RefreshDue { .. }
                 | Happens::Refresh { .. }
                 | Happens::Notified { .. }
                 | Happens::Unsubscribed { .. }

@@ -112,6 +112,7 @@ fn apply(conference: &mut Conference, document: Document) {
 
 fn merge_endpoint(had: &mut Endpoint, new: Endpoint) {
     replace(&mut had.display_text, new.display_text);
+    replace(&mut had.referred, new.referred);
     replace(&mut had.status, new.status);
     replace(&mut had.joining_method, new.joining_method);
     replace(&mut had.joining_info, new.joining_info);

@@ -31,7 +31,7 @@ pub const AUDIO: &str = "audio";
 pub const MESSAGE: &str = "message";
 
 /// How much of an element's content a document holds (RFC 4575 §4.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum State {
     /// All of it: what the reader had is replaced.
     #[default]
@@ -43,7 +43,7 @@ pub enum State {
 }
 
 /// What one subscriber is told of a conference (RFC 4575 §5.2).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Conference {
     /// The conference URI: what one subscribes to. Readers drop a document whose entity is not the
     /// Contact that they know.
@@ -59,7 +59,7 @@ pub struct Conference {
 }
 
 /// One document as it was read (RFC 4575 §5.2). What a partial one does not hold has not changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Document {
     /// Its number: one counter for each subscription.
     pub version: u32,
@@ -76,7 +76,7 @@ pub struct Document {
 }
 
 /// What a conference is (RFC 4575 §5.3).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Description {
     /// Its name.
     pub display_text: Option<String>,
@@ -95,7 +95,7 @@ pub struct Description {
 }
 
 /// A URI and what it is for (RFC 4575 §5.3.1).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UriEntry {
     /// The URI.
     pub uri: String,
@@ -106,7 +106,7 @@ pub struct UriEntry {
 }
 
 /// A medium that the conference offers (RFC 4575 §5.3.4).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AvailableMedia {
     /// The `a=label` of SDP (RFC 4574).
     pub label: String,
@@ -117,7 +117,7 @@ pub struct AvailableMedia {
 }
 
 /// How a conference is doing (RFC 4575 §5.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConferenceState {
     /// How many people take part; may be more than the document lists.
     pub user_count: Option<u32>,
@@ -128,7 +128,7 @@ pub struct ConferenceState {
 }
 
 /// The people of a conference (RFC 4575 §5.6).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Users {
     /// Whether these are all. Written always: left out it would mean `full`, and that a partial
     /// list empties the reader's.
@@ -138,7 +138,7 @@ pub struct Users {
 }
 
 /// One person (RFC 4575 §5.6).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct User {
     /// Their key, and their address where the reader may know it.
     pub entity: String,
@@ -155,7 +155,7 @@ pub struct User {
 }
 
 /// One way in which someone is present (RFC 4575 §5.7).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Its key among those of the person.
     pub entity: String,
@@ -163,6 +163,8 @@ pub struct Endpoint {
     pub state: State,
     /// Its name: what Linphone shows in place of the person's.
     pub display_text: Option<String>,
+    /// Who referred it here, and when.
+    pub referred: Option<Execution>,
     /// How it stands.
     pub status: Option<EndpointStatus>,
     /// How it came.
@@ -178,7 +180,7 @@ pub struct Endpoint {
 }
 
 /// How an endpoint stands (RFC 4575 §5.7.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointStatus {
     /// Waits for something.
     Pending,
@@ -201,7 +203,7 @@ pub enum EndpointStatus {
 }
 
 /// How an endpoint came (RFC 4575 §5.7.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JoiningMethod {
     /// It called.
     DialedIn,
@@ -212,7 +214,7 @@ pub enum JoiningMethod {
 }
 
 /// How an endpoint went (RFC 4575 §5.7.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DisconnectionMethod {
     /// It left.
     Departed,
@@ -225,7 +227,7 @@ pub enum DisconnectionMethod {
 }
 
 /// When something was done, why, and by whom (RFC 4575 §5.7.2).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Execution {
     /// When.
     pub when: Option<SystemTime>,
@@ -237,7 +239,7 @@ pub struct Execution {
 
 /// A medium of an endpoint (RFC 4575 §5.8). Type and status are always written: Linphone 5.1 ends
 /// with a segmentation fault without.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Media {
     /// Its key among those of the endpoint.
     pub id: String,
@@ -252,7 +254,7 @@ pub struct Media {
 }
 
 /// A direction, from the participant's point of view (RFC 4575 §5.8.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MediaStatus {
     /// Is heard and hears.
     SendRecv,

@@ -184,6 +184,7 @@ fn endpoint(element: &Element) -> Result<Endpoint, ReadError> {
         entity: key(element, "entity")?,
         state: state(element),
         display_text: text(element, "display-text"),
+        referred: child(element, "referred").map(execution),
         status: word(element, "status").and_then(|word| EndpointStatus::from_word(&word)),
         joining_method: word(element, "joining-method")
             .and_then(|word| JoiningMethod::from_word(&word)),

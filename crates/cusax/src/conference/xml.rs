@@ -94,6 +94,7 @@ impl Endpoint {
     fn write(&self, xml: &mut Xml) {
         xml.keyed("endpoint", &uri(&self.entity), self.state, |xml| {
             xml.text("display-text", self.display_text.as_deref());
+            Execution::write(self.referred.as_ref(), "referred", xml);
             xml.text("status", self.status.map(|status| status.as_str()));
             xml.text("joining-method", self.joining_method.map(|method| method.as_str()));
             Execution::write(self.joining_info.as_ref(), "joining-info", xml);

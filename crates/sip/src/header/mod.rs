@@ -20,7 +20,7 @@ pub use name::Name;
 pub use name_addr::NameAddr;
 pub use params::{MAX_PARAMS, Params};
 pub use values::{
-    CSeq, CallInfo, Contacts, Event, MediaType, Reason, Refresher, Replaces, RetryAfter,
+    CSeq, CallInfo, Contacts, Event, MediaType, RAck, Reason, Refresher, Replaces, RetryAfter,
     SessionExpires, SubscriptionState, Substate, Warning,
 };
 pub use via::{MAGIC_COOKIE, Via};
@@ -364,6 +364,21 @@ impl Headers {
         self.read(&Name::MIN_SE, |value| values::seconds(&first(value)?))
     }
 
+    /// RSeq: the number of a reliable provisional answer (RFC 3262 §7.1).
+    pub fn rseq(&self) -> Result<Option<u32>, HeaderError> {
+        self.read(&Name::RSEQ, scan::number)
+    }
+
+    /// RAck (RFC 3262 §7.2).
+    pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {
+        self.optional(&Name::RACK)
+    }
+
+    /// Whether the peer demands this option of the answer to its request.
+    pub fn requires(&self, option: &str) -> bool {
+        self.require().is_ok_and(|tags| tags.iter().any(|tag| tag.eq_ignore_ascii_case(option)))
+    }
+
     /// Replaces (RFC 3891 §6.1).
     pub fn replaces(&self) -> Result<Option<Replaces>, HeaderError> {
         self.optional(&Name::REPLACES)
@@ -372,6 +387,21 @@ impl Headers {
     /// Join, which has the grammar of Replaces (RFC 3911 §7.1).
     pub fn join(&self) -> Result<Option<Replaces>, HeaderError> {
         self.optional(&Name::JOIN)
+    }
+
+    /// Target-Dialog: the dialog that a request is about, as its recipient sees it (RFC 4538 §7). One that
+    /// does not say both tags names none (§4).
+    pub fn target_dialog(&self) -> Option<Replaces> {
+        let value = self.single(&Name::TARGET_DIALOG).ok()??;
+        let (call_id, params) = scan::split_once(value, b';')?;
+        let params = Params::parse(params).ok()?;
+        let tag = |name| params.get(name).map(str::to_owned);
+        Some(Replaces {
+            call_id: call_id.to_owned(),
+            to_tag: tag("local-tag")?,
+            from_tag: tag("remote-tag")?,
+            early_only: false,
+        })
     }
 
     /// Refer-To (RFC 3515 §2.1).

@@ -135,6 +135,7 @@ names! {
     SUBJECT "Subject"
     SUBSCRIPTION_STATE "Subscription-State"
     SUPPORTED "Supported"
+    TARGET_DIALOG "Target-Dialog"
     TIMESTAMP "Timestamp"
     TO "To"
     UNSUPPORTED "Unsupported"

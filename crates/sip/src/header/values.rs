@@ -144,6 +144,17 @@ pub struct Replaces {
     pub early_only: bool,
 }
 
+/// RAck: which reliable provisional answer a PRACK confirms (RFC 3262 §7.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RAck {
+    /// The RSeq of the answer.
+    pub rseq: u32,
+    /// The CSeq number of the request that it answers.
+    pub cseq: u32,
+    /// The method of that request.
+    pub method: Method,
+}
+
 impl CSeq {
     /// Its two parts.
     pub fn new(number: u32, method: Method) -> Self {
@@ -282,6 +293,17 @@ impl FromStr for CSeq {
     }
 }
 
+impl FromStr for RAck {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (rseq, cseq) = text.split_once([' ', '\t']).ok_or(ValueError)?;
+        let rseq = number(rseq).ok_or(ValueError)?;
+        let CSeq { number: cseq, method } = scan::trim(cseq).parse()?;
+        Ok(Self { rseq, cseq, method })
+    }
+}
+
 impl FromStr for Event {
     type Err = ValueError;
 
@@ -412,6 +434,12 @@ impl FromStr for Replaces {
 impl Display for CSeq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.number, self.method)
+    }
+}
+
+impl Display for RAck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.rseq, self.cseq, self.method)
     }
 }
 

@@ -247,6 +247,14 @@ impl Negotiation {
         self.describe((0, 0))
     }
 
+    /// Offers what is in force once more, so that nothing changes: for the refresh of a session
+    /// (RFC 4028 §7.4). `None` before anything is.
+    pub fn repeat(&mut self) -> Option<Vec<u8>> {
+        self.sent = Some(self.current.clone()?);
+        self.offering = true;
+        self.sent.clone()
+    }
+
     /// Takes the answer to our offer. After a refusal the offer is off.
     pub fn accept(&mut self, answer: &[u8]) -> Result<Audio, Refusal> {
         if !std::mem::take(&mut self.offering) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cusax_sip::{
-    endpoint::{Config, DialogId, Endpoint, Event, Limits, SubscriptionId},
+    endpoint::{Config, DialogId, Endpoint, Event, Limits, SessionTimer, SubscriptionId},
     flow::{Flow, Transmit, Transport},
     header::{Headers, Name},
     message::{Message, Method, Request, Response, Status},
@@ -46,7 +46,17 @@ impl Bench {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
-        let config = Config { supported: vec!["timer".to_owned()], product: String::new(), limits };
+        Self::with_both(limits, None)
+    }
+
+    /// One whose calls last for as long as somebody refreshes them.
+    pub(crate) fn timed() -> Self {
+        Self::with_both(Limits::default(), Some(SessionTimer { interval: 1800, min: 90 }))
+    }
+
+    fn with_both(limits: Limits, session: Option<SessionTimer>) -> Self {
+        let supported = ["timer", "100rel"].map(str::to_owned).to_vec();
+        let config = Config { supported, product: String::new(), session, limits };
         let start = epoch();
         let endpoint = Endpoint::new(config, [7; 32]);
         Self { endpoint, start, now: start, flow: udp(), sent: vec![], events: vec![] }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cusax_sip::{
-    endpoint::{Config, DialogId, Endpoint, Event, Limits, Load, SubscriptionId},
+    endpoint::{Config, DialogId, Endpoint, Event, Limits, Load, SessionTimer, SubscriptionId},
     flow::{Flow, Transmit, Transport},
     header::{Headers, Name, NameAddr},
     message::{Message, Method, Request, Response, Status},
@@ -60,8 +60,12 @@ struct World {
 
 impl Node {
     fn new(address: &'static str, seed: u8) -> Self {
-        let config =
-            Config { supported: vec![], product: "cusax".to_owned(), limits: Limits::default() };
+        let config = Config {
+            supported: ["timer", "100rel"].map(str::to_owned).to_vec(),
+            product: "cusax".to_owned(),
+            session: Some(SessionTimer { interval: 100, min: 90 }),
+            limits: Limits::default(),
+        };
         Self {
             address,
             endpoint: Endpoint::new(config, [seed; 32]),
@@ -223,6 +227,15 @@ impl World {
                     node.endpoint.answer(now, dialog, answer, &mut out);
                     "reinvite"
                 }
+                Event::Update { id, .. } => {
+                    node.endpoint.respond(now, id, status(200), &mut out);
+                    "update"
+                }
+                Event::RefreshDue { dialog } => {
+                    assert!(node.up.contains_key(&dialog));
+                    let _ = node.endpoint.reinvite(now, dialog, Headers::new(), vec![], &mut out);
+                    "refresh due"
+                }
                 Event::Answered { dialog, .. } => {
                     if let Some(call_id) = node.ringing.remove(&dialog) {
                         node.up.insert(dialog, call_id);
@@ -286,15 +299,23 @@ impl World {
             (0 | 1, ..) if !is_focus && talking => {
                 let uri: Uri = format!("sip:room@{FOCUS}").parse().unwrap();
                 let call_id = format!("call-{calls}");
-                let request = Request::new(Method::Invite, uri.clone())
+                let mut request = Request::new(Method::Invite, uri.clone())
                     .with(Name::FROM, NameAddr::new(uri))
                     .with(Name::CALL_ID, &call_id);
+                if pick % 2 == 0 {
+                    request = request.with(Name::REQUIRE, "100rel");
+                }
+                if pick % 3 == 0 {
+                    request = request.with(Name::ALLOW, "INVITE, UPDATE");
+                }
                 let flow = Self::flow(CALLER, FOCUS);
                 let dialog = node.endpoint.invite(now, flow, request, &mut out).unwrap();
                 node.ringing.insert(dialog, call_id);
             }
             (2..=4, _, Some(dialog)) if is_focus => {
-                node.endpoint.answer(now, dialog, status(code), &mut out);
+                let allow = if pick % 3 == 0 { "INVITE, UPDATE" } else { "INVITE" };
+                let response = status(code).with(Name::ALLOW, allow);
+                node.endpoint.answer(now, dialog, response, &mut out);
                 if let Some(call_id) = node.ringing.remove(&dialog) {
                     match code {
                         180 => {
@@ -399,6 +420,8 @@ fn both_ends_agree_in_the_end() {
     let all = [
         "invite",
         "reinvite",
+        "update",
+        "refresh due",
         "answered",
         "ended",
         "subscribe",
@@ -428,4 +451,24 @@ fn nothing_is_left_however_bad_the_link() {
         world.hang_up();
         world.assert_nothing_left();
     }
+}
+
+/// However a call was lost, no end of it stays: nobody hangs up here.
+#[test]
+fn a_dead_link_ends_every_call_at_both_ends() {
+    let mut lost = 0;
+    for seed in 0..8 {
+        let mut world = World::new(2000 + seed, Link { lose: 0.05, double: 0.05 });
+        world.run(Duration::from_secs(120), true);
+        world.talking = false;
+        world.settle();
+        assert_eq!(world.caller.up.len(), world.focus.up.len(), "seed {seed}");
+        lost += world.focus.up.len();
+        world.link.lose = 1.0;
+        world.run(Duration::from_secs(180), false);
+        assert!(world.caller.up.is_empty() && world.focus.up.is_empty(), "seed {seed}");
+        world.run(Duration::from_secs(120), false);
+        world.assert_nothing_left();
+    }
+    assert!(lost >= 5, "{lost} calls were lost");
 }

@@ -7,5 +7,7 @@ mod bench;
 mod called;
 mod calling;
 mod lossy;
+mod reliable;
 mod requests;
+mod session;
 mod subscriptions;

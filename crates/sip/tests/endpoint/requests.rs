@@ -62,7 +62,7 @@ fn refused_at_the_door() {
     let uri = |uri| invite("").replace("sip:room@192.0.2.1", uri);
     let body = |header: &str| invite(header).replace("Length: 0\n\n", "Length: 1\n\nx");
     check(uri("urn:service:sos"), 416, None);
-    check(invite("Require: 100rel, timer\n"), 420, Some((Name::UNSUPPORTED, "100rel")));
+    check(invite("Require: path, timer\n"), 420, Some((Name::UNSUPPORTED, "path")));
     check(invite("Require: a,b\nRequire: c\n"), 420, Some((Name::UNSUPPORTED, "a, b, c")));
     check(invite("Require: a b\n"), 400, None);
     check(body("Content-Encoding: gzip\n"), 415, Some((Name::ACCEPT_ENCODING, "identity")));
