@@ -3,7 +3,7 @@
 PYTHON := .peers/venv/bin/python
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: run test bench bench-chat setup lint hermetic interop package
+.PHONY: run test bench bench-chat bench-quality setup lint hermetic interop package
 
 # One linked room with chat users and phones that talk; ARGS=--once shows that it works and ends.
 run:
@@ -53,3 +53,9 @@ bench:
 bench-chat:
 	scripts/setup.sh
 	cargo bench --bench chat --locked -- $(ARGS)
+
+# What people sound like over bad networks, by PESQ; minutes. Words after `--` in ARGS: some rows only.
+bench-quality:
+	scripts/setup.sh --quality
+	cargo bench --bench quality --locked -- $(ARGS)
+	.peers/quality/bin/python benches/quality/score.py target/bench/quality

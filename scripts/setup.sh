@@ -6,12 +6,14 @@
 #   scripts/setup.sh          everything that `make test` uses
 #   scripts/setup.sh --run    only what `make run` uses
 #   scripts/setup.sh --bench  only what `make bench` uses
+#   scripts/setup.sh --quality  only what `make bench-quality` uses
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake pkg-config pocketsphinx-testdata python3 util-linux)
 case "${1:-}" in
 --bench) packages+=(janus) ;;
+--quality) packages+=(python3-venv python3-dev) ;;
 *) packages+=(prosody python3-venv) ;;
 esac
 if [ -z "${1:-}" ]; then
@@ -57,7 +59,18 @@ if [ "${#missing[@]}" != 0 ]; then
     fi
 fi
 
-if [ "${1:-}" = --bench ]; then
+# PESQ is C that pip compiles against the numpy that is there.
+quality=.peers/quality
+wanted=benches/quality/requirements.txt
+if [ "${1:-}" = --quality ] && ! cmp -s "$wanted" "$quality/requirements.txt"; then
+    rm -rf "$quality"
+    /usr/bin/python3 -m venv "$quality"
+    "$quality/bin/pip" install --quiet --disable-pip-version-check "$(grep numpy "$wanted")" cython setuptools wheel
+    "$quality/bin/pip" install --quiet --disable-pip-version-check --no-build-isolation --requirement "$wanted"
+    cp "$wanted" "$quality/requirements.txt"
+fi
+
+if [ "${1:-}" = --bench ] || [ "${1:-}" = --quality ]; then
     command -v cargo >/dev/null && exit
     echo "cargo is missing: install Rust 1.94 or later (https://rustup.rs), then run this again" >&2
     exit 1

@@ -45,6 +45,8 @@ const SHRINK_QUIET_US: i64 = 20_000;
 /// … and on a network that loses nothing, and wants no more than this.
 const STEADY_US: i64 = 30_000;
 const SHRINK_STEADY_US: i64 = 8_000;
+/// So much of it is left when speech is cut: a target that wavers shall not have it made up again.
+const SPARED: Duration = Duration::from_millis(3);
 /// Excess from which it shrinks whatever is being said.
 const SHRINK_ANYWAY_US: i64 = 60_000;
 /// After a loss or disorder, a frame more is held for this long, so that the copy in the next packet comes in time.
@@ -372,6 +374,7 @@ impl<Tag: Copy> JitterBuffer<Tag> {
             };
             // What was waited for is lost; the waiting has filled its place already.
             if self.starved > 0 && gap > 0 && missing > 0 {
+                self.lost_at_us = Some(at_us);
                 let filled = self.starved.min(gap).min(missing * self.frame);
                 if let Some(next) = &mut self.next {
                     next.timestamp += filled;
@@ -462,12 +465,25 @@ impl<Tag: Copy> JitterBuffer<Tag> {
         let paced = self
             .shrunk_at_us
             .is_none_or(|at| self.micros(now) - at >= SHRINK_PACE.as_micros() as i64);
-        let follows = match (self.next, self.entries.front()) {
+        (self.playing && paced && excess >= limit)
+            .then(|| Duration::from_micros(excess.unsigned_abs()))
+    }
+
+    /// As [`Self::excess`] where it is not quiet, if the network is so steady that less delay is worth being cut out
+    /// of speech, unnoticed.
+    #[must_use]
+    pub fn steady_excess(&self, now: Instant) -> Option<Duration> {
+        let excess = self.excess(now, true).filter(|_| self.is_steady(self.micros(now)))?;
+        Some(excess.saturating_sub(SPARED))
+    }
+
+    /// What comes next is here.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        match (self.next, self.entries.front()) {
             (Some(next), Some(front)) => front.timestamp == next.timestamp,
             _ => false,
-        };
-        (self.playing && paced && follows && excess >= limit)
-            .then(|| Duration::from_micros(excess.unsigned_abs()))
+        }
     }
 
     /// Notes that the caller took out what lasted for `span`.

@@ -27,8 +27,12 @@ use crate::{FRAME_SAMPLES, MAX_PACKET, SAMPLE_RATE, TICK, srtp};
 pub const NEW_SSRC_PACKETS: u32 = 4;
 /// Formats and event types that one leg can receive.
 pub const MAX_FORMATS: usize = 16;
-/// Frames quieter than this may be taken out to shorten the delay, in dBov.
+/// Frames quieter than this may be taken out to shorten the delay, in dBov …
 pub const QUIET_DBOV: f32 = -50.0;
+/// … and frames so much quieter than the leg's voice, in dB: its room is not silent.
+pub const QUIET_BELOW_DB: f32 = 25.0;
+/// How fast the voice is forgotten, in dB a tick.
+const VOICE_FALLS_DB: f32 = 0.05;
 /// Frames louder than this are taken for speech when the sender tells nothing, in dBov.
 pub const SPEECH_DBOV: f32 = -45.0;
 
@@ -251,6 +255,8 @@ pub struct Leg {
     /// The last samples put into `pcm` were sound.
     sounding: bool,
     quiet: bool,
+    /// How loud the voice has been of late.
+    voice_dbov: f32,
     sending: Sending,
     pace: Pace,
     dropped: [u64; DropReason::ALL.len()],
@@ -298,6 +304,7 @@ impl Leg {
             activity: Activity::Silent,
             sounding: false,
             quiet: true,
+            voice_dbov: SILENCE_DBOV,
             sending,
             pace: Pace::new(now, random.random()),
             dropped: [0; DropReason::ALL.len()],
@@ -374,9 +381,15 @@ impl Leg {
             frame.fill(0.0);
             return Heard::NOTHING;
         }
-        if let Some(excess) = self.jitter.excess(now, self.quiet) {
-            self.fill(now, 2 * FRAME_SAMPLES);
-            let removed = stretch::shorten(&mut self.pcm, duration_to_samples(excess));
+        let anyway = self.jitter.excess(now, self.quiet);
+        if let Some(excess) = anyway.or_else(|| self.jitter.steady_excess(now)) {
+            if self.jitter.follows() {
+                self.fill(now, 2 * FRAME_SAMPLES);
+            }
+            let most = duration_to_samples(excess).min(self.pcm.len() - FRAME_SAMPLES);
+            let shorten =
+                if anyway.is_some() { stretch::shorten } else { stretch::shorten_unnoticed };
+            let removed = shorten(&mut self.pcm, most);
             if removed > 0 {
                 self.jitter.shrunk(now, samples_to_duration(removed));
             }
@@ -384,7 +397,8 @@ impl Leg {
         frame.copy_from_slice(&self.pcm[..FRAME_SAMPLES]);
         self.pcm.drain(..FRAME_SAMPLES);
         let level_dbov = measure_dbov(frame);
-        self.quiet = level_dbov < QUIET_DBOV;
+        self.voice_dbov = level_dbov.max(self.voice_dbov - VOICE_FALLS_DB);
+        self.quiet = level_dbov < QUIET_DBOV.max(self.voice_dbov - QUIET_BELOW_DB);
         self.left_quiet = self.quiet;
         let voice = match self.activity {
             Activity::Told { voice, .. } => voice && level_dbov > SILENCE_DBOV,
@@ -423,7 +437,8 @@ impl Leg {
     /// Lets 20 ms pass without decoding: for legs that nobody may hear.
     pub fn tick_skip(&mut self, now: Instant) -> Heard {
         // What nobody hears may be left out without a seam.
-        let excess = self.jitter.excess(now, true).unwrap_or_default();
+        let follows = self.jitter.follows();
+        let excess = self.jitter.excess(now, true).filter(|_| follows).unwrap_or_default();
         let wanted = FRAME_SAMPLES + duration_to_samples(excess).min(FRAME_SAMPLES);
         let mut passed = self.pcm.len().min(wanted);
         self.pcm.drain(..passed);

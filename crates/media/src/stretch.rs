@@ -8,11 +8,23 @@ const FADE: usize = 240;
 /// The search looks at every so many samples first.
 const COARSE: usize = 8;
 
+/// How alike two pitch periods must be, as a correlation, to be folded where everybody listens.
+const ALIKE: f32 = 0.9;
+
+/// As [`shorten`], but only if what is folded is so much alike that nobody will notice in the middle of a word.
+pub fn shorten_unnoticed(samples: &mut Vec<f32>, most: usize) -> usize {
+    fold(samples, most, ALIKE)
+}
+
 /// Shortens `samples` where its beginning resembles what follows most, by at most `most`, and returns by how many; 0
 /// when there are too few samples to choose from. What is left begins and ends as before.
 pub fn shorten(samples: &mut Vec<f32>, most: usize) -> usize {
-    let most = most.min(MOST);
-    if samples.len() < MOST + FADE || most < LEAST {
+    fold(samples, most, -1.0)
+}
+
+fn fold(samples: &mut Vec<f32>, most: usize, alike: f32) -> usize {
+    let most = most.min(MOST).min(samples.len().saturating_sub(FADE));
+    if most < LEAST {
         return 0;
     }
     let difference = |lag: usize, step: usize| -> f32 {
@@ -28,6 +40,11 @@ pub fn shorten(samples: &mut Vec<f32>, most: usize) -> usize {
     let coarse = best(&mut (LEAST..=most).step_by(COARSE), COARSE);
     let fine = coarse.saturating_sub(COARSE).max(LEAST)..=(coarse + COARSE).min(most);
     let lag = best(&mut fine.into_iter(), 1);
+    let (first, second) = (&samples[..FADE], &samples[lag..lag + FADE]);
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    if dot(first, second) < alike * (dot(first, first) * dot(second, second)).sqrt() {
+        return 0;
+    }
     for i in 0..FADE {
         let part = (i as f32 + 0.5) / FADE as f32;
         samples[i + lag] = samples[i] * (1.0 - part) + samples[i + lag] * part;
@@ -68,8 +85,24 @@ mod tests {
     }
 
     #[test]
+    fn only_what_repeats_itself_is_folded_unnoticed() {
+        assert!(shorten_unnoticed(&mut tone(137.0, 1_920), MOST) > 0);
+        let mut x = 1u32;
+        let mut noise: Vec<f32> = (0..1_920)
+            .map(|_| {
+                x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (x >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect();
+        assert_eq!(shorten_unnoticed(&mut noise, MOST), 0);
+        assert_eq!(noise.len(), 1_920);
+        assert!(shorten(&mut noise, MOST) > 0);
+    }
+
+    #[test]
     fn too_little_is_left_alone() {
-        assert_eq!(shorten(&mut vec![0.0; MOST + FADE - 1], MOST), 0);
+        assert_eq!(shorten(&mut vec![0.0; LEAST + FADE - 1], MOST), 0);
+        assert_eq!(shorten(&mut vec![0.0; LEAST + FADE], MOST), LEAST, "or what there is");
         assert_eq!(shorten(&mut Vec::new(), MOST), 0);
     }
 }

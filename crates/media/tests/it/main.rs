@@ -4,4 +4,5 @@
 mod hostile;
 mod leg;
 mod network;
+mod network_model;
 mod simulation;

@@ -152,7 +152,7 @@ fn a_fast_or_slow_clock_changes_neither_delay_nor_tone() {
         );
         assert!(most < 130.0, "{drift_ppm}: {most} ms");
         assert!(outcome.concealed_percent() < 0.2, "{drift_ppm}: {}", outcome.concealed_percent());
-        assert!((1..40).contains(&(jitter.grown + jitter.shrunk)));
+        assert!((1..150).contains(&(jitter.grown + jitter.shrunk)));
         assert!(
             outcome.largest_step() < 2.0 * TONE_STEP,
             "{drift_ppm}: {}",

@@ -1,6 +1,5 @@
 //! A talker, a network that loses, delays, reorders and duplicates, and a leg that listens: all from one seed.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -8,8 +7,8 @@ use cusax_media::codec::{Codec, Encoder, EncoderSettings, OpusSettings};
 use cusax_media::leg::{Format, Heard, Leg, LegConfig, LegStats};
 use cusax_media::rtp::Header;
 use cusax_media::{FRAME_SAMPLES, TICK};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+
+pub(crate) use crate::network_model::{Network, Sent, carry};
 
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const EVENTS: u8 = 101;
@@ -69,9 +68,6 @@ pub(crate) fn phrases(n: usize) -> [f32; FRAME_SAMPLES] {
     if n % 100 < 50 { babble(n) } else { [0.0; FRAME_SAMPLES] }
 }
 
-/// A packet as a talker sends it: when, in µs of the talker's clock, and its bytes.
-pub(crate) type Sent = (u64, Vec<u8>);
-
 /// Encodes `frames` of 20 ms; every packet carries `per_packet` of them when the codec is G.711.
 pub(crate) fn talk(settings: EncoderSettings, source: Source, frames: usize) -> Vec<Sent> {
     let mut encoder = Encoder::new(settings).unwrap();
@@ -102,24 +98,6 @@ pub(crate) fn opus() -> EncoderSettings {
     EncoderSettings::Opus(OpusSettings { loss_percent: 10, ..OpusSettings::default() })
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Network {
-    /// Part of the packets lost.
-    pub(crate) loss: f64,
-    /// Mean length of a burst of losses; 0 when each is by itself.
-    pub(crate) burst: f64,
-    /// Delay varies evenly between 0 and this, order kept.
-    pub(crate) jitter_ms: f64,
-    /// Part of the packets that come up to three places late.
-    pub(crate) reorder: f64,
-    /// Part of the packets that come twice.
-    pub(crate) duplicate: f64,
-    /// Once a minute nothing comes for so long, then all at once.
-    pub(crate) spike_ms: u64,
-    /// The talker's clock runs fast by this.
-    pub(crate) drift_ppm: f64,
-}
-
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) ticks: usize,
@@ -146,44 +124,6 @@ impl Outcome {
     pub(crate) fn largest_step(&self) -> f32 {
         self.pcm[48_000..].windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max)
     }
-}
-
-/// When each packet arrives, in µs, and in what order.
-pub(crate) fn carry(sent: &[Sent], network: &Network, seed: u64) -> (Vec<Sent>, usize) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut arrivals: BTreeMap<(u64, usize), &[u8]> = BTreeMap::new();
-    let (mut losing, mut lost, mut last) = (false, 0, 0);
-    for (n, (at, packet)) in sent.iter().enumerate() {
-        // Gilbert's two states; without a wish, each packet by itself.
-        let burst = if network.burst > 0.0 { network.burst } else { 1.0 / (1.0 - network.loss) };
-        losing = if losing {
-            random.random::<f64>() < 1.0 - 1.0 / burst
-        } else {
-            random.random::<f64>() < network.loss / (1.0 - network.loss) / burst
-        };
-        let delay = 30_000.0 + 1_000.0 * network.jitter_ms * random.random::<f64>();
-        let mut arrival = (*at as f64 * (1.0 - network.drift_ppm / 1e6) + delay) as u64;
-        let in_minute = arrival % 60_000_000;
-        let spike = 30_000_000..30_000_000 + network.spike_ms * 1_000;
-        if spike.contains(&in_minute) {
-            arrival += spike.end - in_minute;
-        }
-        if losing {
-            lost += 1;
-            continue;
-        }
-        arrival = arrival.max(last);
-        last = arrival;
-        if random.random::<f64>() < network.reorder {
-            arrival += 20_000 * random.random_range(1..=1) + 1_000;
-            last = last.saturating_sub(1);
-        }
-        arrivals.insert((arrival, 2 * n), packet);
-        if random.random::<f64>() < network.duplicate {
-            arrivals.insert((arrival + random.random_range(0..30_000), 2 * n + 1), packet);
-        }
-    }
-    (arrivals.into_iter().map(|((at, _), packet)| (at, packet.to_vec())).collect(), lost)
 }
 
 /// Plays what arrives through a leg that ticks every 20 ms, 7 ms out of phase with the talker.
