@@ -117,6 +117,10 @@ pub(crate) struct Session {
     people: Option<People>,
     /// The room has let us in.
     inside: bool,
+    /// It once did.
+    been_inside: bool,
+    /// When to ask for it again.
+    again: Option<Instant>,
     /// The confirmation of the link by the other side.
     linked: bool,
     info: Option<RoomInfo>,
@@ -161,6 +165,8 @@ impl Session {
             sender,
             people: None,
             inside: false,
+            been_inside: false,
+            again: None,
             linked: false,
             info: None,
             calling: false,
@@ -199,6 +205,10 @@ impl Session {
                 }
                 () = sleep_until(end.unwrap_or(started).into()), if end.is_some() => {
                     self.ended = Some(Exit::Fine);
+                }
+                () = sleep_until(self.again.unwrap_or(started).into()), if self.again.is_some() => {
+                    self.again = None;
+                    self.enter().await;
                 }
                 _ = frames.tick() => {}
                 _ = &mut stop => self.ended = Some(Exit::Fine),
@@ -448,6 +458,11 @@ impl Session {
         if let Some(why) = room::error(answer)
             && !room.create
         {
+            // A server that comes back knows its users before it knows its rooms.
+            if self.been_inside {
+                self.again = Some(clock() + AGAIN);
+                return Ok(());
+            }
             let text = format!("there is no room {}: {why} (--create makes it)", room.jid);
             self.view.tell(&News::Warning(text));
             self.ended = Some(Exit::Refused);
@@ -475,7 +490,7 @@ impl Session {
         people.handle_presence(stanza);
         let own = has_status(stanza, "110");
         if own && stanza.attr("type").is_none() {
-            self.inside = true;
+            (self.inside, self.been_inside) = (true, true);
         } else if own && self.inside && stanza.attr("type") == Some("unavailable") {
             self.inside = false;
             let has = |code: &str| has_status(stanza, code);
@@ -801,3 +816,5 @@ const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 const INFO: &str = "info";
 /// How much of what was said before is asked for.
 const HISTORY: u32 = 20;
+/// When a room that is not there yet after a lost connection is asked for again.
+const AGAIN: Duration = Duration::from_secs(2);
