@@ -244,7 +244,7 @@ impl Pressed {
         *self.0.entry(what).or_default() += 1;
     }
 
-    /// What was done, or [`LIMITED`], and how often.
+    /// What was done, or `limited`, and how often.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(what, count)| (*what, *count))
     }

@@ -85,7 +85,7 @@ impl Default for Settings {
 }
 
 /// How each leg does, for whoever reads it from another thread; renewed once a second, and how loud it is
-/// every [`LOOK_TICKS`] while somebody watches.
+/// every `LOOK_TICKS` while somebody watches.
 ///
 /// Only the newest is kept, so who reads slowly costs nothing. A worker never waits for a reader: a leg
 /// whose entry is being read is renewed the next time.
