@@ -252,9 +252,8 @@ impl Stored {
             Row::Request { room, jid, nick: Some(nick) } => {
                 drop(self.kept(&room).requests.insert(jid, nick));
             }
-            Row::Request { room, jid, nick: None } => {
-                self.kept(&room).requests.remove(&jid).expect("they asked");
-            }
+            // One that ends as its room becomes persistent was never kept.
+            Row::Request { room, jid, nick: None } => drop(self.kept(&room).requests.remove(&jid)),
             Row::Hats { room, hats } => self.kept(&room).hats = hats,
             Row::Avatar { room, avatar } => self.kept(&room).avatar = avatar,
             Row::Archived { room, .. } => {
